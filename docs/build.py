@@ -1,0 +1,78 @@
+"""Writes the generated pages, or says that they are out of date.
+
+    python docs/build.py [--check]
+
+One page a rule under ``docs/rules/``, made from the rule's docstring, and their index. ``--check`` writes nothing and
+exits with 1 where a page differs from what would be written.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+from gradcheck.core.rule import RULES, Rule
+
+FOLDER = Path(__file__).parent / "rules"
+MADE = (
+    "<!-- Made by docs/build.py from the rule's docstring: edit that, then run `make docs`. -->\n"
+)
+
+
+def main() -> int:
+    """Writes or checks every page; 1 where a check found a difference."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check: bool = parser.parse_args().check
+    wanted = pages()
+    stale = [path for path in FOLDER.glob("*.md") if path not in wanted]
+    changed = [path for path, text in wanted.items() if read(path) != text]
+    if check:
+        for path in sorted([*changed, *stale]):
+            print(f"{path.relative_to(Path.cwd())} is out of date; run `make docs`")
+        return 1 if changed or stale else 0
+    FOLDER.mkdir(exist_ok=True)
+    for path in stale:
+        path.unlink()
+    for path in changed:
+        path.write_text(wanted[path], "utf-8")
+    return 0
+
+
+def pages() -> dict[Path, str]:
+    """The text of every page by its path."""
+    rules = list(RULES.all().values())
+    made = {FOLDER / f"{rule.code}.md": page(rule) for rule in rules}
+    return {FOLDER / "README.md": index(rules), **made}
+
+
+def page(rule: Rule) -> str:
+    """The page of one rule."""
+    summary, _, body = rule.page.partition("\n")
+    needs = f"\nNeeds: {', '.join(rule.needs)}.\n" if rule.needs else ""
+    return f"{MADE}\n# {rule.code} {rule.name}\n\n{summary}\n{needs}{body.rstrip()}\n"
+
+
+def index(rules: list[Rule]) -> str:
+    """The table of all rules, by family."""
+    lines = [MADE, "# Rules", "", "`gradcheck rule CODE` shows the same pages in the terminal.", ""]
+    for family, members in itertools.groupby(rules, key=lambda rule: rule.family):
+        lines += [
+            f"## {family.capitalize()}",
+            "",
+            "| code | name | what it finds |",
+            "|---|---|---|",
+        ]
+        for rule in members:
+            summary = rule.summary.replace("|", "\\|")
+            lines.append(f"| [{rule.code}]({rule.code}.md) | {rule.name} | {summary} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def read(path: Path) -> str | None:
+    """The text of a page, or None where there is none."""
+    return path.read_text("utf-8") if path.is_file() else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,38 @@
+"""gradcheck: says which tensor breaks the autograd chain of a quantized model with adapters, where and why.
+
+    report = gradcheck.inspect(model, batch)
+    with gradcheck.watch(model) as watch: ...
+
+Importing this package imports no torch: the names below load what they need when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck.core.report import Report as Report
+    from gradcheck.errors import DiagnosticError as DiagnosticError
+    from gradcheck.pipeline import inspect as inspect
+    from gradcheck.pipeline import watch as watch
+    from gradcheck.settings import Settings as Settings
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "inspect": "gradcheck.pipeline",
+    "watch": "gradcheck.pipeline",
+    "Report": "gradcheck.core.report",
+    "Settings": "gradcheck.settings",
+    "DiagnosticError": "gradcheck.errors",
+}
+__all__ = ["DiagnosticError", "Report", "Settings", "inspect", "watch"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

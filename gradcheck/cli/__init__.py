@@ -1,0 +1,1 @@
+"""Flags in, exit status out: one file a command. Imports nothing until a command is run."""

@@ -1,0 +1,38 @@
+"""The program: its commands by name."""
+
+import sys
+
+import typer
+
+import gradcheck
+from gradcheck.cli.demo import demo
+from gradcheck.cli.env import env
+from gradcheck.cli.help_page import SectionedCommand
+from gradcheck.cli.inspect import inspect
+from gradcheck.cli.recheck import recheck
+from gradcheck.cli.rule import rule
+
+app = typer.Typer(
+    name="gradcheck",
+    help="Say which tensor breaks the autograd chain of an 8-bit or QLoRA model, where and why.",
+    epilog="gradcheck COMMAND --help shows a command's options, gradcheck --version the version.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (inspect, recheck, rule, demo, env):
+    app.command(cls=SectionedCommand)(_command)
+
+
+def main() -> None:
+    """The entry point of ``gradcheck``.
+
+    ``--version`` is seen to before Typer: an option of the whole program would make every help page import what Typer
+    converts values with, a third of its time.
+    """
+    if sys.argv[1:] == ["--version"]:
+        print(f"gradcheck {gradcheck.__version__}")
+        return
+    app(prog_name="gradcheck")

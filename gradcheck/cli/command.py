@@ -1,0 +1,104 @@
+"""Turns a function of option dataclasses into a Typer command, and every error into one sentence and a status."""
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, NoReturn, get_type_hints
+
+import typer
+
+from gradcheck.cli.exit_status import ExitStatus
+from gradcheck.errors import DiagnosticError
+
+MAX_SENTENCE = 1200
+"""Characters of an error message; the rest is in the traceback that ``--debug`` shows."""
+
+
+def command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
+    """``function`` as Typer takes it: each field of a dataclass parameter becomes a flag.
+
+    So a set of options is declared once, however many commands take it. The returned function always raises
+    ``typer.Exit``.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    signature = inspect.signature(function)
+    flags = [flag for name, group in groups.items() for flag in _flags(group)]
+    flags += [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name not in groups
+    ]
+
+    def run(**values: Any) -> NoReturn:
+        with guarded(debug=bool(values.get("debug"))):
+            arguments: dict[str, Any] = {}
+            for name, group in groups.items():
+                arguments[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
+            status = function(**arguments, **values)
+        raise typer.Exit(int(status))
+
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    run.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    run.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # read by inspect
+    return run
+
+
+def _flags(group: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    field: Field[Any]
+    for field in fields(group):
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=hints[field.name],
+        )
+
+
+@contextmanager
+def guarded(*, debug: bool) -> Iterator[None]:
+    """Ends the program with one sentence on stderr and status 2 where the body raises.
+
+    The one place where errors become an exit status.
+    """
+    try:
+        yield
+    except DiagnosticError as error:
+        _give_up(str(error), debug)
+    except KeyboardInterrupt:
+        _give_up("interrupted", debug)
+    except SystemExit as error:
+        _give_up(
+            f"the code of the target ended the program (exit status {error.code}) before the step was over; "
+            "give a factory that returns model and batch",
+            debug,
+        )
+    except Exception as error:
+        _give_up(_unexpected(error), debug)
+
+
+def _unexpected(error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "memory ran out; use a smaller --batch-size or --seq-len, --quant 4bit, or --device cpu"
+        )
+    kind = type(error).__name__
+    return (
+        f"an error that gradcheck did not expect ({kind}: {error}); run again with --debug for the traceback, and "
+        "put it and the output of `gradcheck env` in a bug report"
+    )
+
+
+def _give_up(sentence: str, debug: bool) -> NoReturn:
+    from gradcheck.formats.text import clean
+
+    if debug:
+        traceback.print_exc(file=sys.stderr)
+    print(f"gradcheck: {clean(sentence, MAX_SENTENCE)}", file=sys.stderr)
+    raise typer.Exit(int(ExitStatus.COULD_NOT_RUN))

@@ -1,0 +1,28 @@
+"""What every command tells the shell."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from gradcheck.core.finding import SEVERITIES, Severity
+
+if TYPE_CHECKING:
+    from gradcheck.core.report import Report
+
+
+class ExitStatus(IntEnum):
+    """The status of every command; a gate can tell "broken" from "could not run"."""
+
+    HEALTHY = 0
+    FINDINGS = 1
+    """Findings at or over ``--fail-on``."""
+    COULD_NOT_RUN = 2
+    """Bad input, a load failure, an interruption, a mistake of gradcheck's own."""
+
+
+def exit_status(report: Report, fail_on: Severity) -> ExitStatus:
+    """FINDINGS where one is as bad as ``fail_on`` or worse."""
+    failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    found = any(finding.severity in failing for finding in report.findings)
+    return ExitStatus.FINDINGS if found else ExitStatus.HEALTHY

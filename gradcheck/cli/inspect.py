@@ -1,0 +1,88 @@
+"""``gradcheck inspect TARGET``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradcheck.cli.command import command
+from gradcheck.cli.exit_status import ExitStatus, exit_status
+from gradcheck.cli.options import OUTPUT, JudgingOptions, ReportOptions, RunOptions, TargetOptions
+from gradcheck.cli.progress import progress
+
+if TYPE_CHECKING:
+    from gradcheck.core.report import Report
+    from gradcheck.core.target import Target
+    from gradcheck.core.trace import Trace
+    from gradcheck.settings import Settings
+
+TracePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="File to keep the recorded step in, for recheck.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
+@command
+def inspect(
+    target: TargetOptions,
+    judging: JudgingOptions,
+    report: ReportOptions,
+    run: RunOptions,
+    trace: TracePath = None,
+) -> ExitStatus:
+    """Record one training step and say what breaks its autograd chain.
+
+    Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
+    """
+    from gradcheck.cli.output import check_paths, known_format
+    from gradcheck.core.trace_json import dumps
+
+    request, settings = target.request(), judging.settings(target.seed)
+    known_format(report.format)
+    check_paths(report.output, trace)
+    recorded, judged = _recorded(request, settings, run)
+    deliver(judged, report, run, [] if trace is None else [(trace, dumps(recorded))])
+    return exit_status(judged, settings.fail_on)
+
+
+def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Trace, Report]:
+    with progress(quiet=run.quiet) as show:
+        show("importing torch")
+        from gradcheck.loading import load  # torch and transformers: seconds
+        from gradcheck.pipeline import inspect_subject
+
+        show(f"loading {request.name}")
+        subject = load(request)
+        return inspect_subject(subject, settings, progress=show)
+
+
+def deliver(
+    judged: Report, report: ReportOptions, run: RunOptions, files: list[tuple[Path, str]]
+) -> None:
+    """Writes the files that were asked for, and prints the report unless it went to one of them."""
+    from gradcheck.cli.output import rendered_file, show, write_files
+
+    if report.output is not None:
+        files = [*files, (report.output, rendered_file(judged, report, run))]
+    write_files(files)
+    if report.output is None:
+        show(judged, report.format, run)
+    if not run.quiet:
+        _tell(judged, report, [path for path, _ in files])
+
+
+def _tell(judged: Report, report: ReportOptions, written: list[Path]) -> None:
+    from gradcheck.formats.summary import verdict, verdict_word
+
+    if report.output is not None:
+        print(f"{verdict_word(judged)}  {verdict(judged)}", file=sys.stderr)
+    for path in written:
+        print(f"gradcheck: wrote {path}", file=sys.stderr)

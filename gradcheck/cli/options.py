@@ -1,0 +1,208 @@
+"""The options that commands share, each declared once: dataclasses that ``command`` turns into flags."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradcheck.core.finding import Severity
+from gradcheck.core.target import Checkpointing, Quantization, Target
+from gradcheck.errors import SettingsError
+from gradcheck.settings import Settings
+
+SETUP, BATCH, TRUST, JUDGING, OUTPUT = "Set-up", "Batch", "Trust", "Judging", "Output"
+"""The panels of the help page."""
+
+
+def _flag(
+    panel: str,
+    help_text: str,
+    *names: str,
+    low: int | None = None,
+    metavar: str | None = None,
+    default: str | bool = True,
+) -> object:
+    """One flag; ``default`` is what the help page calls the default where it is not the value itself."""
+    return typer.Option(
+        *names,
+        help=help_text,
+        rich_help_panel=panel,
+        min=low,
+        metavar=metavar,
+        show_default=default,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """What to load and how to set it up; the defaults are those of ``Target``."""
+
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="Hub id, local folder, PEFT adapter folder, or a factory: "
+            "package.module:function or path/to/file.py:function.",
+            show_default=False,
+        ),
+    ]
+    quant: Annotated[
+        Quantization, _flag(SETUP, "auto: what the checkpoint is, else 4-bit nf4.")
+    ] = "auto"
+    adapter: Annotated[
+        str | None,
+        _flag(SETUP, "PEFT adapter folder to attach instead of a new LoRA.", metavar="FOLDER"),
+    ] = None
+    lora_rank: Annotated[int, _flag(SETUP, "Rank of the new LoRA.", low=1, metavar="N")] = 16
+    lora_target: Annotated[
+        list[str] | None,
+        _flag(
+            SETUP,
+            "Module name the new LoRA adapts (repeatable).",
+            metavar="NAME",
+            default="all-linear",
+        ),
+    ] = None
+    checkpointing: Annotated[
+        Checkpointing, _flag(SETUP, "auto: what the installed transformers does by default.")
+    ] = "auto"
+    no_input_grads: Annotated[
+        bool,
+        _flag(
+            SETUP,
+            "No hook that gives the inputs a gradient: as older versions leave a model.",
+            "--no-input-grads",
+        ),
+    ] = False
+    dtype: Annotated[str, _flag(SETUP, "Dtype to compute in.", metavar="DTYPE")] = "auto"
+    device: Annotated[str, _flag(SETUP, "Device to run on.", metavar="DEVICE")] = "auto"
+    set_: Annotated[
+        list[str] | None,
+        _flag(SETUP, "Argument of the factory (repeatable).", "--set", metavar="KEY=VALUE"),
+    ] = None
+    batch_size: Annotated[int, _flag(BATCH, "Sequences in the batch.", low=1, metavar="N")] = 1
+    seq_len: Annotated[
+        int,
+        _flag(
+            BATCH, "Tokens of the synthetic batch, the most of one from --data.", low=2, metavar="N"
+        ),
+    ] = 64
+    data: Annotated[
+        str | None,
+        _flag(
+            BATCH,
+            "jsonl (text, messages or prompt/completion) or text file to make the batch from.",
+            metavar="FILE",
+        ),
+    ] = None
+    seed: Annotated[int, _flag(BATCH, "Seed of the step.", low=0, metavar="N")] = 0
+    revision: Annotated[
+        str | None, _flag(TRUST, "Branch, tag or commit on the hub.", metavar="NAME")
+    ] = None
+    trust_remote_code: Annotated[
+        bool, _flag(TRUST, "Run the code that comes with the checkpoint.", "--trust-remote-code")
+    ] = False
+    allow_pickle: Annotated[
+        bool, _flag(TRUST, "Load pickled weights; a pickle can run code.", "--allow-pickle")
+    ] = False
+
+    def request(self) -> Target:
+        """The Target.
+
+        Raises:
+            SettingsError: where a ``--set`` is no key=value.
+        """
+        return Target(
+            name=self.target,
+            arguments=tuple(map(key_and_value, self.set_ or ())),
+            quant=self.quant,
+            adapter=self.adapter,
+            lora_rank=self.lora_rank,
+            lora_targets=_listed(self.lora_target) or ("all-linear",),
+            checkpointing=self.checkpointing,
+            input_grads=not self.no_input_grads,
+            dtype=self.dtype,
+            device=self.device,
+            batch_size=self.batch_size,
+            seq_len=self.seq_len,
+            data=self.data,
+            seed=self.seed,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgingOptions:
+    """Which rules judge, and what makes the exit status 1."""
+
+    select: Annotated[
+        list[str] | None,
+        _flag(JUDGING, "Rules to run: GC301, or a prefix like GC3 (repeatable).", metavar="CODE"),
+    ] = None
+    ignore: Annotated[
+        list[str] | None,
+        _flag(JUDGING, "Rules to leave out, after --select (repeatable).", metavar="CODE"),
+    ] = None
+    fail_on: Annotated[
+        Severity, _flag(JUDGING, "Mildest severity that makes the exit status 1.")
+    ] = "error"
+
+    def settings(self, seed: int = 0) -> Settings:
+        """The Settings.
+
+        Raises:
+            SettingsError: where a code is none.
+        """
+        select, ignore = _listed(self.select), _listed(self.ignore)
+        return Settings(seed=seed, select=select, ignore=ignore, fail_on=self.fail_on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """In which format, and where to."""
+
+    format: Annotated[
+        str, _flag(OUTPUT, "terminal, json or html.", "--format", "-f", metavar="NAME")
+    ] = "terminal"
+    output: Annotated[
+        Path | None,
+        _flag(
+            OUTPUT,
+            "File for the report, instead of standard output.",
+            "--output",
+            "-o",
+            metavar="FILE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How much to say."""
+
+    verbose: Annotated[
+        bool, _flag(OUTPUT, "Every group, link, rule and note.", "--verbose", "-v")
+    ] = False
+    quiet: Annotated[bool, _flag(OUTPUT, "No progress on stderr.", "--quiet", "-q")] = False
+    debug: Annotated[bool, _flag(OUTPUT, "The traceback of an error.", "--debug")] = False
+
+
+def key_and_value(text: str) -> tuple[str, str]:
+    """``("rank", "8")`` of ``rank=8``.
+
+    Raises:
+        SettingsError: where there is no ``=`` or no key before it.
+    """
+    key, equals, value = text.partition("=")
+    if not (equals and key.strip()):
+        raise SettingsError(f"--set got {text!r}; give key=value, for example --set hidden_size=64")
+    return key.strip(), value
+
+
+def _listed(values: list[str] | None) -> tuple[str, ...]:
+    """The values of a repeatable option; one value may hold several between commas."""
+    parts = (part.strip() for value in values or () for part in value.split(","))
+    return tuple(part for part in parts if part)

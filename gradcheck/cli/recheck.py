@@ -1,0 +1,61 @@
+"""``gradcheck recheck TRACE.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradcheck.cli.command import command
+from gradcheck.cli.exit_status import ExitStatus, exit_status
+from gradcheck.cli.inspect import deliver
+from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
+from gradcheck.errors import TraceError
+
+if TYPE_CHECKING:
+    from gradcheck.core.trace import Trace
+
+TraceFile = Annotated[
+    Path, typer.Argument(metavar="TRACE.json", help="A file that `inspect --trace` wrote.")
+]
+
+
+@command
+def recheck(
+    judging: JudgingOptions, report: ReportOptions, run: RunOptions, trace: TraceFile
+) -> ExitStatus:
+    """Judge a recorded step again: no model, no torch.
+
+    Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
+    """
+    from gradcheck.cli.output import check_paths, known_format
+    from gradcheck.diagnose import diagnose
+
+    settings = judging.settings()
+    known_format(report.format)
+    check_paths(report.output, trace if report.output else None)
+    judged = diagnose(read_trace(trace), settings)
+    deliver(judged, report, run, [])
+    return exit_status(judged, settings.fail_on)
+
+
+def read_trace(path: Path) -> Trace:
+    """The Trace in the file at ``path``.
+
+    Raises:
+        TraceError: where there is no such file, or what it holds is no trace.
+    """
+    from gradcheck.core.trace_json import loads
+
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise TraceError(
+            f"{path} cannot be read ({error.strerror}); give a file written by `gradcheck inspect --trace`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise TraceError(
+            f"{path} is no text file; give a file written by `gradcheck inspect --trace`"
+        ) from error
+    return loads(text, str(path))

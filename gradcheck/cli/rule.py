@@ -1,0 +1,92 @@
+"""``gradcheck rule [CODE]``."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradcheck.cli.command import command
+from gradcheck.cli.exit_status import ExitStatus
+from gradcheck.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gradcheck.core.rule import Rule
+
+Code = Annotated[
+    str | None,
+    typer.Argument(help="Code (GC301), name, or prefix (GC3); without it all rules are listed."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="The traceback of an error.")]
+MAX_PAGE_WIDTH = 100
+"""Columns over which a page's paragraphs are hard to read."""
+
+
+@command
+def rule(code: Code = None, debug: Debug = False) -> ExitStatus:  # noqa: ARG001 (read by command)
+    """List the rules, or show the page of one.
+
+    A page says what the rule finds, why that breaks training, and what repairs it.
+    """
+    from gradcheck.cli.output import print_text, render_options
+    from gradcheck.cli.options import RunOptions
+    from gradcheck.core.rule import RULES
+    from gradcheck.formats.terminal import rendered
+
+    chosen = matching(code, RULES.all())
+    options = render_options(RunOptions())
+    page = len(chosen) == 1 and code is not None and chosen[0].code.lower() != code.lower()[:3]
+    shown = _page(chosen[0]) if page else _table(chosen)
+    width = min(options.width, MAX_PAGE_WIDTH) if page else options.width
+    print_text(rendered(shown, width=width, color=options.color))
+    return ExitStatus.HEALTHY
+
+
+def matching(code: str | None, rules: dict[str, Rule]) -> list[Rule]:
+    """The rules that ``code`` means: one by its code or name, a family by its prefix, all for None.
+
+    Raises:
+        SettingsError: where it means none; the text names near matches.
+    """
+    if code is None:
+        return list(rules.values())
+    wanted = code.strip().lower()
+    names = {key: found for found in rules.values() for key in (found.code.lower(), found.name)}
+    if wanted in names:
+        return [names[wanted]]
+    family = [found for found in rules.values() if found.code.lower().startswith(wanted)]
+    if family and len(wanted) > 2:
+        return family
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near += [name for name in names if wanted in name and len(wanted) > 3][:3]
+    hints = dict.fromkeys(f"{names[name].code} {names[name].name}" for name in near)
+    hint = f"; near: {', '.join(list(hints)[:3])}" if hints else ""
+    raise SettingsError(f"there is no rule {code!r}{hint}; `gradcheck rule` lists all")
+
+
+def _table(rules: list[Rule]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("code", no_wrap=True, style="bold")
+    table.add_column("name", overflow="fold", ratio=2)
+    table.add_column("what it finds", overflow="fold", ratio=3)
+    for family, members in itertools.groupby(rules, key=lambda rule: rule.family):
+        table.add_row("", Text(family, style="bold cyan"), "")
+        for rule in members:
+            table.add_row(rule.code, Text(rule.name), Text(rule.summary))
+    return table
+
+
+def _page(rule: Rule) -> RenderableType:
+    from rich.console import Group
+    from rich.markdown import Markdown
+    from rich.text import Text
+
+    title = Text.assemble((f"{rule.code} ", "bold cyan"), (rule.name, "bold"), f"  {rule.family}")
+    return Group(title, Text(), Markdown(rule.page, code_theme="ansi_light", hyperlinks=False))

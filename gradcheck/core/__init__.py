@@ -1,0 +1,1 @@
+"""Data and pure functions, standard library only."""

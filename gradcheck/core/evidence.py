@@ -1,0 +1,118 @@
+"""Builds findings: the one place that knows how a Finding is filled from indices into a Trace."""
+
+from typing import TYPE_CHECKING
+
+from gradcheck.core.finding import Finding, Location, Severity
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import RULES
+from gradcheck.core.selection import Parameters, fqns, location, num_elements
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import (
+    call_text,
+    cost_text,
+    maker_text,
+    module_text,
+    place_text,
+    tensor_text,
+)
+
+if TYPE_CHECKING:
+    from gradcheck.core.chain import ChainBreak
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def finding(
+    trace: Trace,
+    code: str,
+    severity: Severity,
+    *,
+    what: str,
+    why: str,
+    remedy: str,
+    module: int = NONE,
+    at: Location | None = None,
+    parameters: Parameters = frozenset(),
+    evidence: Pairs = (),
+    repairs: tuple[Repair, ...] = (),
+) -> Finding:
+    """A Finding of the rule ``code``; its message is ``what``, ``why`` and ``remedy`` in one paragraph."""
+    return Finding(
+        code=code,
+        rule=RULES.all()[code].name,
+        severity=severity,
+        message=f"{what} {why} {remedy}",
+        module=trace.module_fqn(module),
+        location=at,
+        parameters=fqns(trace, parameters),
+        evidence=tuple((label, text) for label, text in evidence if text),
+        repairs=repairs,
+        num_elements=num_elements(trace, parameters),
+    )
+
+
+def concerned(broken: "ChainBreak") -> Parameters:
+    """The parameters that lost their last path at the break, or else those that lost some."""
+    return broken.starved or broken.partial
+
+
+def loss_of_gradient(trace: Trace, broken: "ChainBreak") -> str:
+    """What the break costs, as the end of a sentence."""
+    cost = cost_text(trace, concerned(broken))
+    if broken.starved:
+        return f"{cost} before it get no gradient"
+    return f"{cost} before it get a gradient, without the part that comes through here"
+
+
+def break_evidence(trace: Trace, broken: "ChainBreak") -> Pairs:
+    """The tensor, who made it, which call cut it, who switched autograd off, and what it costs."""
+    value = trace.values[broken.value] if broken.value != NONE else None
+    return (
+        ("tensor", tensor_text(value) if value else ""),
+        ("made by", maker_text(trace, broken.value) if value else ""),
+        ("cut by", call_text(trace, broken.call) if broken.call != NONE else ""),
+        ("switched off by", _switch_text(trace, broken.switch)),
+        ("seen", broken.detail),
+        ("costs", cost_text(trace, concerned(broken))),
+        ("times", f"{broken.times} calls of the step" if broken.times > 1 else ""),
+        ("certainty", "inferred: the call itself was not seen" if broken.inferred else ""),
+    )
+
+
+def _switch_text(trace: Trace, switch: int) -> str:
+    if switch == NONE:
+        return ""
+    at = trace.switches[switch]
+    place = place_text(trace, at.frame)
+    decorated = f" on {at.decorated}" if at.decorated else ""
+    where = f" in {module_text(trace, at.module)}"
+    return f"{at.kind}{decorated}{where}" + (f", {place}" if place else "")
+
+
+def break_finding(
+    trace: Trace,
+    code: str,
+    broken: "ChainBreak",
+    *,
+    what: str,
+    why: str,
+    remedy: str,
+    severity: Severity | None = None,
+    module: int | None = None,
+    at: Location | None = None,
+    repairs: tuple[Repair, ...] = (),
+) -> Finding:
+    """A Finding about one break: an error where a parameter starves, else a warning, unless given."""
+    return finding(
+        trace,
+        code,
+        severity or ("error" if broken.starved else "warning"),
+        what=what,
+        why=why,
+        remedy=remedy,
+        module=broken.module if module is None else module,
+        at=at or location(trace, broken.frame),
+        parameters=concerned(broken),
+        evidence=break_evidence(trace, broken),
+        repairs=repairs,
+    )

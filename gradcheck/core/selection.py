@@ -1,0 +1,227 @@
+"""Which parameters, modules, layers and lines of a Trace a rule talks about."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gradcheck.core.finding import Location
+from gradcheck.core.trace import NONE, AdapterLayer, Frame, ParameterRead, Trace
+
+if TYPE_CHECKING:
+    from gradcheck.core.chain import ChainBreak
+
+Parameters = frozenset[int]
+"""Indices into ``Trace.parameters``."""
+
+SAVED_COPY = re.compile(r"\.(modules_to_save|original_module)(\.|$)")
+"""PEFT keeps the trained copy of a whole module below the module that it replaces (peft/utils/other.py)."""
+PROMPT = "prompt_encoder"
+"""Where ``PeftModel`` keeps what a prompt-learning method trains (peft/peft_model.py)."""
+
+
+def trainable(trace: Trace) -> Parameters:
+    """The parameters that asked for a gradient before the step."""
+    return frozenset(i for i, p in enumerate(trace.parameters) if p.requires_grad)
+
+
+def num_elements(trace: Trace, parameters: Parameters) -> int:
+    """Logical elements in ``parameters``."""
+    return sum(trace.parameters[i].num_elements for i in parameters)
+
+
+def fqns(trace: Trace, parameters: Parameters) -> tuple[str, ...]:
+    """Their FQNs, in the order of ``named_parameters()``."""
+    return tuple(trace.parameters[i].fqn for i in sorted(parameters))
+
+
+def owner(trace: Trace, parameter: int) -> int:
+    """The module that owns ``parameter``: for PEFT the adapted layer, not its ``lora_A``."""
+    module = trace.parameters[parameter].module
+    if module == NONE:
+        return NONE
+    layer = trace.modules[module].adapter
+    if layer != NONE:
+        return trace.adapter_layers[layer].module
+    saved = SAVED_COPY.search(trace.modules[module].fqn)
+    return module if saved is None else module_named(trace, saved.string[: saved.start()], module)
+
+
+def module_named(trace: Trace, fqn: str, default: int = NONE) -> int:
+    """Index of the module with this FQN."""
+    return next((i for i, m in enumerate(trace.modules) if m.fqn == fqn), default)
+
+
+def first_owner(trace: Trace, parameters: Parameters) -> int:
+    """The owner of the first of ``parameters``: the module of a finding about them."""
+    return owner(trace, min(parameters)) if parameters else NONE
+
+
+def owners(trace: Trace, parameters: Parameters) -> tuple[str, ...]:
+    """FQNs of the modules that own ``parameters``, each once."""
+    modules = dict.fromkeys(owner(trace, i) for i in sorted(parameters))
+    return tuple(trace.modules[i].fqn for i in modules if i != NONE)
+
+
+def under(trace: Trace, module: int) -> Parameters:
+    """The parameters of ``module`` and of everything below it."""
+    if module == NONE:
+        return frozenset()
+    fqn = trace.modules[module].fqn
+    prefix = f"{fqn}." if fqn else ""
+    return frozenset(i for i, p in enumerate(trace.parameters) if p.fqn.startswith(prefix))
+
+
+def quantized_modules(trace: Trace) -> tuple[int, ...]:
+    """The modules whose weights are stored in 8 or 4 bits."""
+    return tuple(i for i, m in enumerate(trace.modules) if m.quantized is not None)
+
+
+def adapter_parameters(trace: Trace) -> dict[str, Parameters]:
+    """What each PEFT adapter brought along, by adapter name."""
+    found: dict[str, set[int]] = {config.name: set() for config in trace.adapters}
+    for layer in trace.adapter_layers:
+        for name, parameters in layer.adapters:
+            found.setdefault(name, set()).update(parameters)
+    prompts = [config.name for config in trace.adapters if config.is_prompt]
+    for name in prompts:
+        place = f".{PROMPT}.{name}."
+        found[name].update(i for i, p in enumerate(trace.parameters) if place in f".{p.fqn}")
+    return {name: frozenset(parameters) for name, parameters in found.items()}
+
+
+def active_adapter_parameters(trace: Trace) -> Parameters:
+    """The parameters of the adapters that take part in the forward."""
+    active = {config.name for config in trace.adapters if config.active}
+    active.update(name for layer in trace.adapter_layers for name in layer.active)
+    by_name = adapter_parameters(trace)
+    return frozenset().union(*(by_name[name] for name in active if name in by_name))
+
+
+def layer_parameters(layer: AdapterLayer) -> Parameters:
+    """The adapter parameters of one adapted layer, of all adapters."""
+    return frozenset(i for _, parameters in layer.adapters for i in parameters)
+
+
+def disabled_layers(trace: Trace) -> tuple[AdapterLayer, ...]:
+    """Adapted layers whose adapters are switched off."""
+    return tuple(layer for layer in trace.adapter_layers if layer.disabled and layer.adapters)
+
+
+def merged_layers(trace: Trace) -> tuple[AdapterLayer, ...]:
+    """Adapted layers whose adapters are added into the base weight, and so left out of the forward."""
+    return tuple(layer for layer in trace.adapter_layers if layer.merged)
+
+
+def inactive_trainable(trace: Trace) -> Parameters:
+    """Trainable parameters of adapters that are not active where they sit, and that reach no loss."""
+    asleep = frozenset(
+        i
+        for layer in trace.adapter_layers
+        for name, parameters in layer.adapters
+        if name not in layer.active
+        for i in parameters
+    )
+    return asleep & trainable(trace) & trace.chain.unused
+
+
+def bypassed_layers(trace: Trace) -> tuple[tuple[AdapterLayer, ParameterRead], ...]:
+    """Adapted layers whose weight was read without calling them, and whose adapter took no part; with the read."""
+    layer_of = {p: layer for layer in trace.adapter_layers for p in layer.base_parameters}
+    reads: dict[int, tuple[AdapterLayer, ParameterRead]] = {}
+    for read in trace.parameter_reads:
+        layer = layer_of.get(read.parameter)
+        if layer is not None and trace.modules[layer.module].num_calls == 0:
+            reads.setdefault(layer.module, (layer, read))
+    idle = trace.chain.unused
+    return tuple(found for found in reads.values() if layer_parameters(found[0]) & idle)
+
+
+def explained_by_adapters(trace: Trace) -> Parameters:
+    """Unused parameters whose adapter is disabled, merged, inactive or bypassed."""
+    layers = [*disabled_layers(trace), *merged_layers(trace)]
+    layers += [layer for layer, _ in bypassed_layers(trace)]
+    return inactive_trainable(trace).union(*(layer_parameters(layer) for layer in layers))
+
+
+def location(trace: Trace, frame: int, containing: str = "") -> Location | None:
+    """The source line of ``frame``; of a call over several lines the first one with ``containing`` in it."""
+    if frame == NONE:
+        return None
+    at = trace.frames[frame]
+    line, text = _line_with(at, containing)
+    return Location(file=at.file, line=line, text=text)
+
+
+def _line_with(frame: Frame, containing: str) -> tuple[int, str]:
+    if containing and containing not in frame.text:
+        for line, text in frame.statement:
+            if containing in text:
+                return line, text
+    return frame.line, frame.text
+
+
+def user_frame(frame: int, nearest_own: int) -> int:
+    """``nearest_own`` (outside installed packages) where there is one, else ``frame``."""
+    return frame if nearest_own == NONE else nearest_own
+
+
+def outside_live_values(trace: Trace) -> tuple[int, ...]:
+    """Values that carried a graph when the step began: results of an earlier forward, no parameters."""
+    return tuple(
+        i for i, v in enumerate(trace.values) if v.call == NONE and v.parameter == NONE and v.live
+    )
+
+
+def first_reader(trace: Trace, values: tuple[int, ...]) -> int:
+    """The first call that reads one of ``values``, or NONE."""
+    wanted = set(values)
+    return next((i for i, c in enumerate(trace.calls) if wanted.intersection(c.inputs)), NONE)
+
+
+def sources(trace: Trace, value: int) -> Parameters:
+    """The parameters from which ``value`` was worked out, whether or not a gradient flows."""
+    found, seen, todo = set(), {value}, [value]
+    while todo:
+        at = trace.values[todo.pop()]
+        if at.parameter != NONE:
+            found.add(at.parameter)
+        if at.call != NONE:
+            fresh = [i for i in trace.calls[at.call].inputs if i not in seen]
+            seen.update(fresh)
+            todo.extend(fresh)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadCheckpoint:
+    """A reentrant checkpoint that cuts the chain, and why."""
+
+    broken: "ChainBreak"
+    reason: Literal["no-live-input", "hidden-input", "hidden-output"]
+    name: str = ""
+    """Of the keyword or structure in which a live tensor entered."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters that lost their last path, or else those that lost some."""
+        return self.broken.starved or self.broken.partial
+
+
+def dead_checkpoints(trace: Trace) -> tuple[DeadCheckpoint, ...]:
+    """The breaks made by reentrant checkpointing, told apart by what the checkpoint could see."""
+    causes = ("reentrant-checkpoint", "hidden-input")
+    return tuple(_dead(trace, b) for b in trace.chain.breaks if b.cause in causes)
+
+
+def _dead(trace: Trace, broken: "ChainBreak") -> DeadCheckpoint:
+    if broken.region == NONE:
+        reason: Literal["hidden-input", "no-live-input"] = "hidden-input"
+        if broken.cause == "reentrant-checkpoint":
+            reason = "no-live-input"
+        return DeadCheckpoint(broken=broken, reason=reason)
+    region = trace.regions[broken.region]
+    name = next((name for name, value in region.hidden if trace.values[value].live), "")
+    if name or broken.cause == "hidden-input":
+        return DeadCheckpoint(broken=broken, reason="hidden-input", name=name)
+    seen = any(trace.values[value].live for value in region.arguments)
+    return DeadCheckpoint(broken=broken, reason="hidden-output" if seen else "no-live-input")

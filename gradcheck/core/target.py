@@ -1,0 +1,38 @@
+"""A Target: a request to inspect something, as typed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Quantization = Literal["auto", "none", "8bit", "4bit"]
+Checkpointing = Literal["auto", "off", "reentrant", "non-reentrant"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What to load and how to set it up for training; the defaults are those of a QLoRA run."""
+
+    name: str
+    """Hub id, folder, adapter folder or factory (``package.module:function``, ``file.py:function``)."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Arguments of a factory: (key, value)."""
+    quant: Quantization = "auto"
+    """auto: what the checkpoint is, else 4-bit nf4 with double quantization."""
+    adapter: str | None = None
+    """A PEFT adapter folder to attach instead of a new LoRA."""
+    lora_rank: int = 16
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    checkpointing: Checkpointing = "auto"
+    """auto: what the installed transformers does by default."""
+    input_grads: bool = True
+    """False: the state in which older versions leave a model, without ``enable_input_require_grads``."""
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: int = 1
+    seq_len: int = 64
+    """Tokens of the synthetic batch, and the longest of one from ``data``."""
+    data: str | None = None
+    """A jsonl or text file to make the batch from."""
+    seed: int = 0
+    revision: str | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False

@@ -1,0 +1,102 @@
+"""The words of a finding: counts, folded names, tensors and the calls that made them."""
+
+import math
+import re
+from collections.abc import Iterable
+
+from gradcheck.core.trace import NONE, Trace, Value
+
+DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+"""A component of an FQN that is an index."""
+
+
+def folded(names: Iterable[str]) -> tuple[str, ...]:
+    """``layers.0-31.q_proj`` for ``layers.0.q_proj`` ... ``layers.31.q_proj``; order of first appearance."""
+    rows: dict[str, list[tuple[int, ...]]] = {}
+    for name in dict.fromkeys(names):
+        numbers = tuple(int(found) for found in NUMBER.findall(name))
+        rows.setdefault(NUMBER.sub("#", name), []).append(numbers)
+    return tuple(text for template, found in rows.items() for text in _spelled(template, found))
+
+
+def _spelled(template: str, rows: list[tuple[int, ...]]) -> list[str]:
+    """One text where ``rows`` are all combinations of their columns, else one for each value of a column."""
+    columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
+    if math.prod(len(column) for column in columns) == len(rows):
+        ranges = iter([ranged(column) for column in columns])
+        return [re.sub("#", lambda _: next(ranges), template)]
+    split = next(i for i, column in enumerate(columns) if len(column) > 1)
+    parts = [[row for row in rows if row[split] == number] for number in columns[split]]
+    return [text for part in parts for text in _spelled(template, part)]
+
+
+def ranged(numbers: list[int]) -> str:
+    """``0-3,7`` of the sorted ``[0, 1, 2, 3, 7]``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def listed(names: Iterable[str], limit: int = 3) -> str:
+    """``a, b, c and 5 more`` of the folded names."""
+    found = folded(names)
+    more = len(found) - limit
+    shown = ", ".join(name or "the model itself" for name in found[:limit])
+    return shown if more <= 0 else f"{shown} and {more:,} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 tensor``, ``1,024 tensors``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def dtype_text(dtype: str) -> str:
+    """``bf16`` of ``bfloat16``."""
+    return DTYPES.get(dtype, dtype)
+
+
+def tensor_text(value: Value) -> str:
+    """``bf16[1, 128, 2048]``."""
+    return f"{dtype_text(value.dtype)}{list(value.shape)}"
+
+
+def cost_text(trace: Trace, parameters: Iterable[int]) -> str:
+    """``24 parameter tensors (1,204,224 elements)``."""
+    found = list(parameters)
+    elements = sum(trace.parameters[i].num_elements for i in found)
+    return f"{counted(len(found), 'parameter tensor')} ({counted(elements, 'element')})"
+
+
+def place_text(trace: Trace, frame: int) -> str:
+    """``model.py:12``, or nothing."""
+    if frame == NONE:
+        return ""
+    at = trace.frames[frame]
+    return f"{at.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{at.line}"
+
+
+def module_text(trace: Trace, module: int) -> str:
+    """The FQN, or words for the root and for none."""
+    if module == NONE:
+        return "the loss function"
+    return trace.modules[module].fqn or "the model's own forward"
+
+
+def call_text(trace: Trace, call: int) -> str:
+    """``torch.nn.functional.linear in layers.0.fc1, model.py:12``."""
+    at = trace.calls[call]
+    place = place_text(trace, at.frame)
+    return f"{at.op} in {module_text(trace, at.module)}" + (f", {place}" if place else "")
+
+
+def maker_text(trace: Trace, value: int) -> str:
+    """Where ``value`` comes from: a call, a parameter, or outside the step."""
+    at = trace.values[value]
+    if at.parameter != NONE:
+        return f"the parameter {trace.parameters[at.parameter].fqn}"
+    return "outside the step (batch or constant)" if at.call == NONE else call_text(trace, at.call)

@@ -1,0 +1,83 @@
+"""Trace -> Report: runs the rules, drops symptoms of what is already explained, ranks what is left. Pure, no torch."""
+
+from __future__ import annotations
+
+from gradcheck.core.finding import SEVERITIES, Finding
+from gradcheck.core.grouping import chain_links, parameter_records
+from gradcheck.core.report import Break, Report, SkippedRule
+from gradcheck.core.rule import RULES, Need, Rule
+from gradcheck.core.selection import location
+from gradcheck.core.symptoms import SYMPTOMS
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import tensor_text
+from gradcheck.settings import Settings
+
+_NEEDS: dict[Need, str] = {
+    "optimizer": "no optimizer was given",
+    "loss": "the step gave no loss",
+    "backward": "backward did not run",
+    "gradients": "backward did not run, so there are no gradients",
+    "adapters": "the model has no adapters",
+    "labels": "the step computed no cross-entropy over class labels",
+}
+
+
+def diagnose(trace: Trace, settings: Settings) -> Report:
+    """The Report of ``trace``: every selected rule was run or is in ``skipped`` with its reason."""
+    findings: list[Finding] = []
+    skipped: list[SkippedRule] = []
+    for entry in RULES.all().values():
+        if not settings.selects(entry.code):
+            skipped.append(SkippedRule(code=entry.code, rule=entry.name, reason="not selected"))
+            continue
+        reason = _missing(trace, entry)
+        if reason:
+            skipped.append(SkippedRule(code=entry.code, rule=entry.name, reason=reason))
+        else:
+            findings += entry.function(trace)
+    return Report(
+        findings=tuple(_ranked(_without_symptoms(findings))), parameters=parameter_records(trace), breaks=_breaks(trace),
+        skipped=tuple(skipped), environment=trace.environment, setup=trace.setup, chain=chain_links(trace),
+        loss=trace.loss.number if trace.loss is not None else None, notes=(*trace.notes, *trace.chain.disagreements),
+    )
+
+
+def _missing(trace: Trace, entry: Rule) -> str:
+    """Why ``entry`` cannot run on ``trace``; empty where it can."""
+    has: dict[Need, bool] = {
+        "optimizer": trace.optimizer is not None,
+        "loss": trace.loss is not None,
+        "backward": trace.backward_ran,
+        "gradients": trace.backward_ran,
+        "adapters": bool(trace.adapters or trace.adapter_layers),
+        "labels": bool(trace.labels),
+    }
+    return next((_NEEDS[need] for need in entry.needs if not has[need]), "")
+
+
+def _without_symptoms(findings: list[Finding]) -> list[Finding]:
+    """``findings`` without those that another one is the cause of."""
+    errors = {finding.code for finding in findings if finding.severity == "error"}
+    explained = {symptom for code in errors for symptom in SYMPTOMS.get(code, ())}
+    return [finding for finding in findings if finding.code not in explained]
+
+
+def _ranked(findings: list[Finding]) -> list[Finding]:
+    """Errors first; among equals, what costs most parameters first."""
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -len(f.parameters), -f.num_elements, f.code))
+
+
+def _breaks(trace: Trace) -> tuple[Break, ...]:
+    """The chain's breaks in the words of the report."""
+    rows = []
+    for item in trace.chain.breaks:
+        call, value = trace.calls[item.call], trace.values[item.value] if item.value != NONE else None
+        maker = value.call if value is not None else NONE
+        rows.append(Break(
+            cause=item.cause, module=trace.module_fqn(item.module), location=location(trace, item.frame),
+            tensor=tensor_text(value) if value is not None else "", operation=call.op, times=item.times,
+            made_by=trace.calls[maker].op if maker != NONE else "",
+            starved=tuple(trace.parameters[i].fqn for i in sorted(item.starved)),
+            partial=tuple(trace.parameters[i].fqn for i in sorted(item.partial)),
+        ))
+    return tuple(rows)

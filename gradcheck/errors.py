@@ -1,0 +1,45 @@
+"""The errors that gradcheck raises.
+
+    DiagnosticError             could not give an answer (exit status 2)
+    ├── InputError              what the user gave cannot be used (also a ValueError)
+    │   ├── TargetError         the target names nothing that can be loaded
+    │   ├── BatchError          the batch or the loss function does not fit the model
+    │   ├── SettingsError       an option or a configuration key is wrong
+    │   └── TraceError          a trace file is damaged or of another version
+    ├── LoadError               the target exists and loading it failed
+    └── RecordingError          the step could not be recorded (a second session at once, ...)
+
+torch has a ``GradcheckError`` of its own (``torch.autograd.gradcheck``), hence the name of the root.
+"""
+
+
+class DiagnosticError(Exception):
+    """Base of every error that gradcheck raises on purpose: one sentence of what, why, and what to do."""
+
+
+class InputError(DiagnosticError, ValueError):
+    """What the user gave cannot be used."""
+
+
+class TargetError(InputError):
+    """The target names nothing that can be loaded."""
+
+
+class BatchError(InputError):
+    """The batch or the loss function does not fit the model."""
+
+
+class SettingsError(InputError):
+    """An option or a configuration key is wrong."""
+
+
+class TraceError(InputError):
+    """A trace file is damaged or of another version."""
+
+
+class LoadError(DiagnosticError):
+    """The target exists and loading it failed."""
+
+
+class RecordingError(DiagnosticError):
+    """The step could not be recorded."""

@@ -1,0 +1,114 @@
+"""The trainable parameters by group, with PEFT's totals."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gradcheck.core.formatter import RenderOptions
+from gradcheck.core.report import Report
+from gradcheck.formats.summary import GroupRow, Totals, folded, frozen_row, group_rows, totals
+from gradcheck.formats.terminal_layout import STATE_STYLES, heading
+from gradcheck.formats.text import count, middle, norm, percent
+
+MAX_ROWS_ALONE = 16
+"""Rows of the table where there is nothing else to read."""
+MAX_ROWS = 8
+"""Rows where findings share the screen."""
+WIDE = 100
+
+
+def parameters_section(report: Report, options: RenderOptions, width: int) -> RenderableType | None:
+    """One row a group; groups in the same state are folded where they would fill the screen."""
+    if not report.parameters:
+        return None
+    total = totals(report)
+    title = heading(str(total))
+    shown, hidden = _chosen(
+        group_rows(report), MAX_ROWS if report.findings else MAX_ROWS_ALONE, options
+    )
+    if not shown:
+        return title
+    footnotes = list(dict.fromkeys(row.explanation for row in shown if row.explanation))
+    table = _table(shown, hidden, frozen_row(report), footnotes, total, width >= WIDE)
+    notes = "; ".join(f"({number}) {reason}" for number, reason in enumerate(footnotes, 1))
+    return Group(title, table, Text(notes, style="dim")) if notes else Group(title, table)
+
+
+def _chosen(
+    rows: list[GroupRow], limit: int, options: RenderOptions
+) -> tuple[list[GroupRow], list[GroupRow]]:
+    """The rows to show and the rows to count only; those in trouble are shown first."""
+    if options.verbose:
+        return rows, []
+    rows = folded(rows, limit)
+    if len(rows) > limit:
+        rows = sorted(rows, key=lambda row: not row.troubled)
+    return rows[:limit], rows[limit:]
+
+
+def _table(
+    rows: list[GroupRow],
+    hidden: list[GroupRow],
+    frozen: GroupRow | None,
+    footnotes: list[str],
+    total: Totals,
+    wide: bool,
+) -> Table:
+    tail = common_tail([row.label for row in [*rows, *hidden]])
+    measured = any(row.norms for row in rows)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column(f"group ({tail.strip()})" if tail else "group", overflow="fold", min_width=14)
+    for name in ("tensors", "elements", "%"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("dtype", no_wrap=True)
+    table.add_column("gradient", overflow="fold")
+    if measured:
+        table.add_column("norm: median (range)" if wide else "norm", no_wrap=True)
+    for row in rows:
+        cells = [Text(row.label.removesuffix(tail)), *_sizes(row, total), _states(row, footnotes)]
+        table.add_row(*cells, *([_norms(row, wide)] if measured else []))
+    if hidden:
+        table.add_row(f"… {count(len(hidden), 'more group')}", *_sum(hidden, total), style="dim")
+    if frozen is not None:
+        table.add_row(frozen.label, *_sizes(frozen, total), style="dim")
+    return table
+
+
+def _sizes(row: GroupRow, total: Totals) -> list[str | Text]:
+    dtype = "/".join(row.dtypes[:2]) + ("…" if len(row.dtypes) > 2 else "")
+    return [*_sum([row], total), Text(middle(dtype, 16))]
+
+
+def _sum(rows: list[GroupRow], total: Totals) -> list[str | Text]:
+    elements = sum(row.num_elements for row in rows)
+    tensors = sum(row.num_tensors for row in rows)
+    return [f"{tensors:,}", f"{elements:,}", percent(elements, total.all)]
+
+
+def _states(row: GroupRow, footnotes: list[str]) -> Text:
+    alone = len(row.states) == 1
+    words = [
+        Text(state if alone else f"{number:,} {state}", style=STATE_STYLES.get(state, ""))
+        for state, number in row.states
+    ]
+    text = Text(", ").join(words)
+    if row.explanation:
+        text.append(f" ({footnotes.index(row.explanation) + 1})", style="dim")
+    return text
+
+
+def _norms(row: GroupRow, wide: bool) -> str:
+    if row.norms is None:
+        return ""
+    low, median, high = row.norms
+    if low == high:
+        return norm(median)
+    span = f"{norm(low)}–{norm(high)}"
+    return f"{norm(median)} ({span})" if wide else span
+
+
+def common_tail(labels: list[str]) -> str:
+    """`` layers.0–29`` where all labels end so: it stands in the heading, once."""
+    tails = {label.rpartition(" ")[2] for label in labels if " " in label}
+    alike = len(labels) > 1 and len(tails) == 1 and all(" " in label for label in labels)
+    return f" {tails.pop()}" if alike else ""

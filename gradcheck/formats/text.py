@@ -1,0 +1,93 @@
+"""Words and numbers for people: cleaned of what does not belong in a report, shortened, counted."""
+
+import re
+import unicodedata
+
+ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.?)",
+    re.DOTALL,
+)
+"""ANSI escape sequences (ECMA-48): CSI, OSC with its text, string sequences, two-character ones."""
+INSTALLED = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]")
+STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+[/\\])")
+DTYPES = {
+    "float64": "fp64",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "uint8": "u8",
+    "int8": "i8",
+}
+
+
+def clean(text: str, limit: int = 2000) -> str:
+    """``text`` on one line: no escape sequences, no control or invisible characters, bounded.
+
+    What a model, its source or an exception says is shown and never obeyed: a terminal acts on escape sequences, and
+    the marks that turn the writing direction make a line read as another.
+    """
+    line = " ".join("".join(map(_visible, ESCAPE.sub("", text[: limit * 4]))).split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def clean_lines(text: str, max_lines: int = 12, limit: int = 400) -> list[str]:
+    """The lines of ``text``, each cleaned, with their indentation; the last says how many were left out."""
+    lines = ESCAPE.sub("", text[: max_lines * limit * 4]).splitlines()
+    shown = [_indentation(line) + clean(line, limit) for line in lines[:max_lines]]
+    more = len(lines) - max_lines
+    return shown if more <= 0 else [*shown, f"… {count(more, 'more line')}"]
+
+
+def _indentation(line: str) -> str:
+    return " " * min(len(line) - len(line.lstrip(" ")), 24)
+
+
+def _visible(character: str) -> str:
+    if character in "\t\n\r\v\f":
+        return " "
+    category = unicodedata.category(character)
+    if category in {"Zl", "Zp"}:
+        return " "
+    if category == "Cs":
+        return "\ufffd"  # a lone surrogate cannot be written out
+    return "" if category in {"Cc", "Cf"} else character
+
+
+def middle(text: str, limit: int) -> str:
+    """``text`` cut in its middle where it is longer than ``limit``: a dotted name is known by its two ends."""
+    if len(text) <= limit:
+        return text
+    tail = max((limit - 1) * 2 // 3, 1)
+    return text[: limit - 1 - tail] + "…" + text[len(text) - tail :]
+
+
+def short_path(file: str) -> str:
+    """``file`` from its package on where it is an installed one; otherwise as it was given."""
+    return STANDARD_LIBRARY.sub("", INSTALLED.sub("", clean(file, 400)))
+
+
+def short_dtype(dtype: str) -> str:
+    """``bf16`` of ``bfloat16``."""
+    return DTYPES.get(dtype, clean(dtype, 24))
+
+
+def count(number: int, noun: str) -> str:
+    """``1 tensor``, ``1,024 tensors``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def norm(value: float) -> str:
+    """A gradient norm in two digits."""
+    return f"{value:.2g}"
+
+
+def percent(part: int, whole: int, digits: int = 2) -> str:
+    """``part`` of ``whole`` in percent, without the sign; a part that is not zero never reads as zero."""
+    ratio = 100 * part / whole if whole else 0.0
+    text = f"{ratio:.{digits}f}"
+    return f"<{10**-digits:.{digits}f}" if part and float(text) == 0 else text
+
+
+def ranges(text: str) -> str:
+    """``layers.0–31`` of ``layers.0-31``."""
+    return re.sub(r"(?<=\d)-(?=\d)", "–", text)

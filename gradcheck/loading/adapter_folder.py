@@ -1,0 +1,38 @@
+"""Loads a PEFT adapter folder: its base model is found through ``adapter_config.json``."""
+
+import dataclasses
+from pathlib import Path
+
+from gradcheck.core.target import Target
+from gradcheck.errors import InputError
+from gradcheck.loading.adapters import ADAPTER_CONFIG, base_name
+from gradcheck.loading.chatter import quiet
+from gradcheck.loading.pretrained import training_subject
+from gradcheck.loading.weight_files import check_adapter_weights
+from gradcheck.subject import Subject, loader
+
+
+def _is_adapter(target: Target) -> bool:
+    return (Path(target.name).expanduser() / ADAPTER_CONFIG).is_file()
+
+
+@loader(
+    "adapter",
+    accepts=f"a PEFT adapter folder ({ADAPTER_CONFIG})",
+    priority=20,
+    matches=_is_adapter,
+)
+def load_adapter(target: Target) -> Subject:
+    """The adapter on its base model, loaded as for training."""
+    if target.adapter is not None:
+        raise InputError(
+            f"{target.name} is an adapter folder and --adapter {target.adapter} names another one; "
+            "give one of them, or a base model as target"
+        )
+    folder = Path(target.name).expanduser()
+    with quiet():
+        check_adapter_weights(folder, allow_pickle=target.allow_pickle)
+        base = dataclasses.replace(
+            target, name=base_name(folder), adapter=target.name, revision=None
+        )
+        return training_subject(base)

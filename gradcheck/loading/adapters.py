@@ -1,0 +1,185 @@
+"""Puts a LoRA or a saved PEFT adapter on a base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gradcheck.core.target import Target
+from gradcheck.errors import InputError, LoadError, TargetError
+from gradcheck.loading.classes import task_type
+from gradcheck.loading.failures import explained
+from gradcheck.loading.sources import is_hub_id, read_json
+from gradcheck.loading.weight_files import check_adapter_weights
+
+ADAPTER_CONFIG = "adapter_config.json"
+_ALPHA_PER_RANK = 2
+"""``lora_alpha`` of a new LoRA, per unit of rank: the usual choice; it scales gradients and cuts none."""
+_ALL_LINEAR = ("all-linear",)
+
+
+def attach(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """``base`` with a new LoRA, or with the adapter that ``target`` names, loaded as for training; and what it is."""
+    if target.adapter is None:
+        return _new_lora(base, target)
+    with explained(f"the adapter {target.adapter}"):
+        return _saved_adapter(base, target)
+
+
+def base_name(folder: Path) -> str:
+    """The base model that an adapter's config names: a path (also relative to the adapter) or a Hub id.
+
+    Raises:
+        TargetError: where it names none, or a path that is not there.
+    """
+    name = str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "")
+    if not name:
+        raise TargetError(
+            f"{folder / ADAPTER_CONFIG} names no base model; give the base as target and the folder with --adapter"
+        )
+    for path in (Path(name).expanduser(), folder / name, folder.parent / name):
+        if path.is_dir():
+            return str(path)
+    if not is_hub_id(name):
+        raise TargetError(
+            f"the adapter {folder} is for the base model {name}, and that folder does not exist; "
+            "give the base as target and the adapter with --adapter"
+        )
+    return name
+
+
+def hub_adapter(target: Target) -> Path | None:
+    """The local snapshot of an adapter on the Hub; None where the Hub id is no adapter's or cannot be looked at."""
+    from transformers.utils import cached_file
+
+    config = cached_file(
+        target.name,
+        ADAPTER_CONFIG,
+        revision=target.revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if config is None:
+        return None
+    return _hub_snapshot(target.name, target.revision, allow_pickle=target.allow_pickle)
+
+
+def _hub_snapshot(name: str, revision: str | None, *, allow_pickle: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = [ADAPTER_CONFIG, "adapter_model.safetensors"]
+    if allow_pickle:
+        patterns.append("adapter_model.bin")
+    return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+
+
+def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    from peft import LoraConfig, get_peft_model
+
+    if target.lora_rank < 1:
+        raise InputError(f"--lora-rank {target.lora_rank} makes no adapter; give 1 or more")
+    everywhere = target.lora_targets == _ALL_LINEAR
+    config = LoraConfig(
+        r=target.lora_rank,
+        lora_alpha=_ALPHA_PER_RANK * target.lora_rank,
+        target_modules=_ALL_LINEAR[0] if everywhere else list(target.lora_targets),
+        task_type=task_type(base),
+    )
+    try:
+        model = get_peft_model(base, config)
+    except ValueError as error:
+        if "target modules" not in str(error).lower():
+            raise
+        raise InputError(
+            f"--lora-target {','.join(target.lora_targets)} matches no module of {type(base).__name__}; "
+            f"its linear layers are named {', '.join(_linear_names(base)) or 'otherwise'}, or use all-linear"
+        ) from error
+    return model, (
+        ("adapter", f"new LoRA, rank {target.lora_rank}, on {', '.join(target.lora_targets)}"),
+    )
+
+
+def _linear_names(base: Any) -> list[str]:
+    """The last parts of the names of the modules that multiply by a matrix."""
+    names = {
+        fqn.rpartition(".")[2]
+        for fqn, module in base.named_modules()
+        if hasattr(module, "in_features")
+    }
+    return sorted(name for name in names if not name.isdigit())
+
+
+def _saved_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    from peft import PeftModel
+
+    folder = _adapter_folder(target)
+    shapes = check_adapter_weights(folder, allow_pickle=target.allow_pickle)
+    kind = str(read_json(folder / ADAPTER_CONFIG).get("peft_type", "PEFT"))
+    absent = _absent_modules(base, folder, shapes)
+    try:
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        if "size mismatch" in str(error) or "not found in the base model" in str(error):
+            raise _other_base(folder, base, "its tensors do not fit") from error
+        raise
+    text = f"{kind} from {target.adapter}, loaded for training"
+    if absent:
+        text += f"; {len(absent)} of its modules are not in this base, such as {absent[0]}"
+    return model, (("adapter", text),)
+
+
+def _adapter_folder(target: Target) -> Path:
+    name = str(target.adapter)
+    folder = Path(name).expanduser()
+    if (folder / ADAPTER_CONFIG).is_file():
+        return folder
+    if folder.exists() or not is_hub_id(name):
+        raise TargetError(
+            f"--adapter {name} is no PEFT adapter: there is no {ADAPTER_CONFIG} in it; "
+            "give the folder that PeftModel.save_pretrained() wrote"
+        )
+    return _hub_snapshot(name, None, allow_pickle=target.allow_pickle)
+
+
+def _absent_modules(base: Any, folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The modules that a LoRA's tensors name and ``base`` does not have.
+
+    Raises:
+        LoadError: where a tensor does not fit its module, or none of the modules is there.
+    """
+    modules = dict(base.named_modules())
+    wanted: set[str] = set()
+    for key, shape in shapes.items():
+        fqn, _, tensor = key.removeprefix("base_model.model.").partition(".lora_")
+        if not tensor:
+            continue
+        wanted.add(fqn)
+        problem = _misfit(modules.get(fqn), tensor, shape)
+        if problem:
+            raise _other_base(folder, base, f"{fqn} {problem}")
+    absent = sorted(wanted - set(modules))
+    if absent and len(absent) == len(wanted):
+        raise _other_base(
+            folder, base, f"none of its {len(wanted)} modules is there, such as {absent[0]}"
+        )
+    return absent
+
+
+def _misfit(module: Any, tensor: str, shape: tuple[int, ...]) -> str | None:
+    """How a LoRA matrix does not fit its linear layer, None where it does or the layer is of another kind."""
+    if module is None or len(shape) != 2 or not hasattr(module, "in_features"):
+        return None
+    if tensor == "A.weight" and shape[1] != module.in_features:
+        return f"takes {module.in_features} inputs and the adapter was made for {shape[1]}"
+    if tensor == "B.weight" and shape[0] != module.out_features:
+        return f"gives {module.out_features} outputs and the adapter was made for {shape[0]}"
+    return None
+
+
+def _other_base(folder: Path, base: Any, why: str) -> LoadError:
+    named = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "another model"
+    return LoadError(
+        f"the adapter {folder} is for another base ({named}): in this {type(base).__name__}, {why}; "
+        "give the base model it was trained on"
+    )

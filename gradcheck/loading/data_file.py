@@ -1,0 +1,215 @@
+"""Makes a batch from the user's file, tokenized as its model wants it. The text is dropped as soon as it is tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.core.target import Target
+from gradcheck.errors import BatchError
+from gradcheck.loading.sources import Source
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED_LABEL = -100
+"""What torch's cross-entropy ignores (``ignore_index``)."""
+MIN_TOKENS = 2
+_ACCEPTED = (
+    "jsonl with text, messages or prompt and completion in each line, or a text file (.txt, .md)"
+)
+_JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+_MAX_TEXT_CHARACTERS_PER_TOKEN = 32
+"""No more of a text file is read than its tokens can need: ordinary text has 3 to 5 characters a token."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One row as token ids: the part that is given and the part that is learned."""
+
+    prompt: list[int]
+    """Labelled with ``IGNORED_LABEL``."""
+    learned: list[int]
+
+
+def data_batch(model: Any, target: Target, source: Source) -> tuple[dict[str, torch.Tensor], str]:
+    """A batch of the first rows of ``target.data``, int64 [rows, tokens], and where it is from.
+
+    Raises:
+        BatchError: where the file is absent, empty or malformed, or the model has no tokenizer.
+    """
+    path = Path(str(target.data)).expanduser()
+    if not path.is_file():
+        raise BatchError(f"--data {target.data} is no file; accepted are {_ACCEPTED}")
+    tokenizer = _tokenizer(target, source)
+    examples = list(islice(_examples(path, tokenizer, target), target.batch_size))
+    if not examples:
+        raise BatchError(
+            f"--data {path.name} holds no row of {MIN_TOKENS} or more tokens; accepted are {_ACCEPTED}"
+        )
+    origin = f"from {path.name}: {len(examples)} rows, cut to {target.seq_len} tokens"
+    padding = (
+        tokenizer.pad_token_id
+        if tokenizer.pad_token_id is not None
+        else tokenizer.eos_token_id or 0
+    )
+    if model.config.is_encoder_decoder:
+        return _encoder_decoder_batch(examples, padding), origin
+    return _causal_batch(examples, padding), origin
+
+
+def _tokenizer(target: Target, source: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    extra = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    try:
+        return AutoTokenizer.from_pretrained(
+            source.name,
+            revision=target.revision,
+            trust_remote_code=target.trust_remote_code,
+            **extra,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise BatchError(
+            f"--data needs the model's tokenizer, and none could be loaded from {source.name}; "
+            "save the tokenizer there, or leave --data out for a synthetic batch"
+        ) from error
+
+
+def _examples(path: Path, tokenizer: Any, target: Target) -> Iterator[Example]:
+    """Rows of at least ``MIN_TOKENS`` tokens, cut to ``seq_len``."""
+    rows: Iterator[Example]
+    if path.suffix in _JSON_SUFFIXES:
+        rows = (_row_example(row, tokenizer, where) for row, where in _json_rows(path))
+    else:
+        rows = _text_examples(path, tokenizer, target)
+    for row in rows:
+        cut = _cut(row, target.seq_len)
+        if len(cut.prompt) + len(cut.learned) >= MIN_TOKENS and cut.learned:
+            yield cut
+
+
+def _json_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in _numbered_lines(file, path):
+            where = f"--data {path.name} line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise BatchError(f"{where} is not JSON; accepted are {_ACCEPTED}") from error
+            if not isinstance(row, dict):
+                raise BatchError(f"{where} is no JSON object; accepted are {_ACCEPTED}")
+            yield row, where
+
+
+def _numbered_lines(file: Any, path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line
+    except UnicodeDecodeError as error:
+        raise BatchError(
+            f"--data {path.name} is not UTF-8 text; accepted are {_ACCEPTED}"
+        ) from error
+
+
+def _row_example(row: dict[str, Any], tokenizer: Any, where: str) -> Example:
+    match row:
+        case {"text": str(text)}:
+            return Example(prompt=[], learned=_ids(tokenizer, text))
+        case {"messages": [*messages]} if messages:
+            return Example(prompt=[], learned=_chat_ids(tokenizer, messages, where))
+        case {"prompt": str(prompt), "completion": str(completion)}:
+            end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+            learned = tokenizer(completion, add_special_tokens=False)["input_ids"]
+            return Example(prompt=_ids(tokenizer, prompt), learned=[*learned, *end])
+        case {"prompt": [*prompt], "completion": [*completion]} if prompt and completion:
+            given = _chat_ids(tokenizer, prompt, where, generation_prompt=True)
+            whole = _chat_ids(tokenizer, [*prompt, *completion], where)
+            return Example(prompt=whole[: len(given)], learned=whole[len(given) :])
+        case _:
+            raise BatchError(
+                f"{where} has neither a text, nor messages, nor a prompt with a completion; accepted are {_ACCEPTED}"
+            )
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text)["input_ids"])
+
+
+def _chat_ids(
+    tokenizer: Any, messages: list[Any], where: str, *, generation_prompt: bool = False
+) -> list[int]:
+    if getattr(tokenizer, "chat_template", None) is None:
+        raise BatchError(
+            f"{where} holds messages, and the model's tokenizer has no chat template; "
+            "use text or prompt and completion, or a chat model"
+        )
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+    except (
+        Exception
+    ) as error:  # a template is a program of the checkpoint's own: it may raise anything
+        raise BatchError(
+            f"{where}: the chat template cannot take these messages; each needs a role and a content it knows"
+        ) from error
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _text_examples(path: Path, tokenizer: Any, target: Target) -> Iterator[Example]:
+    """A text file in pieces of ``seq_len`` tokens."""
+    num_characters = target.seq_len * target.batch_size * _MAX_TEXT_CHARACTERS_PER_TOKEN
+    try:
+        with path.open(encoding="utf-8") as file:
+            ids = _ids(tokenizer, file.read(num_characters))
+    except UnicodeDecodeError as error:
+        raise BatchError(
+            f"--data {path.name} is not UTF-8 text; accepted are {_ACCEPTED}"
+        ) from error
+    for start in range(0, len(ids), target.seq_len):
+        yield Example(prompt=[], learned=ids[start : start + target.seq_len])
+
+
+def _cut(example: Example, seq_len: int) -> Example:
+    """At most ``seq_len`` tokens: of a long prompt the end, so that something to learn is left."""
+    if len(example.prompt) + len(example.learned) <= seq_len:
+        return example
+    room = seq_len - min(len(example.prompt), seq_len // 2)
+    learned = example.learned[:room]
+    num_prompt = seq_len - len(learned)
+    return Example(prompt=example.prompt[-num_prompt:] if num_prompt else [], learned=learned)
+
+
+def _causal_batch(examples: list[Example], padding: int) -> dict[str, torch.Tensor]:
+    ids = [example.prompt + example.learned for example in examples]
+    labels = [[IGNORED_LABEL] * len(example.prompt) + example.learned for example in examples]
+    mask = [[1] * len(row) for row in ids]
+    return {
+        "input_ids": _padded(ids, padding),
+        "attention_mask": _padded(mask, 0),
+        "labels": _padded(labels, IGNORED_LABEL),
+    }
+
+
+def _encoder_decoder_batch(examples: list[Example], padding: int) -> dict[str, torch.Tensor]:
+    """The prompt goes into the encoder and the rest into the labels; plain text goes into both."""
+    ids = [example.prompt or example.learned for example in examples]
+    return {
+        "input_ids": _padded(ids, padding),
+        "attention_mask": _padded([[1] * len(row) for row in ids], 0),
+        "labels": _padded([example.learned for example in examples], IGNORED_LABEL),
+    }
+
+
+def _padded(rows: list[list[int]], padding: int) -> torch.Tensor:
+    """int64 [rows, longest], padded on the right."""
+    import torch
+
+    longest = max(len(row) for row in rows)
+    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])

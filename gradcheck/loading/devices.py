@@ -1,0 +1,78 @@
+"""Which device and which dtypes a model is loaded with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradcheck.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+"""What ``--dtype`` accepts beside ``auto``, and torch's name for it."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device ``name`` says; for ``auto``, CUDA where there is one.
+
+    Raises:
+        InputError: where torch knows no such device or the machine has none.
+    """
+    import torch
+
+    if name == "auto":
+        return (
+            torch.device("cuda", torch.cuda.current_device())
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(
+            f"--device {name} is no device that torch knows; use auto, cpu, cuda or cuda:1"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
+            "use --device auto or cpu"
+        )
+    return device
+
+
+def chosen_dtype(name: str) -> torch.dtype | None:
+    """The dtype ``name`` says; None for ``auto``: the checkpoint's own.
+
+    Raises:
+        InputError: where it is none of ``DTYPES``.
+    """
+    import torch
+
+    if name == "auto":
+        return None
+    if name not in DTYPES:
+        raise InputError(f"--dtype {name} is not accepted; use auto, {', '.join(DTYPES)}")
+    dtype: torch.dtype = getattr(torch, DTYPES[name])
+    return dtype
+
+
+def default_compute_dtype(device: torch.device) -> torch.dtype:
+    """What a 4-bit weight is computed in: bfloat16, float16 on a CUDA device that has no bfloat16."""
+    import torch
+
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def dtype_name(dtype: object) -> str:
+    """``bfloat16`` for ``torch.bfloat16``."""
+    return str(dtype).removeprefix("torch.")

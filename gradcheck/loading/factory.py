@@ -1,0 +1,143 @@
+"""Loads what the user's own function makes: ``package.module:function`` or ``path/to/file.py:function``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradcheck.core.target import Target
+from gradcheck.errors import DiagnosticError, LoadError, TargetError
+from gradcheck.loading.factory_arguments import keyword_arguments
+from gradcheck.loading.factory_result import subject_of
+from gradcheck.loading.failures import first_line, is_out_of_memory
+from gradcheck.loading.seeding import seeded_generators
+from gradcheck.subject import Subject, loader
+
+_FACTORY = re.compile(
+    r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<function>[A-Za-z_]\w*)"
+)
+
+
+def _is_factory(target: Target) -> bool:
+    return bool(_FACTORY.fullmatch(target.name)) and not Path(target.name).expanduser().is_dir()
+
+
+@loader(
+    "factory",
+    accepts="a factory (package.module:function or path/to/file.py:function)",
+    priority=10,
+    matches=_is_factory,
+)
+def load_factory(target: Target) -> Subject:
+    """What the factory returns, called with the ``--set`` arguments. What it prints goes to stderr."""
+    found = _FACTORY.fullmatch(target.name)
+    assert found is not None, "load_factory is asked only for what _is_factory accepts"
+    place, name = found["place"], found["function"]
+    with importable(_import_folder(place)), contextlib.redirect_stdout(sys.stderr):
+        with _explained(target.name, "does not import"):
+            module = _imported(place)
+        function = _function(module, name, target.name)
+        arguments = keyword_arguments(function, target.arguments, target.name)
+        with _explained(target.name, "raised"), seeded_generators(target.seed):
+            made = function(**arguments)
+    return subject_of(made, target)
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Puts ``folder`` first on the import path, as ``python file.py`` does, and restores the path."""
+    path = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+
+
+def _import_folder(place: str) -> Path:
+    return Path(place).expanduser().resolve().parent if place.endswith(".py") else Path.cwd()
+
+
+def _imported(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise TargetError(
+            f"the factory file {place} does not exist; check the path and the working directory"
+        )
+    # A name of its own: a file called inspect.py must not hide the module of that name.
+    name = f"gradcheck_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a .py file has a spec"
+    assert spec.loader is not None, "and a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _function(module: ModuleType, name: str, target_name: str) -> Callable[..., Any]:
+    function = getattr(module, name, None)
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    candidates = sorted(
+        key
+        for key, value in vars(module).items()
+        if callable(value)
+        and getattr(value, "__module__", None) == module.__name__
+        and not key.startswith("_")
+    )
+    problem = "has no function" if function is None else "is no function:"
+    raise TargetError(
+        f"{target_name}: the module {problem} {name}; its functions are {', '.join(candidates) or 'none'}"
+    )
+
+
+@contextlib.contextmanager
+def _explained(name: str, what: str) -> Iterator[None]:
+    """Raises what the user's code raises as a LoadError that names the line."""
+    try:
+        yield
+    except DiagnosticError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and name.startswith(f"{error.name}"):
+            raise TargetError(
+                f"the factory {name}: there is no module {error.name} here or installed; "
+                "check the spelling and the working directory"
+            ) from error
+        if is_out_of_memory(error):
+            raise LoadError(
+                f"memory ran out while the factory {name} ran; make it build less"
+            ) from error
+        raise LoadError(
+            f"the factory {name} {what}: {type(error).__name__}: {first_line(error)}{_place(error)}; "
+            "--debug shows the traceback"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """`` (file.py, line 12)``: the innermost frame, or where the syntax is wrong."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [
+        frame
+        for frame in frames
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    return f" ({Path(outside[-1].filename).name}, line {outside[-1].lineno})" if outside else ""

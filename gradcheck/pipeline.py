@@ -1,0 +1,64 @@
+"""``inspect`` and ``watch``: the only place where the rooms that touch the world meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.core.report import Report
+from gradcheck.core.trace import Trace
+from gradcheck.diagnose import diagnose
+from gradcheck.errors import BatchError
+from gradcheck.recording.session import record
+from gradcheck.recording.watching import Watch
+from gradcheck.settings import Settings
+from gradcheck.subject import LossFunction, Subject
+
+if TYPE_CHECKING:
+    import torch
+
+
+def inspect(
+    model: torch.nn.Module,
+    batch: Mapping[str, Any],
+    loss_fn: LossFunction | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    settings: Settings | None = None,
+) -> Report:
+    """Records one training step and says what breaks its autograd chain; leaves everything as it was.
+
+    Args:
+        model: any module; the FQNs of the report are those of its ``named_modules()``.
+        batch: passed as ``model(**batch)`` where there is no ``loss_fn``.
+        loss_fn: ``loss_fn(model, batch) -> scalar tensor``, where the loss is not ``output.loss``.
+        optimizer: where given, the rules about optimization run as well.
+
+    Raises:
+        BatchError: where the step gives nothing that could be a loss.
+        RecordingError: where another recording is running, or memory ran out.
+    """
+    if not isinstance(batch, Mapping):
+        raise BatchError(
+            f"batch is a {type(batch).__name__}; give a mapping of names to tensors, which is passed as model(**batch)"
+        )
+    subject = Subject(model=model, batch=batch, loss_fn=loss_fn, optimizer=optimizer)
+    return inspect_subject(subject, settings or Settings())[1]
+
+
+def inspect_subject(
+    subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
+) -> tuple[Trace, Report]:
+    """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
+    progress("recording one forward and one backward")
+    trace = record(subject, settings)
+    progress("judging the record")
+    return trace, diagnose(trace, settings)
+
+
+def watch(model: torch.nn.Module, *, settings: Settings | None = None) -> Watch:
+    """Records the first training step of the user's own loop: ``with gradcheck.watch(model) as watch: ...``.
+
+    Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back.
+    """
+    return Watch(model, settings or Settings(), diagnose)

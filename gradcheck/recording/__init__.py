@@ -1,0 +1,1 @@
+"""Subject -> Trace: the only room that registers hooks and enters torch modes."""

@@ -1,0 +1,125 @@
+"""PEFT's adapters: which there are, where they sit, and whether they act."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gradcheck.core.trace import AdapterConfig, AdapterLayer
+
+
+def adapter_layers(
+    model: torch.nn.Module, names: set[str], modules: dict[str, int], parameters: dict[int, int]
+) -> tuple[AdapterLayer, ...]:
+    """The adapted layers.
+
+    Args:
+        names: the adapters' names.
+        modules: FQN of a module -> its index.
+        parameters: ``id`` of a parameter -> its index.
+    """
+    kinds = _layer_kinds()
+    rows = []
+    for fqn, module in model.named_modules():
+        if not isinstance(module, kinds):
+            continue
+        found: dict[str, list[int]] = {}
+        for path, parameter in module.named_parameters():
+            owner = next((part for part in path.split(".") if part in names), None)
+            if owner is not None and "base_layer." not in path and id(parameter) in parameters:
+                found.setdefault(owner, []).append(parameters[id(parameter)])
+        rows.append(AdapterLayer(
+            module=modules[fqn], adapters=tuple((name, tuple(indices)) for name, indices in sorted(found.items())),
+            active=_names(getattr(module, "active_adapters", ())), merged=_names(getattr(module, "merged_adapters", ())),
+            disabled=bool(getattr(module, "disable_adapters", False)),
+            base_parameters=tuple(parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters),
+        ))
+    return tuple(rows)
+
+
+def adapter_configs(
+    model: torch.nn.Module, layer_fqns: list[str], parameters: list[tuple[str, torch.Tensor]]
+) -> tuple[AdapterConfig, ...]:
+    """The adapters' configurations, each once."""
+    rows: dict[str, AdapterConfig] = {}
+    for module in model.modules():
+        configs = getattr(module, "peft_config", None)
+        if not isinstance(configs, dict):
+            continue
+        active = _names(_active_of(module))
+        for name, config in configs.items():
+            if str(name) in rows:
+                continue
+            targets = _targets(config)
+            unmatched = tuple(t for t in targets if not any(_matches(fqn, t) for fqn in layer_fqns))
+            rows[str(name)] = AdapterConfig(
+                name=str(name), type=str(getattr(config.peft_type, "value", config.peft_type)),
+                inference_mode=bool(getattr(config, "inference_mode", False)), active=str(name) in active,
+                target_modules=targets, unmatched=unmatched,
+                unmatched_parameters=tuple(_parameters_named(unmatched, parameters)),
+                is_prompt=bool(getattr(config, "is_prompt_learning", False)),
+            )
+    return tuple(rows.values())
+
+
+def input_grad_hooks(model: torch.nn.Module) -> int:
+    """How many input-gradient hooks transformers says it has registered."""
+    count = 0
+    for module in model.modules():
+        held = vars(module).get("_require_grads_hooks")  # transformers 5
+        if held:
+            count += len(held)
+        elif vars(module).get("_require_grads_hook") is not None:
+            count += 1
+    return count
+
+
+def _layer_kinds() -> tuple[type, ...]:
+    """PEFT's base classes of adapted layers; none where PEFT was never imported."""
+    tuners, other = sys.modules.get("peft.tuners.tuners_utils"), sys.modules.get("peft.utils.other")
+    kinds = [getattr(tuners, "BaseTunerLayer", None)]
+    kinds += [getattr(other, name, None) for name in ("AuxiliaryTrainingWrapper", "ModulesToSaveWrapper")]
+    return tuple(kind for kind in kinds if isinstance(kind, type))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(str(name) for name in value or ())
+
+
+def _active_of(module: Any) -> Any:
+    active = getattr(module, "active_adapters", None)
+    if callable(active):  # transformers' own PEFT integration
+        try:
+            active = active()
+        except ValueError:  # it has none
+            active = ()
+    return active if active is not None else getattr(module, "active_adapter", ())
+
+
+def _base_parameters(module: Any) -> Iterator[torch.Tensor]:
+    base = module.get_base_layer() if hasattr(module, "get_base_layer") else getattr(module, "original_module", None)
+    if isinstance(base, torch.nn.Module):
+        yield from base.parameters(recurse=False)
+
+
+def _targets(config: Any) -> tuple[str, ...]:
+    targets = getattr(config, "target_modules", None)
+    return tuple(sorted(targets)) if isinstance(targets, (list, set, tuple)) else ()
+
+
+def _matches(fqn: str, target: str) -> bool:
+    """PEFT's rule for a list of names: the last part of the FQN, or the whole of it (``check_target_module_exists``)."""
+    return fqn == target or fqn.endswith(f".{target}")
+
+
+def _parameters_named(names: tuple[str, ...], parameters: list[tuple[str, torch.Tensor]]) -> Iterator[int]:
+    """Matrices held as bare parameters whose name has all the words of one of ``names``: fused experts."""
+    words = [set(re.split(r"[._]", name)) for name in names]
+    for index, (fqn, tensor) in enumerate(parameters):
+        last = fqn.rpartition(".")[2]
+        if tensor.dim() >= 2 and last != "weight" and any(w <= set(last.split("_")) for w in words):
+            yield index

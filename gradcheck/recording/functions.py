@@ -1,0 +1,253 @@
+"""The boundary of custom functions: ``torch.autograd.Function`` and, through it, reentrant checkpointing.
+
+Inside ``Function.forward`` autograd is off, and what the function does with the gradient is its own affair. So each
+is recorded as one region. ``Function.apply`` and the backward side, ``BackwardCFunction.apply``, are wrapped for the
+length of the session. The second runs on whatever thread runs backward: on an accelerator that is a thread of torch's
+own, on which no function mode is active, so the mode is entered there again. This is how a recomputation is seen on
+every device. A function whose ``apply`` was bound before the session (``round_ste = RoundSTE.apply``) escapes the
+first wrapper; it is found by the frame of ``Function.apply`` on the stack of a call that runs with autograd off.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.autograd.function import BackwardCFunction, Function
+from torch.utils.checkpoint import CheckpointFunction
+
+from gradcheck.core.trace import NONE, Call
+from gradcheck.recording.dataflow import DataFlow
+from gradcheck.recording.ledger import Ledger, OpenRegion
+from gradcheck.recording.recomputation import Recomputation
+from gradcheck.recording.source import caller, is_plumbing
+from gradcheck.recording.tensors import tensors_in
+
+ORIGINAL_APPLY = Function.__dict__["apply"]
+_MARK = "_gradcheck_region"
+
+
+class Functions:
+    """Opens and closes regions, and follows their backward."""
+
+    def __init__(self, ledger: Ledger, flow: DataFlow) -> None:
+        self._ledger = ledger
+        self._flow = flow
+        self._implicit: tuple[FrameType, int] | None = None
+        self._recomputation: Recomputation | None = None
+        flow.implicit_region = self._unannounced
+        flow.leave_implicit = self._leave_unannounced
+        flow.modules.on_enter = self._module_entered
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Wraps both sides while the body runs."""
+        watched = self
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            return watched._forward(cls, args, kwargs)
+
+        with ExitStack() as stack:
+            _replace(stack, Function, "apply", classmethod(apply))
+            for name in ("apply", "apply_boxed"):  # apply_boxed: since torch 2.13
+                if name in BackwardCFunction.__dict__:
+                    _replace(stack, BackwardCFunction, name, self._watched_backward(BackwardCFunction.__dict__[name]))
+            stack.callback(self._release)
+            yield
+
+    def _watched_backward(self, original: Any) -> Any:
+        def apply_backward(ctx: Any, *grads: Any) -> Any:
+            return self._backward(ctx, original, grads)
+
+        return apply_backward
+
+    def _release(self) -> None:
+        self._implicit = None
+        self._recomputation = None
+
+    def _forward(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        original = ORIGINAL_APPLY.__func__
+        if torch._C._len_torch_function_stack() == 0:
+            return original(cls, *args, **kwargs)  # inside a torch call, which is one node itself
+        if self._recomputation is not None:
+            result = original(cls, *args, **kwargs)
+            self._mark(result, self._recomputation.region_ended(cls.__name__, result))
+            return result
+        index = self._open(cls, args)
+        self._flow.region_stack.append(index)
+        try:
+            result = original(cls, *args, **kwargs)
+        finally:
+            self._flow.region_stack.remove(index)
+        self._close(index, result)
+        return result
+
+    def _open(self, cls: Any, args: tuple[Any, ...]) -> int:
+        flow, ledger = self._flow, self._ledger
+        checkpoint = issubclass(cls, CheckpointFunction)
+        stack = flow.region_stack
+        positions = {at: flow.value_of(arg) for at, arg in enumerate(args) if isinstance(arg, torch.Tensor)}
+        region = OpenRegion(
+            kind="checkpoint" if checkpoint else "function", name=cls.__name__, parent=stack[-1] if stack else NONE,
+            frame=ledger.lines.nearest(caller(2)), module=flow.modules.current, arguments=tuple(positions.values()),
+            positions=positions,
+        )
+        if checkpoint:
+            region.hidden = tuple((name, flow.value_of(tensor)) for name, tensor in hidden_tensors(args))
+            self._name_owner(region, _owner(args[0]))
+        ledger.regions.append(region)
+        return len(ledger.regions) - 1
+
+    def _name_owner(self, region: OpenRegion, owner: object) -> None:
+        """The checkpointed module, and the line that called it rather than the line inside it that checkpoints."""
+        index = self._flow.modules.index_of(owner)
+        if index == NONE:
+            return
+        region.module, region.entered = index, True
+        frame = caller(3)
+        inside = [f for f in _frames(frame) if f.f_locals.get("self") is owner and not is_plumbing(f)]
+        if inside:
+            region.frame = self._ledger.lines.nearest(inside[-1].f_back)
+
+    def _module_entered(self, module: int) -> None:
+        """A function that runs modules is a checkpoint: its backward will run them again."""
+        for index in self._flow.region_stack:
+            region = self._ledger.regions[index]
+            region.kind = "checkpoint"
+            if not region.entered:
+                region.module, region.entered = module, True
+
+    def _close(self, index: int, result: Any) -> None:
+        """Ends the region: its tensors get new values, made by a call of kind "region"."""
+        ledger, region = self._ledger, self._ledger.regions[index]
+        tensors = tensors_in(result)
+        inside = [value for value in map(ledger.known, tensors) if value is not None]
+        read = (*region.arguments, *inside)
+        outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
+        if not ledger.zero.isdisjoint(read):
+            ledger.zero.update(v for v, t in zip(outputs, tensors, strict=True) if not bool(t.detach().any()))
+        self._append(index, region, read, outputs)
+        self._mark(result, index)
+
+    def _mark(self, result: Any, index: int) -> None:
+        """Lets the backward of the function that made ``result`` be known again."""
+        if index == NONE:
+            return
+        for tensor in tensors_in(result):
+            if isinstance(tensor.grad_fn, BackwardCFunction):
+                setattr(tensor.grad_fn, _MARK, index)
+
+    def _append(self, index: int, region: OpenRegion, read: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        flow, ledger = self._flow, self._ledger
+        call = len(ledger.calls)
+        region.ends.append(call)
+        ledger.region_ended_by[call] = index
+        ledger.calls.append(Call(region.name, read, outputs, region.frame, flow.modules.current, region.parent,
+                                 flow.switches.current, "region"))
+        for outer in flow.region_stack:
+            ledger.regions[outer].calls.append(call)
+
+    def _unannounced(self, frame: FrameType) -> int:
+        """The region of the function found on the stack above ``frame`` that no wrapper announced."""
+        found = _apply_frame(frame)
+        if found is None:
+            self._implicit = None
+            return NONE
+        if self._implicit is not None and self._implicit[0] is found:
+            return self._implicit[1]
+        positions = {
+            at: self._flow.value_of(arg) for at, arg in enumerate(found.f_locals["args"]) if isinstance(arg, torch.Tensor)
+        }
+        stack = self._flow.region_stack
+        self._ledger.regions.append(OpenRegion(
+            kind="function", name=found.f_locals["cls"].__name__, parent=stack[-1] if stack else NONE,
+            frame=self._ledger.lines.nearest(found), module=self._flow.modules.current,
+            arguments=tuple(positions.values()), positions=positions,
+        ))
+        self._implicit = (found, len(self._ledger.regions) - 1)
+        return self._implicit[1]
+
+    def _leave_unannounced(self, index: int, tensor: torch.Tensor) -> int:
+        """``tensor``, made inside the unannounced region ``index``, is used outside and carries a gradient."""
+        ledger, region = self._ledger, self._ledger.regions[index]
+        inside = ledger.known(tensor)
+        read = (*region.arguments, *(() if inside is None else (inside,)))
+        output = ledger.add_value(tensor, len(ledger.calls))
+        self._append(index, region, read, (output,))
+        self._mark(tensor, index)
+        return output
+
+    def _backward(self, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
+        index = getattr(ctx, _MARK, NONE)
+        if index == NONE:
+            return original(ctx, *grads)
+        region = self._ledger.regions[index]
+        if region.kind == "checkpoint":
+            return self._recomputed(region, ctx, original, grads)
+        result = original(ctx, *grads)
+        returned = result if isinstance(result, (tuple, list)) else (result,)
+        for at, (gradient, needed) in enumerate(zip(returned, ctx.needs_input_grad, strict=False)):
+            if needed and gradient is None and at in region.positions:
+                region.cuts.add(region.positions[at])
+        return result
+
+    def _recomputed(self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
+        outer, recomputation = self._recomputation, Recomputation(self._ledger, region)
+        self._recomputation = recomputation
+        try:
+            with recomputation:
+                return original(ctx, *grads)
+        finally:
+            self._recomputation = outer
+            recomputation.finish()
+
+
+def hidden_tensors(args: tuple[Any, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of the tensors among the arguments of a checkpoint that autograd does not look at."""
+    for arg in args:
+        if isinstance(arg, functools.partial):
+            for name, value in arg.keywords.items():
+                yield from ((name, tensor) for tensor in tensors_in(value))
+            yield from (("", tensor) for tensor in tensors_in(arg.args))
+        elif isinstance(arg, (tuple, list, dict)):
+            yield from (("", tensor) for tensor in tensors_in(arg))
+        elif is_dataclass(arg) and not isinstance(arg, type):
+            for field in fields(arg):
+                yield from ((field.name, tensor) for tensor in tensors_in(getattr(arg, field.name, None)))
+
+
+def _owner(function: Any) -> object:
+    """The module that a checkpointed function is, is a method of, or is given as its first argument."""
+    while isinstance(function, functools.partial):
+        if function.args and isinstance(function.args[0], torch.nn.Module):
+            return function.args[0]
+        function = function.func
+    return function if isinstance(function, torch.nn.Module) else getattr(function, "__self__", None)
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """``frame`` and the frames above it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _apply_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of ``Function.apply``, unless the wrapper called it."""
+    while frame is not None:
+        if frame.f_code is ORIGINAL_APPLY.__func__.__code__:
+            announced = frame.f_back is not None and frame.f_back.f_code is Functions._forward.__code__
+            return None if announced else frame
+        frame = frame.f_back
+    return None
+
+
+def _replace(stack: ExitStack, owner: type, name: str, replacement: Any) -> None:
+    original = owner.__dict__[name]
+    setattr(owner, name, replacement)
+    stack.callback(setattr, owner, name, original)

@@ -1,0 +1,103 @@
+"""The Ledger: values, calls and regions as they are recorded, in columns; turned into rows of the Trace at the end."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from gradcheck.core.trace import NONE, Call, Region, Switch, Value
+from gradcheck.recording.source import SourceLines
+
+
+@dataclass(slots=True)
+class OpenRegion:
+    """A custom function as it is being recorded; becomes a ``Region``."""
+
+    kind: Literal["function", "checkpoint"]
+    name: str
+    parent: int
+    frame: int
+    module: int
+    arguments: tuple[int, ...]
+    hidden: tuple[tuple[str, int], ...] = ()
+    positions: dict[int, int] = field(default_factory=dict)
+    """Position among the arguments of ``apply`` -> value, tensors only."""
+    entered: bool = False
+    """Whether a module's forward ran inside."""
+    ends: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    """Calls inside, those of nested regions included, in order."""
+    cuts: set[int] = field(default_factory=set)
+    recomputation: Literal["none", "matched", "mismatch"] = "none"
+
+    def row(self) -> Region:
+        return Region(kind=self.kind, name=self.name, parent=self.parent, ends=tuple(self.ends), frame=self.frame,
+                      module=self.module, arguments=self.arguments, hidden=self.hidden, cuts=tuple(sorted(self.cuts)),
+                      recomputation=self.recomputation)
+
+
+class Ledger:
+    """Columns that grow while the step runs. It knows tensors by identity and weakly: it keeps none alive."""
+
+    def __init__(self) -> None:
+        self.lines = SourceLines()
+        self.shapes: list[tuple[int, ...]] = []
+        self.dtypes: list[torch.dtype | None] = []
+        self.makers: list[int] = []
+        self.parameter_of: dict[int, int] = {}
+        self.live: list[bool] = []
+        self.recomputed: dict[int, bool] = {}
+        self.zero: set[int] = set()
+        self.inference: set[int] = set()
+        self.calls: list[Call] = []
+        self.regions: list[OpenRegion] = []
+        self.region_ended_by: dict[int, int] = {}
+        """Call of kind "region" -> the region that it ends."""
+        self.switches: list[Switch] = []
+        self.notes: list[str] = []
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+
+    def known(self, tensor: torch.Tensor) -> int | None:
+        """The value that ``tensor`` is, or None."""
+        entry = self._known.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def add_value(self, tensor: torch.Tensor, maker: int) -> int:
+        """A new value for ``tensor``, made by the call ``maker``."""
+        index = self.add_row(tuple(tensor.shape), tensor.dtype, maker, tensor.requires_grad)
+        self._known[id(tensor)] = (weakref.ref(tensor), index)
+        return index
+
+    def add_row(self, shape: tuple[int, ...], dtype: torch.dtype | None, maker: int, live: bool) -> int:
+        """A new value; ``dtype`` None stands for a number of Python."""
+        index = len(self.live)
+        self.shapes.append(shape)
+        self.dtypes.append(dtype)
+        self.makers.append(maker)
+        self.live.append(live)
+        return index
+
+    def value_rows(self) -> tuple[Value, ...]:
+        """The values as rows of the Trace."""
+        names: dict[torch.dtype | None, str] = {None: "python"}
+        rows = []
+        for index, (shape, dtype, maker, live) in enumerate(
+            zip(self.shapes, self.dtypes, self.makers, self.live, strict=True)
+        ):
+            name = names.get(dtype)
+            if name is None:
+                name = names[dtype] = str(dtype).removeprefix("torch.")
+            rows.append(Value(shape, name, maker, self.parameter_of.get(index, NONE), live, self.recomputed.get(index),
+                              index in self.zero, index in self.inference))
+        return tuple(rows)
+
+    def region_rows(self) -> tuple[Region, ...]:
+        """The regions as rows of the Trace."""
+        return tuple(region.row() for region in self.regions)
+
+    def release(self) -> None:
+        """Forgets which tensor was which."""
+        self._known.clear()

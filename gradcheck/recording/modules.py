@@ -1,0 +1,81 @@
+"""Which module is running: two global hooks, so that no module's own hooks are touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_module_registration_hook,
+)
+
+from gradcheck.core.trace import NONE
+
+
+class ModuleStack:
+    """The modules whose forward is running, innermost last.
+
+    Reentrancy: module hooks fire again while backward recomputes a checkpointed region, on another thread on an
+    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and do not move this stack.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.fqns: list[str] = []
+        self.modules: list[torch.nn.Module] = []
+        self._index: dict[int, int] = {}
+        for fqn, module in model.named_modules():
+            self._index[id(module)] = len(self.fqns)
+            self.fqns.append(fqn)
+            self.modules.append(module)
+        self.num_calls = [0] * len(self.fqns)
+        self.current = NONE
+        self._stack: list[int] = []
+        self._hooks = ExitStack()
+        self.on_enter: Callable[[int], None] | None = None
+        """Called with the index of a module of the model as its forward begins."""
+        self.on_wrap: Callable[[torch.nn.Module], None] | None = None
+        """Called with a foreign module that takes one of the model's as its child."""
+
+    def index_of(self, module: object) -> int:
+        """Index of ``module``, or NONE where it is none of the model's."""
+        return self._index.get(id(module), NONE)
+
+    def __enter__(self) -> ModuleStack:
+        with ExitStack() as stack:
+            stack.callback(register_module_forward_pre_hook(self._enter).remove)
+            stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
+            stack.callback(register_module_module_registration_hook(self._registered).remove)
+            self._hooks = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._hooks.close()
+        self._stack.clear()
+        self.current = NONE
+
+    def release(self) -> None:
+        """Forgets the modules themselves."""
+        self.modules.clear()
+
+    def _enter(self, module: torch.nn.Module, _arguments: Any) -> None:
+        if torch._C._current_graph_task_id() != -1:
+            return
+        index = self._index.get(id(module), NONE)
+        self._stack.append(self.current)
+        if index != NONE:
+            self.current = index
+            self.num_calls[index] += 1
+            if self.on_enter is not None:
+                self.on_enter(index)
+
+    def _leave(self, _module: torch.nn.Module, _arguments: Any, _output: Any) -> None:
+        if torch._C._current_graph_task_id() == -1 and self._stack:
+            self.current = self._stack.pop()
+
+    def _registered(self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None) -> None:
+        if self.on_wrap is not None and self.index_of(child) != NONE and self.index_of(parent) == NONE:
+            self.on_wrap(parent)

@@ -1,0 +1,145 @@
+"""What the parameters are before the step, and what gradient they have after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gradcheck.core.trace import NONE, GradientState, Parameter
+
+DEFAULT_LEARNING_RATE = 2e-4
+"""Assumed where no optimizer is given: that of QLoRA for 7B and 13B (Dettmers et al. 2023, arXiv:2305.14314, table 9)."""
+
+_MAX_SAMPLE = 65_536
+"""Elements of a parameter that are looked at for its resolution."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Before:
+    """A parameter before the step. Holds the tensor for the length of the step."""
+
+    fqn: str
+    tensor: torch.nn.Parameter
+    module: int
+    requires_grad: bool
+    zero: bool
+    immovable_ratio: float | None
+    fresh: bool | None
+
+
+def parameters_before(
+    model: torch.nn.Module, owners: dict[str, int], learning_rate: float, heads: dict[str, float]
+) -> list[Before]:
+    """The parameters in the order of ``named_parameters``.
+
+    Args:
+        owners: FQN of a module -> its index.
+        learning_rate: size of an optimizer step, for ``immovable_ratio``.
+        heads: FQN of the weight of a task head -> the standard deviation its initialization aims at.
+    """
+    rows = []
+    for fqn, tensor in model.named_parameters():
+        trainable = tensor.requires_grad
+        readable = trainable and tensor.device.type != "meta"
+        rows.append(Before(
+            fqn=fqn, tensor=tensor, module=owners.get(fqn.rpartition(".")[0], NONE), requires_grad=trainable,
+            zero=readable and not bool(tensor.detach().any()),
+            immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
+            fresh=_looks_fresh(tensor, heads[fqn]) if fqn in heads and not trainable else None,
+        ))
+    return rows
+
+
+def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
+    """The parameters as rows of the Trace, with the gradients that the step left."""
+    rows = []
+    for row in before:
+        state, norm = _gradient(row.tensor) if row.requires_grad else ("frozen", None)
+        shape = logical_shape(row.tensor)
+        rows.append(Parameter(
+            fqn=row.fqn, module=row.module, shape=shape, dtype=str(row.tensor.dtype).removeprefix("torch."),
+            num_elements=_product(shape), quantized=is_quantized(row.tensor), requires_grad=row.requires_grad,
+            requires_grad_after=row.tensor.requires_grad, gradient=state, grad_norm=norm, zero=row.zero,
+            immovable_ratio=row.immovable_ratio, inference=row.tensor.is_inference(), fresh=row.fresh,
+        ))
+    return tuple(rows)
+
+
+def logical_shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The shape of the matrix a packed 4-bit weight stands for; any other tensor's own shape."""
+    state = getattr(tensor, "quant_state", None)
+    shape = getattr(state, "shape", None)
+    if shape is not None:
+        return tuple(int(n) for n in shape)
+    if type(tensor).__name__ == "Params4bit":  # bitsandbytes, not packed yet or loaded without its state
+        packed = getattr(tensor, "bnb_quantized", False)
+        return (tensor.numel() * 2 * tensor.element_size(),) if packed else tuple(tensor.shape)
+    return tuple(tensor.shape)
+
+
+def is_quantized(tensor: torch.Tensor) -> bool:
+    """Whether ``tensor`` holds codes instead of numbers."""
+    return not (tensor.is_floating_point() or tensor.is_complex()) or getattr(tensor, "quant_state", None) is not None
+
+
+def _gradient(tensor: torch.Tensor) -> tuple[GradientState, float | None]:
+    gradient = tensor.grad
+    if gradient is None:
+        return "missing", None
+    if gradient.is_sparse:
+        gradient = gradient.coalesce().values()
+    gradient = gradient.detach()
+    if gradient.device.type == "meta":
+        return "flows", None
+    if gradient.numel() == 0:
+        return "zero", 0.0
+    norm = float(torch.linalg.vector_norm(gradient, dtype=torch.promote_types(gradient.dtype, torch.float32)))
+    if norm > 0 and norm != float("inf"):
+        return "flows", norm
+    largest = float(gradient.abs().max())  # a norm under- and overflows before its elements do
+    if largest != largest or largest == float("inf"):
+        return "non-finite", None
+    return ("zero", 0.0) if largest == 0 else ("flows", largest)
+
+
+def _immovable_ratio(tensor: torch.Tensor, learning_rate: float) -> float | None:
+    """Share of the non-zero elements w with learning_rate < ulp(w) / 2, for bfloat16 and float16.
+
+    ulp(w) = 2**floor(log2 |w|) * eps (IEEE 754); an addend under half of it rounds to no change.
+    """
+    if tensor.dtype not in (torch.bfloat16, torch.float16):
+        return None
+    sample = tensor.detach().flatten()[:_MAX_SAMPLE].float().abs()
+    sample = sample[sample > 0]
+    if sample.numel() == 0:
+        return 0.0
+    half_ulp = torch.exp2(torch.floor(torch.log2(sample))) * (torch.finfo(tensor.dtype).eps / 2)
+    return float((half_ulp > learning_rate).float().mean())
+
+
+def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
+    """Whether the values look drawn by an initializer: normal(0, range) or torch's uniform(±1/sqrt(fan_in)).
+
+    Tested on the standard deviation, within four standard errors of a sample of that size.
+    """
+    if tensor.dim() != 2 or not tensor.is_floating_point() or tensor.device.type == "meta":
+        return False
+    values = tensor.detach().float()
+    count, fan_in = values.numel(), values.shape[1]
+    tolerance = 4 / (2 * count) ** 0.5
+    spread, mean = float(values.std()), float(values.mean())
+    bound = fan_in**-0.5  # kaiming_uniform(a=sqrt(5)), torch.nn.Linear.reset_parameters
+    for expected, inside in ((initializer_range, True), (bound / 3**0.5, float(values.abs().max()) <= bound * 1.001)):
+        centered = abs(mean) <= 4 * expected / count**0.5
+        if inside and centered and abs(spread / expected - 1) <= tolerance:
+            return True
+    return False
+
+
+def _product(shape: Any) -> int:
+    total = 1
+    for size in shape:
+        total *= int(size)
+    return total

@@ -1,0 +1,78 @@
+"""What leaves torch (``item``, ``tolist``, ``numpy``) and comes back (``torch.tensor``, ``x * number``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gradcheck.core.trace import NONE
+from gradcheck.recording.ledger import Ledger
+
+_MAX_NUMBERS = 64
+"""Numbers of one list that are remembered: enough to know it again."""
+
+
+class Passages:
+    """Knows a number again by its value, an array by its memory. The user's numbers are kept for the step only."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._numbers: dict[float, int] = {}
+        self._arrays: dict[int, int] = {}
+
+    @property
+    def open(self) -> bool:
+        """Whether anything has left."""
+        return bool(self._numbers)
+
+    def left(self, result: Any, read: list[int], call: int) -> list[int]:
+        """``result`` left torch at ``call``: the value that stands for it outside."""
+        value = self._ledger.add_row((), None, call, False)
+        address = _address(result)
+        if address is not None:
+            self._arrays[address] = value
+        for number in _numbers(result):
+            self._numbers[number] = value
+        return [value]
+
+    def came_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> list[int]:
+        """The values that left and are now inside ``result``."""
+        found = self.numbers((*args, *kwargs.values()))
+        for source in (*args, result):
+            address = _address(source)
+            if address is not None and address in self._arrays:
+                found.append(self._arrays[address])
+        return list(dict.fromkeys(found))
+
+    def numbers(self, args: tuple[Any, ...]) -> list[int]:
+        """The values that left as one of the numbers in ``args``."""
+        if not self._numbers:
+            return []
+        seen = (self._numbers.get(number, NONE) for arg in args for number in _numbers(arg))
+        return list(dict.fromkeys(value for value in seen if value != NONE))
+
+    def release(self) -> None:
+        """Forgets the numbers."""
+        self._numbers.clear()
+        self._arrays.clear()
+
+
+def _numbers(value: Any) -> list[float]:
+    """The telling numbers in ``value``: whole ones are too common to be known again."""
+    if isinstance(value, float):
+        return [] if value.is_integer() or value != value else [value]
+    found: list[float] = []
+    if isinstance(value, (list, tuple)):
+        for item in value[:_MAX_NUMBERS]:
+            found += _numbers(item)
+            if len(found) >= _MAX_NUMBERS:
+                break
+    return found
+
+
+def _address(value: Any) -> int | None:
+    if isinstance(value, torch.Tensor):
+        return value.data_ptr() if value.device.type == "cpu" and value.layout == torch.strided else None
+    interface = getattr(value, "__array_interface__", None)
+    return int(interface["data"][0]) if isinstance(interface, dict) else None

@@ -1,0 +1,173 @@
+"""Leaves everything as it was, bit for bit: what the step may change is put back."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from gradcheck.recording.tensors import tensors_in
+
+
+class Preserved:
+    """State of a model, a batch, an optimizer, the random generators and torch's global switches.
+
+    Parameters are copied only when something is about to write into them (``before_write``), so that a model that
+    fills the memory can be inspected; buffers, which C++ kernels write unseen, are copied at once.
+    """
+
+    def __init__(self, model: torch.nn.Module, batch: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> None:
+        self._model = model
+        self._batch = batch
+        self._optimizer = optimizer
+        self._owners: dict[int, list[torch.Tensor]] = {}
+        self._copies: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._copied: set[int] = set()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Puts everything back when the body ends, also when it raises."""
+        with ExitStack() as stack:
+            stack.callback(self._release)
+            for keep in (_keep_global_state, _keep_random_states):
+                stack.callback(keep())
+            stack.callback(self._keep_optimizer(stack))
+            stack.callback(_keep_modules(self._model))
+            stack.callback(self._keep_parameters())
+            stack.callback(self._keep_gradients())
+            yield
+
+    def before_write(self, tensor: torch.Tensor) -> None:
+        """Copies the parameters that share memory with ``tensor``, once."""
+        for parameter in self._owners.get(_memory(tensor), ()):
+            if id(parameter) not in self._copied:
+                self._copied.add(id(parameter))
+                self._copies.append((parameter, parameter.data, parameter.data.clone()))
+
+    def _keep_parameters(self) -> Any:
+        for parameter in self._model.parameters():
+            self._owners.setdefault(_memory(parameter), []).append(parameter)
+        flags = [(parameter, parameter.requires_grad) for parameter in self._model.parameters()]
+
+        def restore() -> None:
+            with torch.no_grad():
+                for parameter, data, copied in self._copies:
+                    parameter.data = data
+                    parameter.data.copy_(copied)
+            for parameter, flag in flags:
+                if parameter.requires_grad is not flag:
+                    parameter.requires_grad_(flag)
+
+        return restore
+
+    def _keep_gradients(self) -> Any:
+        leaves = [t for t in (*self._model.parameters(), *tensors_in(dict(self._batch))) if t.is_leaf]
+        gradients = [(leaf, leaf.grad) for leaf in leaves]
+        for leaf, gradient in gradients:
+            if gradient is not None:
+                leaf.grad = None
+
+        def restore() -> None:
+            for leaf, gradient in gradients:
+                if leaf.grad is not gradient:
+                    leaf.grad = gradient
+
+        return restore
+
+    def _keep_optimizer(self, stack: ExitStack) -> Any:
+        """The optimizer's state is copied when its ``step`` is first called: a step of the user's own loss function."""
+        optimizer, saved = self._optimizer, []
+        if optimizer is None:
+            return lambda: None
+
+        def before_step(stepping: torch.optim.Optimizer, *_: Any) -> None:
+            if not saved:
+                saved.append(copy.deepcopy(stepping.state_dict()))
+
+        handle = optimizer.register_step_pre_hook(before_step)
+
+        def restore() -> None:
+            handle.remove()
+            if saved:
+                optimizer.load_state_dict(saved[0])
+
+        return restore
+
+    def _release(self) -> None:
+        self._owners.clear()
+        self._copies.clear()
+        self._copied.clear()
+
+
+def _keep_modules(model: torch.nn.Module) -> Any:
+    """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
+    modules = [(module, module.training, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+    buffers = [(buffer, buffer._version if not buffer.is_inference() else -1, buffer.clone()) for buffer in model.buffers()]
+
+    def restore() -> None:
+        for module, training, parameters, own_buffers in modules:
+            module.training = training
+            if not _same(module._parameters, parameters):
+                module._parameters.clear()
+                module._parameters.update(parameters)
+            if not _same(module._buffers, own_buffers):
+                module._buffers.clear()
+                module._buffers.update(own_buffers)
+        with torch.no_grad():
+            for buffer, version, copied in buffers:
+                if buffer.device.type != "meta" and not (version >= 0 and buffer._version == version):
+                    buffer.copy_(copied)
+
+    return restore
+
+
+def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    return now.keys() == before.keys() and all(now[name] is before[name] for name in before)
+
+
+def _keep_random_states() -> Any:
+    states: list[Any] = [(random.setstate, random.getstate()), (torch.set_rng_state, torch.get_rng_state())]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        states.append((numpy.random.set_state, numpy.random.get_state()))
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+
+    def restore() -> None:
+        for put, state in states:
+            put(state)
+
+    return restore
+
+
+def _keep_global_state() -> Any:
+    grad, anomaly, dtype = torch.is_grad_enabled(), torch.is_anomaly_enabled(), torch.get_default_dtype()
+    check_nan = torch.is_anomaly_check_nan_enabled()
+
+    def restore() -> None:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        torch.autograd.set_detect_anomaly(anomaly, check_nan)
+
+    return restore
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds torch, random and numpy (where it is loaded)."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # no storage: sparse, or a wrapper subclass
+        return id(tensor)

@@ -1,0 +1,247 @@
+"""One recording session: acquires the instruments, runs the step, makes the Trace, lets go of everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.autograd.function import Function
+
+from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
+from gradcheck.errors import BatchError, RecordingError
+from gradcheck.recording import adapters, facts
+from gradcheck.recording.dataflow import DataFlow
+from gradcheck.recording.functions import ORIGINAL_APPLY, Functions
+from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.parameters import DEFAULT_LEARNING_RATE, parameters_after, parameters_before
+from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.source import caller
+from gradcheck.recording.switches import Switches
+from gradcheck.recording.tensors import tensors_in
+from gradcheck.settings import Settings
+from gradcheck.subject import Subject
+
+_MAX_MESSAGE = 600
+"""Characters of an exception's message that are kept."""
+
+
+def record(subject: Subject, settings: Settings) -> Trace:
+    """Runs one forward and one backward of ``subject`` and records them; everything is left as it was.
+
+    Raises:
+        RecordingError: where another session is running, or memory ran out.
+        BatchError: where the step gives nothing that could be a loss.
+    """
+    session = Session(subject, settings)
+    preserved = Preserved(subject.model, subject.batch, subject.optimizer)
+    with preserved.kept():
+        seed_everything(settings.seed)
+        with session.recording(preserved):
+            session.run_step()
+        return session.trace()
+
+
+class Session:
+    """The instruments of one recording, and what they found."""
+
+    def __init__(self, subject: Subject, settings: Settings) -> None:
+        self._subject = subject
+        self._settings = settings
+        self._ledger = Ledger()
+        self._modules = ModuleStack(subject.model)
+        self._switches = Switches(self._ledger, self._modules)
+        self.flow = DataFlow(self._ledger, self._modules, self._switches)
+        self._functions = Functions(self._ledger, self.flow)
+        self._training = [module.training for module in self._modules.modules]
+        self._wrappers: list[Wrapper] = []
+        self._failure: Failure | None = None
+        self._loss: Loss | None = None
+        self._backward_ran = False
+        self._describe_parameters()
+
+    def _describe_parameters(self) -> None:
+        model, owners = self._subject.model, {fqn: index for index, fqn in enumerate(self._modules.fqns)}
+        optimizer = self._subject.optimizer
+        rates = [group.get("lr", 0.0) for group in optimizer.param_groups] if optimizer is not None else []
+        rate = float(max(rates)) if rates else DEFAULT_LEARNING_RATE
+        self._before = parameters_before(model, owners, rate, facts.task_heads(model))
+        self._parameter_index = {id(row.tensor): index for index, row in enumerate(self._before)}
+        named = [(row.fqn, row.tensor) for row in self._before]
+        configs = adapters.adapter_configs(model, [], named)
+        self._layers = adapters.adapter_layers(model, {c.name for c in configs}, owners, self._parameter_index)
+        layer_fqns = [self._modules.fqns[layer.module] for layer in self._layers]
+        self._configs = adapters.adapter_configs(model, layer_fqns, named)
+        self._optimizer = facts.optimizer_row(optimizer, self._parameter_index)
+        self._environment = facts.environment(model)
+        self._input_grad_hooks = adapters.input_grad_hooks(model)
+
+    @contextmanager
+    def recording(self, preserved: Preserved | None) -> Iterator[None]:
+        """Acquires every instrument, for the length of the body."""
+        if Function.__dict__["apply"] is not ORIGINAL_APPLY:
+            raise RecordingError("another recording is running in this process; finish it first, one step at a time")
+        self._modules.on_wrap = self._wrapped
+        self._introduce_parameters()
+        if preserved is not None:
+            self.flow.before_write = preserved.before_write
+        self._switches.begin()
+        with ExitStack() as stack:
+            stack.callback(self._ledger.release)
+            stack.callback(self.flow.passages.release)
+            stack.enter_context(_eager())
+            stack.enter_context(self._switches.watching_inference_mode())
+            stack.enter_context(self._functions.watching())
+            stack.enter_context(self._modules)
+            stack.enter_context(self.flow)
+            yield
+
+    def _introduce_parameters(self) -> None:
+        for index, row in enumerate(self._before):
+            value = self._ledger.add_value(row.tensor, NONE)
+            self._ledger.parameter_of[value] = index
+            if row.zero:
+                self._ledger.zero.add(value)
+        first = {index: value for value, index in self._ledger.parameter_of.items()}
+        for layer in self._layers:
+            for parameter in layer.base_parameters:
+                self.flow.guarded[first[parameter]] = layer.module
+
+    def _wrapped(self, parent: torch.nn.Module) -> None:
+        wrapper = Wrapper(type=f"{type(parent).__module__}.{type(parent).__qualname__}",
+                          frame=self._ledger.lines.nearest(caller()))
+        self._wrappers.append(wrapper)
+
+    def run_step(self) -> None:
+        """The forward, the loss and the backward of the subject."""
+        try:
+            output = self._forward()
+        except Exception as error:
+            self._failed("forward", error)
+            return
+        self._loss = self.loss_row(output)
+        if isinstance(output, torch.Tensor) and not self._had_its_own_backward(output):
+            try:
+                output.backward()
+                self._backward_ran = True
+            except Exception as error:
+                self._failed("backward", error)
+
+    def _forward(self) -> Any:
+        subject = self._subject
+        if subject.loss_fn is not None:
+            return subject.loss_fn(subject.model, subject.batch)
+        return _loss_of(subject.model(**subject.batch))
+
+    def _had_its_own_backward(self, loss: torch.Tensor) -> bool:
+        """Whether the user's loss function ran the backward itself and gave its loss back for the record."""
+        done = self.flow.backward_of
+        if done and (not loss.requires_grad or self._ledger.known(loss) in done):
+            self._backward_ran = True
+            return True
+        return False
+
+    def loss_row(self, output: Any) -> Loss:
+        """What came out as the loss."""
+        if not isinstance(output, torch.Tensor):
+            return self._number_row(output)
+        value = self.flow.value_of(output)
+        maker = self._ledger.makers[value]
+        frame = self._ledger.calls[maker].frame if maker != NONE else NONE
+        done = self.flow.backward_of
+        if not output.requires_grad and done:
+            value = done[-1]
+        number = float(output.detach()) if output.numel() == 1 and output.device.type != "meta" else None
+        return Loss(value=value, number=number, requires_grad=output.requires_grad,
+                    is_leaf=output.is_leaf, is_tensor=True, frame=frame)
+
+    def _number_row(self, output: Any) -> Loss:
+        if not isinstance(output, (int, float)) or isinstance(output, bool):
+            raise BatchError(
+                f"the step gave {type(output).__name__} where a loss was expected; give a batch with labels, or a "
+                "loss function that returns a scalar tensor"
+            )
+        found = self.flow.passages.numbers((float(output),))
+        value = found[0] if found else NONE
+        frame = self._ledger.calls[self._ledger.makers[value]].frame if found else NONE
+        return Loss(value=value, number=float(output) if math.isfinite(output) else None, requires_grad=False, is_leaf=True,
+                    is_tensor=False, frame=frame)
+
+    def backward_done(self, loss: torch.Tensor) -> None:
+        """The user's own backward of ``loss`` has run."""
+        self._loss = self.loss_row(loss)
+        self._backward_ran = True
+
+    def failed(self, error: Exception) -> None:
+        """The user's own step raised ``error``."""
+        roots = self.flow.backward_roots
+        if roots:
+            self._loss = self.loss_row(roots[-1])
+        self._failed("backward" if roots else "forward", error)
+
+    def _failed(self, stage: Stage, error: Exception) -> None:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            raise RecordingError(
+                "memory ran out during the step; give a smaller --batch-size or --seq-len, or a machine with more memory"
+            ) from error
+        if isinstance(error, BatchError):
+            raise error
+        nearest, user = self._ledger.lines.of_traceback(error.__traceback__)
+        self._failure = Failure(
+            stage=stage, type=type(error).__name__, message=" ".join(str(error).split())[:_MAX_MESSAGE], frame=nearest,
+            user_frame=user, module=self._module_of(error), call=len(self._ledger.calls) - 1, op=self.flow.failed_op,
+        )
+
+    def _module_of(self, error: Exception) -> int:
+        """The innermost module of the model whose method was running."""
+        traceback, found = error.__traceback__, NONE
+        while traceback is not None:
+            index = self._modules.index_of(traceback.tb_frame.f_locals.get("self"))
+            found = index if index != NONE else found
+            traceback = traceback.tb_next
+        return found
+
+    def trace(self) -> Trace:
+        """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
+        ledger, flow = self._ledger, self.flow
+        trace = Trace(
+            environment=self._environment, setup=self._subject.setup, seed=self._settings.seed,
+            modules=facts.module_rows(self._modules, self._parameter_index, self._layers, self._training),
+            parameters=parameters_after(self._before), frames=ledger.lines.rows(), values=ledger.value_rows(),
+            calls=tuple(ledger.calls), regions=ledger.region_rows(), switches=tuple(ledger.switches), loss=self._loss,
+            backward_ran=self._backward_ran, failure=self._failure, batch=_batch_rows(self._subject.batch),
+            adapters=self._configs, adapter_layers=self._layers, optimizer=self._optimizer, labels=tuple(flow.labels),
+            mutations=tuple(flow.mutations), gradient_requests=tuple(flow.requests), parameter_reads=tuple(flow.reads),
+            wrappers=tuple(self._wrappers), input_grad_hooks=self._input_grad_hooks, num_backwards=flow.num_backwards,
+            notes=tuple(ledger.notes),
+        )
+        self._modules.release()
+        self._before.clear()
+        return trace
+
+
+def _loss_of(output: Any) -> Any:
+    """The loss in what a model returns: a scalar tensor, ``output.loss``, ``output["loss"]``, or the first of a tuple."""
+    if isinstance(output, Mapping):
+        return output.get("loss")
+    if isinstance(output, torch.Tensor):
+        return output
+    if getattr(output, "loss", None) is not None:
+        return output.loss
+    return output[0] if isinstance(output, tuple) and output else None
+
+
+def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+    return tuple(
+        (str(key), tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for key, value in batch.items() for tensor in tensors_in(value)
+    )
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Compiled models run uncompiled while they are recorded (torch 2.6 and later)."""
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    return set_stance("force_eager") if set_stance is not None else nullcontext()

@@ -1,0 +1,111 @@
+"""Who switched autograd off, and on which line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.autograd import grad_mode
+
+from gradcheck.core.trace import NONE, Switch
+from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.source import caller, is_library
+
+_GRAD_MODE_FILE = grad_mode.__file__
+_WORDS = {"no_grad": ("no_grad", "set_grad_enabled"), "inference_mode": ("inference_mode",)}
+
+
+class Switches:
+    """Follows ``no_grad``, ``set_grad_enabled``, ``enable_grad`` and ``inference_mode``.
+
+    ``torch._C._set_grad_enabled`` is seen by the function mode; entering ``inference_mode`` is not, so its
+    ``__enter__`` is wrapped for the length of the session.
+    """
+
+    def __init__(self, ledger: Ledger, modules: ModuleStack) -> None:
+        self._ledger = ledger
+        self._modules = modules
+        self._saved: dict[int, int] = {}
+        self._inference: list[int] = []
+        self._grad = NONE
+
+    @property
+    def current(self) -> int:
+        """Index of the switch in force, or NONE."""
+        return self._inference[-1] if self._inference else self._grad
+
+    def begin(self) -> None:
+        """Records that autograd was off before the step, where it was."""
+        if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+            frame = self._ledger.lines.nearest_user(caller())
+            self._grad = self._add(Switch(kind="before-step", frame=frame, module=NONE))
+
+    def grad_mode_set(self, enabled: bool, frame: FrameType | None) -> None:
+        """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""
+        manager, leaving, outside = _outermost_manager(frame)
+        if leaving:
+            self._grad = self._saved.pop(manager, NONE if enabled else self._grad)
+            return
+        self._saved[manager] = self._grad
+        if enabled:
+            self._grad = NONE
+        elif torch.is_grad_enabled() and not self._inference:
+            self._grad = self._add(self._switch("no_grad", outside))
+
+    @contextmanager
+    def watching_inference_mode(self) -> Iterator[None]:
+        """Wraps ``inference_mode.__enter__`` and ``__exit__`` while the body runs."""
+        cls: Any = torch.inference_mode
+        enter, leave = cls.__enter__, cls.__exit__
+
+        def watched_enter(manager: Any) -> Any:
+            result = enter(manager)
+            if manager.mode:
+                self._inference.append(self._add(self._switch("inference_mode", caller())))
+            return result
+
+        def watched_leave(manager: Any, *exception: Any) -> Any:
+            if manager.mode and self._inference:
+                self._inference.pop()
+            return leave(manager, *exception)
+
+        cls.__enter__, cls.__exit__ = watched_enter, watched_leave
+        try:
+            yield
+        finally:
+            cls.__enter__, cls.__exit__ = enter, leave
+
+    def _switch(self, kind: Any, frame: FrameType | None) -> Switch:
+        """The line to blame: the decorator of a function of the user's, else the line that entered or called."""
+        lines = self._ledger.lines
+        if frame is not None and frame.f_code.co_name == "decorate_context":
+            function = frame.f_locals.get("func")
+            code = getattr(function, "__code__", None)
+            if code is not None and not is_library(code.co_filename):
+                line = lines.decorator(code, _WORDS[kind])
+                return Switch(kind=kind, frame=line, module=self._modules.current, decorated=function.__qualname__)
+            name = getattr(function, "__qualname__", "")
+            return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current, decorated=name)
+        return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
+
+    def _add(self, switch: Switch) -> int:
+        switches = self._ledger.switches
+        for index in range(len(switches) - 1, -1, -1):
+            if switches[index] == switch:
+                return index
+        switches.append(switch)
+        return len(switches) - 1
+
+
+def _outermost_manager(frame: FrameType | None) -> tuple[int, bool, FrameType | None]:
+    """(id of the context manager, whether it is being left, the frame that uses it)."""
+    manager, leaving = 0, False
+    while frame is not None and frame.f_code.co_filename == _GRAD_MODE_FILE:
+        manager = id(frame.f_locals.get("self"))
+        leaving = frame.f_code.co_name == "__exit__"
+        frame = frame.f_back
+    return manager, leaving, frame

@@ -1,0 +1,76 @@
+"""Recording inside the user's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from gradcheck.core.report import Report
+from gradcheck.core.trace import Trace
+from gradcheck.errors import RecordingError
+from gradcheck.recording.session import Session
+from gradcheck.settings import Settings
+from gradcheck.subject import Subject
+
+
+class Watch:
+    """Records from entering until the first backward has run; the rest of the loop runs unwatched."""
+
+    def __init__(self, model: torch.nn.Module, settings: Settings, judge: Callable[[Trace, Settings], Report]) -> None:
+        self._subject = Subject(model=model, batch={})
+        self._settings = settings
+        self._judge = judge
+        self._session: Session | None = None
+        self._instruments = ExitStack()
+        self._trace: Trace | None = None
+        self._report: Report | None = None
+
+    def __enter__(self) -> Watch:
+        session = Session(self._subject, self._settings)
+        with ExitStack() as stack:
+            stack.enter_context(session.recording(None))
+            self._instruments = stack.pop_all()
+        session.flow.after_backward = self._backward_done
+        self._session = session
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        session = self._session
+        if session is not None and self._trace is None:
+            if isinstance(error, Exception):
+                session.failed(error)
+            self._trace = session.trace()
+        self._instruments.close()
+        self._session = None
+
+    @property
+    def trace(self) -> Trace:
+        """The Trace of the first step.
+
+        Raises:
+            RecordingError: before the first backward has run.
+        """
+        if self._trace is None:
+            raise RecordingError("nothing is recorded yet; run a forward and a backward inside the `with` block first")
+        return self._trace
+
+    @property
+    def report(self) -> Report:
+        """The Report on the first step.
+
+        Raises:
+            RecordingError: before the first backward has run.
+        """
+        if self._report is None:
+            self._report = self._judge(self.trace, self._settings)
+        return self._report
+
+    def _backward_done(self, loss: torch.Tensor) -> None:
+        """Takes the Trace while the gradients are there, before the loop steps and clears them."""
+        if self._session is not None and self._trace is None:
+            self._session.backward_done(loss)
+            self._trace = self._session.trace()
+            self._session.flow.pause()

@@ -1,0 +1,125 @@
+"""GC203."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradcheck.core.evidence import break_finding, finding, loss_of_gradient
+from gradcheck.core.failures import failure_kind
+from gradcheck.core.finding import Finding, Location
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import location, user_frame
+from gradcheck.core.trace import NONE, Failure, Trace
+from gradcheck.core.wording import module_text, tensor_text
+
+if TYPE_CHECKING:
+    from gradcheck.core.chain import ChainBreak
+
+LET_GRADIENTS_THROUGH = Repair(
+    name="let-gradients-through",
+    summary="Switch autograd off only where nothing in the block trains.",
+    snippet="with torch.set_grad_enabled(self.training): ...",
+)
+NO_GRAD_INSTEAD = Repair(
+    name="no-grad-instead",
+    summary="torch.no_grad() gives tensors that later autograd code may use; or take a copy outside the block.",
+    snippet="with torch.no_grad(): ...   # or: x = x.clone() after the inference_mode block",
+)
+WORDS = {
+    "no_grad": "torch.no_grad()",
+    "inference_mode": "torch.inference_mode()",
+    "before-step": "a switch set before the step began",
+}
+
+
+@rule("GC203")
+def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
+    """Trainable parameters run where autograd is switched off.
+
+    ## What it does
+
+    Reports a stretch of the step under `torch.no_grad()`, `torch.inference_mode()` or `set_grad_enabled(False)` in
+    which something that carries a gradient was read and whose results reach the loss; the location is the line that
+    switched autograd off. Also a step that failed because a tensor made under `inference_mode` was used by autograd.
+
+    ## Why this breaks training
+
+    Nothing in such a block is recorded. A frozen tower under `no_grad` is right and saves memory; the same decorator
+    on a tower that now carries adapters keeps them at their initial values, while they are listed as trainable and
+    saved. `model.generate()` carries `@torch.no_grad()` too, so a loss on its scores has no graph. Tensors made
+    under `inference_mode` are stricter still: autograd refuses to save them ("Inference tensors cannot be saved for
+    backward").
+
+    ## Example
+
+        class VisionTower(nn.Module):
+            @torch.no_grad()
+            def forward(self, images):          # LoRA inside never gets a gradient
+                return self.clip(images).last_hidden_state
+
+    ## Repair
+
+    Remove the switch, or narrow it to what is frozen. For a loss on generated text, generate first and then score
+    the sequences with a normal forward pass. In place of `inference_mode` use `no_grad`, or `clone()` the tensor
+    outside of the block.
+
+    ## References
+
+    - Locally disabling gradients: https://pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
+    - LLaVA issue 1537, `@torch.no_grad()` on the vision tower: https://github.com/haotian-liu/LLaVA/issues/1537
+    """
+    for broken in trace.chain.breaks:
+        if broken.cause == "gradient-disabled":
+            yield _disabled(trace, broken)
+    if trace.failure is not None and failure_kind(trace) == "inference-tensor":
+        yield _refused(trace, trace.failure)
+
+
+def _disabled(trace: Trace, broken: "ChainBreak") -> Finding:
+    switch = trace.switches[broken.switch] if broken.switch != NONE else None
+    by = WORDS[switch.kind] if switch else "a switch that was not seen"
+    decorated = f" on {switch.decorated}" if switch and switch.decorated else ""
+    module = switch.module if switch else broken.module
+    meant = "" if broken.starved else " Where this is meant (a teacher, a reference), leave it."
+    return break_finding(
+        trace,
+        "GC203",
+        broken,
+        what=f"Autograd is off in {module_text(trace, module)} by {by}{decorated}, over something that trains.",
+        why=f"Nothing in the block is recorded: {loss_of_gradient(trace, broken)}.",
+        remedy=f"Remove the switch or narrow it to what is frozen.{meant}",
+        module=module,
+        at=location(trace, switch.frame) if switch else None,
+        repairs=(LET_GRADIENTS_THROUGH,),
+    )
+
+
+def _refused(trace: Trace, failure: Failure) -> Finding:
+    inputs = trace.calls[failure.call].inputs if failure.call != NONE else ()
+    culprits = [i for i in inputs if trace.values[i].inference]
+    used = location(trace, user_frame(failure.frame, failure.user_frame))
+    return finding(
+        trace,
+        "GC203",
+        "error",
+        what="A tensor made under torch.inference_mode() is used where autograd has to record it, and torch refuses.",
+        why="Such a tensor keeps no version and can never take part in a graph, so the step stops.",
+        remedy="Make it under torch.no_grad(), or use a clone() taken outside of the inference_mode block.",
+        module=failure.module,
+        at=_switched_on(trace, culprits) or used,
+        evidence=(
+            ("tensor", tensor_text(trace.values[culprits[0]]) if culprits else ""),
+            ("used by", f"{used.file}:{used.line}  {used.text}" if used else ""),
+            ("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),
+        ),
+        repairs=(NO_GRAD_INSTEAD,),
+    )
+
+
+def _switched_on(trace: Trace, culprits: list[int]) -> Location | None:
+    """The line that entered inference mode: the one over the tensor itself, else the last of the step."""
+    makers = [trace.values[i].call for i in culprits if trace.values[i].call != NONE]
+    switches = [trace.calls[i].switch for i in makers if trace.calls[i].switch != NONE]
+    switches += [i for i, s in reversed([*enumerate(trace.switches)]) if s.kind == "inference_mode"]
+    frames = [trace.switches[i].frame for i in switches if trace.switches[i].frame != NONE]
+    return location(trace, frames[0]) if frames else None

@@ -1,0 +1,90 @@
+"""GC208."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.failures import failure_kind
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import location
+from gradcheck.core.trace import NONE, Failure, Mutation, Trace
+from gradcheck.core.wording import call_text
+
+OUT_OF_PLACE = Repair(
+    name="out-of-place",
+    summary="Write the result into a new tensor, or modify a clone.",
+    snippet="x = x * scale   # instead of x.mul_(scale), x *= scale",
+)
+
+
+@rule("GC208")
+def in_place_modification(trace: Trace) -> Iterator[Finding]:
+    """A tensor that autograd still needs is overwritten in place.
+
+    ## What it does
+
+    Explains a step that torch refused because of a write in place: into a tensor saved for the backward pass, into
+    a view made by a custom function (bitsandbytes' 8-bit layers), or into a leaf. It names the line that wrote.
+
+    ## Why this breaks training
+
+    Backward needs the values of the forward. torch counts the writes to each tensor and raises in backward when a
+    saved one has changed; the message names the shape and the node, not the line. The output of bitsandbytes'
+    `MatMul8bitLt` is a view made inside a custom function, and any write into it is refused at once.
+
+    ## Example
+
+        q = self.q_proj(x)        # an 8-bit layer
+        q.mul_(self.scale)        # Output 0 of MatMul8bitLtBackward is a view and is being modified inplace
+
+    ## Repair
+
+    Use the out-of-place form (`q = q * scale`). Where the source is not yours, a forward hook on the layer that
+    returns `output.clone()` gives the writer a tensor of its own.
+
+    ## References
+
+    - In-place operations with autograd: https://pytorch.org/docs/stable/notes/autograd.html#in-place-operations-with-autograd
+    - bitsandbytes issue 736: https://github.com/bitsandbytes-foundation/bitsandbytes/issues/736
+    """
+    failure = trace.failure
+    if failure is None or failure_kind(trace) != "made-in-place":
+        return
+    mutation = _mutation(trace, failure) if failure.stage == "backward" else None
+    call = mutation.call if mutation else failure.call
+    where = trace.calls[call] if call != NONE else None
+    if mutation and where:
+        at, module = location(trace, where.frame), where.module
+    else:
+        at, module = location(trace, failure.frame), failure.module
+    writer = where.op if where else failure.op or "a write in place"
+    yield finding(
+        trace,
+        "GC208",
+        "error",
+        what=f"{writer} overwrites a tensor that autograd still needs.",
+        why=f"torch refuses it in the {failure.stage} pass, so the step does not finish and nothing learns.",
+        remedy="Use the out-of-place form, or modify a clone().",
+        module=module,
+        at=at,
+        evidence=(
+            ("written by", call_text(trace, call) if call != NONE else ""),
+            ("tensor", f"{list(mutation.shape)} made by {mutation.grad_fn}" if mutation else ""),
+            ("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),
+        ),
+        repairs=(OUT_OF_PLACE,),
+    )
+
+
+def _mutation(trace: Trace, failure: Failure) -> Mutation | None:
+    """The write that the message means: by shape, and by node where that still leaves several."""
+    by_shape = [m for m in trace.mutations if _shape_text(m) in failure.message]
+    by_node = [m for m in by_shape if m.grad_fn and m.grad_fn in failure.message]
+    found = by_node or by_shape or list(trace.mutations)
+    return found[-1] if found else None
+
+
+def _shape_text(mutation: Mutation) -> str:
+    """``[torch.FloatTensor [2, 8]]`` in the message (torch/csrc/autograd/saved_variable.cpp)."""
+    return f" {list(mutation.shape)}]"

@@ -1,0 +1,96 @@
+"""GC207."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import Parameters, location, sources, trainable, user_frame
+from gradcheck.core.trace import NONE, GradientRequest, Trace
+from gradcheck.core.wording import cost_text, maker_text, tensor_text
+
+REMOVE_IT = Repair(
+    name="remove-requires-grad",
+    summary="Remove the line and mend the chain before it: a healthy loss requires a gradient by itself.",
+)
+
+
+@rule("GC207")
+def loss_made_leaf(trace: Trace) -> Iterator[Finding]:
+    """The loss, or a tensor before it, is made a new leaf, which hides a broken graph.
+
+    ## What it does
+
+    Reports a loss that requires a gradient and has no history (`loss.requires_grad_(True)`,
+    `torch.tensor(value, requires_grad=True)`, `Variable(loss, requires_grad=True)`), and the same done to an
+    activation that starved parameters had flowed into.
+
+    ## Why this breaks training
+
+    It is the popular cure for "element 0 of tensors does not require grad", and it cures the message alone:
+    `backward()` has a leaf to stop at, no exception is raised, and no parameter ever gets a gradient. The chain is
+    broken before this line; that break is reported beside this finding where it was seen.
+
+    ## Example
+
+        loss = model(**batch).loss
+        loss.requires_grad_(True)      # no error any more, and no learning either
+        loss.backward()
+
+    ## Repair
+
+    Remove the line and repair the break before it. `requires_grad_(True)` belongs on parameters, and on the output
+    of a frozen embedding under reentrant checkpointing (`enable_input_require_grads()`), on nothing behind them.
+
+    ## References
+
+    - torch.Tensor.requires_grad_: https://pytorch.org/docs/stable/generated/torch.Tensor.requires_grad_.html
+    - Leaves: https://pytorch.org/docs/stable/generated/torch.Tensor.is_leaf.html
+    """
+    learning = trainable(trace)
+    loss = trace.loss
+    if loss is not None and loss.requires_grad and loss.is_leaf and learning:
+        yield _finding(trace, "The loss", loss.value, _frame(trace, loss.value, loss.frame), learning)
+        return
+    for request in trace.gradient_requests:
+        hidden = _starved_before(trace, request)
+        if hidden:
+            frame = user_frame(request.frame, request.user_frame)
+            yield _finding(trace, "An activation", request.value, frame, hidden)
+            return
+
+
+def _frame(trace: Trace, loss: int, made: int) -> int:
+    """The line that asked for the gradient, or the one that made the loss."""
+    for request in reversed(trace.gradient_requests):
+        if request.on and request.value == loss != NONE:
+            return user_frame(request.frame, request.user_frame)
+    for call in reversed(trace.calls):
+        if call.kind == "requires-grad" and loss in call.outputs:
+            return call.frame
+    return made
+
+
+def _starved_before(trace: Trace, request: GradientRequest) -> Parameters:
+    if not request.on or request.raised or request.value == NONE or not trace.chain.starved:
+        return frozenset()
+    return sources(trace, request.value) & trace.chain.starved
+
+
+def _finding(trace: Trace, name: str, value: int, frame: int, parameters: Parameters) -> Finding:
+    return finding(
+        trace,
+        "GC207",
+        "error",
+        what=f"{name} is made a new leaf by requires_grad, which hides that its graph is broken.",
+        why=f"backward() stops at the leaf without an error: {cost_text(trace, parameters)} get no gradient through it.",
+        remedy="Remove this line and mend the chain before it.",
+        at=location(trace, frame, containing="requires_grad"),
+        parameters=parameters,
+        evidence=(
+            ("tensor", tensor_text(trace.values[value]) if value != NONE else ""),
+            ("made by", maker_text(trace, value) if value != NONE else ""),
+        ),
+        repairs=(REMOVE_IT,),
+    )

@@ -1,0 +1,80 @@
+"""GC205."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import break_finding, loss_of_gradient
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import module_text
+
+CAUSES = ("non-differentiable", "zero-derivative")
+STRAIGHT_THROUGH = Repair(
+    name="straight-through",
+    summary="Forward as it is, backward as the identity (a straight-through estimator).",
+    snippet="y = x + (torch.round(x) - x).detach()",
+)
+SOFT_CHOICE = Repair(
+    name="soft-choice",
+    summary="Choose softly: a softmax, or Gumbel-softmax where a hard sample is needed.",
+    snippet="weights = F.gumbel_softmax(logits, hard=True)",
+)
+
+
+@rule("GC205")
+def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
+    """The only way to the loss leads through an operation that has no useful derivative.
+
+    ## What it does
+
+    Reports two kinds of calls after which parameters have no path left. The result is no differentiable function
+    (`argmax`, comparisons, integer and boolean casts, sampling): their gradient is missing. Or it is one whose
+    derivative is zero everywhere (`round`, `floor`, `sign`): their gradient is zero.
+
+    ## Why this breaks training
+
+    Moving the input a little does not move the result, so there is no direction in which to learn. With `round` and
+    its kin nothing raises: the graph is complete, every gradient before it exactly zero, and what comes after it
+    trains as if all were well. An argmax that feeds only a metric, or that only picks an index while the picked
+    value keeps its own path, is right and stays silent.
+
+    ## Example
+
+        codes = torch.round(z / self.step) * self.step      # encoder: zero gradient for ever
+        return self.decoder(codes)
+
+    ## Repair
+
+    Use a straight-through estimator, a soft relaxation (softmax, Gumbel-softmax, sigmoid), or a score-function
+    estimator (REINFORCE) where the choice must stay discrete.
+
+    ## References
+
+    - Straight-through estimators, Bengio et al. 2013: https://arxiv.org/abs/1308.3432
+    - torch.nn.functional.gumbel_softmax: https://pytorch.org/docs/stable/generated/torch.nn.functional.gumbel_softmax.html
+    """
+    for broken in trace.chain.breaks:
+        flat = broken.cause == "zero-derivative"
+        if broken.cause not in CAUSES or not (broken.starved or flat):
+            continue
+        op = trace.calls[broken.call].op if broken.call != NONE else "an operation"
+        kind = "has a zero derivative everywhere" if flat else "cannot be differentiated"
+        yield break_finding(
+            trace,
+            "GC205",
+            broken,
+            severity="error" if broken.starved else "note",
+            what=f"{op} in {module_text(trace, broken.module)} {kind}.",
+            why=f"A small change of its input does not change its result: {_cost(trace, broken.starved, flat)}"
+            if broken.starved
+            else f"What comes through it does not learn: {loss_of_gradient(trace, broken)}.",
+            remedy="Use a straight-through estimator or a soft relaxation.",
+            repairs=(STRAIGHT_THROUGH,) if flat else (SOFT_CHOICE, STRAIGHT_THROUGH),
+        )
+
+
+def _cost(trace: Trace, starved: frozenset[int], flat: bool) -> str:
+    elements = sum(trace.parameters[i].num_elements for i in starved)
+    state = "zero" if flat else "no"
+    return f"{len(starved)} parameter tensors ({elements:,} elements) before it get {state} gradient."

@@ -1,0 +1,91 @@
+"""GC106."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding, Severity
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import Parameters, first_owner, location, owners, user_frame
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import cost_text, listed
+
+REFREEZE = Repair(
+    name="freeze-again",
+    summary="Freeze the adapter again after the block that switched it off and on.",
+    snippet='for n, p in model.named_parameters(): p.requires_grad_("lora_" not in n and p.requires_grad)',
+)
+
+
+@rule("GC106")
+def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
+    """The step itself changes which parameters are trainable.
+
+    ## What it does
+
+    Compares `requires_grad` of every parameter before and after the step. Parameters that became trainable are an
+    error, parameters that became frozen a warning. The location is the line of your code that set it off.
+
+    ## Why this breaks training
+
+    What trains is decided when the optimizer is built; a flag that flips later is not followed. The known case: an
+    adapter loaded as a frozen reference (`is_trainable=False`) becomes trainable at the end of the first
+    `with model.disable_adapter():` block, because PEFT switches `requires_grad` back on for the active adapter
+    without asking whether it was on. From then on gradients flow into parameters that were meant to stay fixed: a
+    reference that drifts, more memory, and an optimizer that may or may not move them.
+
+    ## Example
+
+        model = PeftModel.from_pretrained(base, "reference-adapter")      # frozen
+        with model.disable_adapter(), torch.no_grad():
+            base_hidden = model(**batch)
+        # every LoRA parameter of the reference now has requires_grad=True
+
+    ## Repair
+
+    Set the flags once, before the optimizer is built, and put them back after such a block
+    (`model.set_requires_grad(name, False)`), or compute the base model's outputs outside the training step.
+
+    ## References
+
+    - PEFT issue 3447, disable_adapter() unfreezes adapters loaded for inference: https://github.com/huggingface/peft/issues/3447
+    """
+    unfrozen = _changed(trace, to=True)
+    frozen = _changed(trace, to=False)
+    if unfrozen:
+        yield _finding(trace, unfrozen, "error")
+    if frozen:
+        yield _finding(trace, frozen, "warning")
+
+
+def _changed(trace: Trace, *, to: bool) -> Parameters:
+    return frozenset(
+        i
+        for i, p in enumerate(trace.parameters)
+        if p.requires_grad != p.requires_grad_after and p.requires_grad_after == to
+    )
+
+
+def _finding(trace: Trace, parameters: Parameters, severity: Severity) -> Finding:
+    on = severity == "error"
+    names = listed(owners(trace, parameters))
+    request = next(
+        (r for r in trace.gradient_requests if r.parameter in parameters and r.on == on), None
+    )
+    frame = NONE if request is None else user_frame(request.frame, request.user_frame)
+    became = "trainable" if on else "frozen"
+    return finding(
+        trace,
+        "GC106",
+        severity,
+        what=f"{cost_text(trace, parameters)} of {names} became {became} during the step.",
+        why="Parameters that were meant to stay fixed now collect gradients."
+        if on
+        else "Parameters that the optimizer was built for stop learning after this step.",
+        remedy="Set requires_grad once before the optimizer is built; after disable_adapter() put it back.",
+        module=first_owner(trace, parameters),
+        at=location(trace, frame),
+        parameters=parameters,
+        evidence=(("modules", names), ("before -> after", f"{not on} -> {on}")),
+        repairs=(REFREEZE,) if on else (),
+    )

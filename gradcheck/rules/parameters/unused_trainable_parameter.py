@@ -1,0 +1,114 @@
+"""GC102."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import (
+    Parameters,
+    explained_by_adapters,
+    first_owner,
+    owner,
+    owners,
+    trainable,
+)
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import cost_text, listed
+
+FREEZE = Repair(
+    name="freeze-unused",
+    summary="Freeze it, or leave it out of target_modules: it costs memory and learns nothing.",
+    snippet="model.get_submodule({module!r}).requires_grad_(False)",
+    applicability="safe",
+)
+
+
+@rule("GC102", needs=("loss",))
+def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
+    """A trainable parameter has no path to the loss of this step.
+
+    ## What it does
+
+    Follows the data flow from each trainable parameter to the loss, also where autograd was off, and reports
+    parameters from which nothing arrives. If the module that owns them never ran (an expert to which no token was
+    routed, the vision tower of a text-only batch) that is a note: another batch may reach it. If it ran and its
+    result was dropped on the way, it is a warning.
+
+    ## Why this breaks training
+
+    The gradient stays None, the optimizer skips the parameter, and the adapter is saved as it was initialized. With
+    DistributedDataParallel the next step raises, because it waits for gradients that never come (GC603). The usual
+    case is a model that reads an inner hidden state: LLaVA takes the second-last layer of its vision tower, so
+    adapters on the last one are dead weight.
+
+    ## Example
+
+        hidden = self.vision_tower(images, output_hidden_states=True).hidden_states[-2]
+        # the adapters of the last vision layer are trainable, listed, saved, and never used
+
+    ## Repair
+
+    Freeze the parameters, or leave the module out of `target_modules` (`layers_to_transform`, `exclude_modules`).
+    If the result was meant to count, use it in the loss. A batch that does not reach a module is no fault.
+
+    ## References
+
+    - LLaVA's `vision_feature_layer`: https://huggingface.co/docs/transformers/model_doc/llava
+    - Unused parameters under DDP: https://pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
+    """
+    chain = trace.chain
+    idle = (chain.unused | chain.empty) & trainable(trace) - explained_by_adapters(trace)
+    if idle >= trainable(trace):
+        return  # nothing at all reaches the loss: another finding's business
+    slept = frozenset(i for i in idle if i in chain.empty or _never_ran(trace, i))
+    if idle - slept:
+        yield _dropped(trace, idle - slept)
+    if slept:
+        yield _never_called(trace, slept)
+
+
+def _never_ran(trace: Trace, parameter: int) -> bool:
+    module = owner(trace, parameter)
+    return module != NONE and trace.modules[module].num_calls == 0
+
+
+def _dropped(trace: Trace, parameters: Parameters) -> Finding:
+    names = listed(owners(trace, parameters))
+    module = trace.module_fqn(first_owner(trace, parameters))
+    return finding(
+        trace,
+        "GC102",
+        "warning",
+        what=f"{cost_text(trace, parameters)} of {names} do not reach the loss, although their module ran.",
+        why="What they compute is dropped on the way, so their gradient stays missing and they never learn.",
+        remedy="Freeze them or leave them out of target_modules; or use their result in the loss.",
+        module=first_owner(trace, parameters),
+        parameters=parameters,
+        evidence=(("modules", names), ("costs", cost_text(trace, parameters))),
+        repairs=(
+            Repair(
+                name=FREEZE.name,
+                summary=FREEZE.summary,
+                snippet=FREEZE.snippet.format(module=module),
+                applicability=FREEZE.applicability,
+            ),
+        ),
+    )
+
+
+def _never_called(trace: Trace, parameters: Parameters) -> Finding:
+    names = listed(owners(trace, parameters))
+    return finding(
+        trace,
+        "GC102",
+        "note",
+        what=f"{cost_text(trace, parameters)} of {names} took no part in this step.",
+        why="Their module was not called, or only on empty tensors: no token was routed to it, or the batch lacks its "
+        "modality.",
+        remedy="Nothing to do if other batches reach it; if none does, freeze it. Under DDP set find_unused_parameters.",
+        module=first_owner(trace, parameters),
+        parameters=parameters,
+        evidence=(("modules", names), ("costs", cost_text(trace, parameters))),
+    )

@@ -1,0 +1,211 @@
+"""Reads the package's sources: the imports of each room, and what a room does to the world."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeGuard
+
+import gradcheck
+
+PACKAGE = Path(gradcheck.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+LEVELS = (
+    {"core", "errors", "settings"},
+    {"rules", "repairs", "formats", "subject"},
+    {"loading", "recording", "editing"},
+    {"diagnose"},
+    {"verify"},
+    {"pipeline"},
+    {"integrations", "cli"},
+)
+"""The rooms from the bottom up. A room imports from lower levels and from itself."""
+MIXING_LEVEL = 0
+"""The one level whose rooms may import each other."""
+PURE_ROOMS = {"core", "errors", "settings", "rules", "repairs", "formats", "diagnose"}
+ALLOWED_IN_PURE = {"formats": {"rich"}}
+"""What a pure room may import besides the standard library."""
+
+HOOKS_AND_MODES = re.compile(
+    r"register_\w*hook\w*|add_\w+_hook|TorchFunctionMode|TorchDispatchMode|saved_tensors_hooks"
+    r"|(set_)?detect_anomaly|_push_mode|_push_on_torch_function_stack"
+)
+MUTATING_NAMES = re.compile(
+    r"(register|remove)_(parameter|buffer)|requires_grad_|load_state_dict|setattr|delattr"
+)
+MUTATED_ATTRIBUTES = {"requires_grad", "grad", "data", "training", "forward"}
+FILE_WRITES = re.compile(r"write_text|write_bytes|unlink|rmtree|rmdir|rename|copyfile|copytree")
+WRITING_MODE = re.compile(r"[wax]b?\+?|rb?\+")
+PRINTS_AND_EXITS = re.compile(r"print|exit|_exit|quit|stdout|stderr|SystemExit|Exit|secho")
+CONTAINERS = re.compile(r"list|dict|set|defaultdict|OrderedDict|deque|Counter|Weak\w+|local")
+MUTATING_METHODS = {"append", "add", "update", "setdefault", "pop", "clear", "extend", "insert"}
+CACHES = re.compile(r"cache|lru_cache")
+
+
+def room_of(path: Path) -> str:
+    """First part of a file's path inside the package: ``core`` of ``core/trace.py``."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def level_of(room: str) -> int:
+    return next(level for level, rooms in enumerate(LEVELS) if room in rooms)
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether the imports of the room ``importer`` may name the room ``imported``."""
+    if importer == imported:
+        return True
+    low, high = level_of(imported), level_of(importer)
+    return low < high or (low == high == MIXING_LEVEL)
+
+
+def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of each import anywhere in ``source``, a module of ``package``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: 1 - node.level or None] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{stem}.{alias.name}") for alias in node.names)
+
+
+def rooms_imported(source: str, package: str) -> Iterator[tuple[int, str]]:
+    """(line, room) of each import of this package's own rooms; a public name counts as its home."""
+    for line, name in imported_names(source, package):
+        top, _, rest = name.partition(".")
+        if top != "gradcheck":
+            continue
+        name = gradcheck._HOMES.get(rest, name)
+        room = name.split(".")[1] if "." in name else ""
+        if any(room in rooms for rooms in LEVELS):
+            yield line, room
+
+
+def wrong_imports(source: str, room: str, package: str = "gradcheck.any") -> list[str]:
+    return [
+        f"line {line}: {room} imports {imported}"
+        for line, imported in rooms_imported(source, package)
+        if not may_import(room, imported)
+    ]
+
+
+def names_used(source: str) -> Iterator[tuple[int, str]]:
+    """(line, identifier) of each name and attribute that is read."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+
+
+def lines_using(source: str, pattern: re.Pattern[str]) -> list[str]:
+    return [f"line {line}: {name}" for line, name in names_used(source) if pattern.fullmatch(name)]
+
+
+def attributes_assigned(source: str) -> list[str]:
+    """Assignments to the attributes that make up a module's or a tensor's state, except one's own."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if node.attr in MUTATED_ATTRIBUTES and not own:
+                found.append(f"line {node.lineno}: .{node.attr} =")
+    return found
+
+
+def file_writes(source: str) -> list[str]:
+    """Calls that write, move or remove files, ``open`` with a writing mode included."""
+    found = lines_using(source, FILE_WRITES)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and _callee(node.func) in {"open", "fdopen"}:
+            of_path = isinstance(node.func, ast.Attribute)
+            given = [*(node.args if of_path else node.args[1:]), *(k.value for k in node.keywords)]
+            modes = [a.value for a in given if isinstance(a, ast.Constant)]
+            if any(isinstance(m, str) and WRITING_MODE.fullmatch(m) for m in modes):
+                found.append(f"line {node.lineno}: open for writing")
+    return found
+
+
+def module_state(source: str) -> list[str]:
+    """What outlives a session at module or class level: containers that can grow, caches, ``global``."""
+    tree = ast.parse(source)
+    found = [f"line {n.lineno}: global" for n in ast.walk(tree) if isinstance(n, ast.Global)]
+    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]
+    found += [
+        f"line {s.lineno}: mutable value"
+        for body in bodies
+        for s in body
+        if isinstance(s, (ast.Assign, ast.AnnAssign)) and _can_grow(s.value)
+    ]
+    for node in ast.walk(tree):
+        decorators = getattr(node, "decorator_list", [])
+        found += [
+            f"line {d.lineno}: cache"
+            for d in decorators
+            if CACHES.fullmatch(_callee(d.func if isinstance(d, ast.Call) else d))
+        ]
+    return found + _mutated_constants(tree)
+
+
+def _can_grow(value: ast.expr | None) -> bool:
+    """An empty container, or one made by a call; a filled literal is a table (see below)."""
+    match value:
+        case ast.Dict(keys=items) | ast.List(elts=items) | ast.Set(elts=items):
+            return not items
+        case ast.Call(func=func):
+            return bool(CONTAINERS.fullmatch(_callee(func)))
+    return False
+
+
+def _mutated_constants(tree: ast.Module) -> list[str]:
+    """Writes into a module-level table, by subscript or by a mutating method."""
+    names = set()
+    for statement in tree.body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
+            names |= {n.id for n in stored if isinstance(n.ctx, ast.Store)}
+    writes = (node for node in ast.walk(tree) if _is_write(node))
+    return [
+        f"line {node.lineno}: {node.value.id} is written"
+        for node in writes
+        if isinstance(node.value, ast.Name) and node.value.id in names
+    ]
+
+
+def _is_write(node: ast.AST) -> TypeGuard[ast.Subscript | ast.Attribute]:
+    match node:
+        case ast.Subscript(ctx=ast.Store() | ast.Del()):
+            return True
+        case ast.Attribute(attr=attr):
+            return attr in MUTATING_METHODS
+    return False
+
+
+def _callee(func: ast.expr) -> str:
+    match func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def foreign_imports(source: str, room: str) -> list[str]:
+    """Imports of a pure room that are neither the standard library nor this package."""
+    allowed = {"gradcheck", *ALLOWED_IN_PURE.get(room, ()), *sys.stdlib_module_names}
+    return [
+        f"line {line}: {room} imports {name}"
+        for line, name in imported_names(source, f"gradcheck.{room}")
+        if name.partition(".")[0] not in allowed
+    ]
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    """Top-level packages that a fresh interpreter holds after ``statement``."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{n.partition('.')[0] for n in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    )
+    return set(done.stdout.split())

@@ -1,0 +1,164 @@
+"""Holds the rooms of the package apart: who imports whom, and who alone may touch the world."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.architecture import (
+    HOOKS_AND_MODES,
+    MUTATING_NAMES,
+    PACKAGE,
+    PRINTS_AND_EXITS,
+    PURE_ROOMS,
+    SOURCES,
+    attributes_assigned,
+    file_writes,
+    foreign_imports,
+    level_of,
+    lines_using,
+    module_state,
+    modules_loaded_by,
+    room_of,
+    wrong_imports,
+)
+
+
+def _package_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1])
+
+
+def _id(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def sources_outside(*rooms: str) -> list[Path]:
+    return [path for path in SOURCES if room_of(path) not in rooms]
+
+
+def sources_inside(*rooms: str) -> list[Path]:
+    return [path for path in SOURCES if room_of(path) in rooms]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_id)
+def test_every_file_belongs_to_a_room(path: Path) -> None:
+    assert room_of(path) in {"__init__", "__main__", "_version"} or level_of(room_of(path)) >= 0
+
+
+@pytest.mark.parametrize("path", sources_outside("__init__", "__main__"), ids=_id)
+def test_imports_go_one_way(path: Path) -> None:
+    assert wrong_imports(path.read_text("utf-8"), room_of(path), _package_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("core", "import gradcheck.recording.session"),
+        ("core", "from gradcheck import pipeline"),
+        ("core", "from gradcheck import inspect"),
+        ("rules", "from gradcheck.subject import Subject"),
+        ("formats", "from gradcheck.rules import anything"),
+        ("recording", "from gradcheck.loading import hub"),
+        ("recording", "def late():\n    from gradcheck.diagnose import diagnose"),
+        ("diagnose", "from gradcheck.pipeline import inspect"),
+        ("loading", "if True:\n    from ..cli import app"),
+        ("cli", "from gradcheck.integrations import pytest_plugin"),
+    ],
+)
+def test_a_wrong_import_is_noticed(room: str, source: str) -> None:
+    assert wrong_imports(source, room, "gradcheck.loading" if ".." in source else "gradcheck.any")
+
+
+@pytest.mark.parametrize("path", sources_inside(*PURE_ROOMS), ids=_id)
+def test_pure_rooms_need_the_standard_library_only(path: Path) -> None:
+    assert foreign_imports(path.read_text("utf-8"), room_of(path)) == []
+
+
+def test_a_foreign_import_in_a_pure_room_is_noticed() -> None:
+    assert foreign_imports("def late():\n    import torch", "rules")
+    assert foreign_imports("from rich.text import Text", "core")
+    assert not foreign_imports("from rich.text import Text", "formats")
+
+
+@pytest.mark.parametrize("module", ["gradcheck", "gradcheck.cli", "gradcheck.cli.app"])
+def test_importing_the_command_line_imports_no_torch(module: str) -> None:
+    loaded = modules_loaded_by(f"import {module}")
+    assert "gradcheck" in loaded
+    assert loaded.isdisjoint({"torch", "transformers", "peft", "bitsandbytes", "numpy"})
+
+
+def test_rules_and_formats_import_no_torch() -> None:
+    statement = (
+        "from gradcheck.core.rule import RULES\nfrom gradcheck.core.formatter import FORMATS\n"
+        "import gradcheck.diagnose\nRULES.all(), FORMATS.all()"
+    )
+    assert "torch" not in modules_loaded_by(statement)
+
+
+def test_an_import_of_torch_is_noticed() -> None:
+    assert "torch" in modules_loaded_by("import gradcheck\ngradcheck.inspect")
+
+
+@pytest.mark.parametrize("path", sources_outside("recording"), ids=_id)
+def test_only_recording_registers_hooks_and_enters_modes(path: Path) -> None:
+    assert lines_using(path.read_text("utf-8"), HOOKS_AND_MODES) == []
+
+
+@pytest.mark.parametrize(
+    "path", sources_outside("editing", "loading", "recording", "__init__"), ids=_id
+)
+def test_only_editing_changes_modules(path: Path) -> None:
+    """Loading sets up models of its own making, and recording puts back what the step changed."""
+    source = path.read_text("utf-8")
+    assert lines_using(source, MUTATING_NAMES) + attributes_assigned(source) == []
+
+
+@pytest.mark.parametrize("path", sources_outside("editing", "cli"), ids=_id)
+def test_only_editing_and_the_command_line_write_files(path: Path) -> None:
+    """The command line writes the files that an option of its own names."""
+    assert file_writes(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("path", sources_outside("cli", "__main__"), ids=_id)
+def test_only_the_command_line_prints_or_exits(path: Path) -> None:
+    assert lines_using(path.read_text("utf-8"), PRINTS_AND_EXITS) == []
+
+
+@pytest.mark.parametrize("path", sources_inside("recording"), ids=_id)
+def test_recording_has_no_module_level_state(path: Path) -> None:
+    assert module_state(path.read_text("utf-8")) == []
+
+
+def test_what_only_one_room_may_do_is_noticed() -> None:
+    assert lines_using("module.register_forward_hook(f)", HOOKS_AND_MODES)
+    assert lines_using("class M(TorchFunctionMode): pass", HOOKS_AND_MODES)
+    assert lines_using("with torch.autograd.graph.saved_tensors_hooks(a, b): pass", HOOKS_AND_MODES)
+    assert lines_using("p.requires_grad_(True)", MUTATING_NAMES)
+    assert attributes_assigned("p.requires_grad = True")
+    assert not attributes_assigned("self.training = True")
+    assert file_writes("open('x', 'w')")
+    assert file_writes("Path('x').open(mode='wb')")
+    assert not file_writes("open('x')")
+    assert lines_using("print(1)", PRINTS_AND_EXITS)
+    assert lines_using("raise SystemExit(2)", PRINTS_AND_EXITS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "SEEN = {}",
+        "seen: list[int] = []",
+        "import threading\nx = threading.local()",
+        "class A:\n    seen = set()",
+        "def f():\n    global x\n    x = 1",
+        "T = {1: 2}\ndef f():\n    T[3] = 4",
+        "T = [1]\ndef f():\n    T.append(2)",
+        "@functools.lru_cache(maxsize=None)\ndef f(): ...",
+    ],
+)
+def test_module_level_state_is_noticed(source: str) -> None:
+    assert module_state(source)
+
+
+def test_a_table_is_no_state() -> None:
+    assert module_state("KINDS = {'detach': 1}\nNAMES = ('a',)\ndef f():\n    x = []") == []
