@@ -19,7 +19,7 @@ environment() {
     # transformers decides which tokenizers and huggingface_hub it wants
     grep -vE '^(transformers|tokenizers|huggingface_hub)==' constraints.txt > "$folder/constraints.txt"
     echo "transformers==$1" >> "$folder/constraints.txt"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input \
         -c "$folder/constraints.txt" -e '.[dev]'
     touch "$stamp"
 }

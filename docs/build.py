@@ -2,8 +2,8 @@
 
     python docs/build.py [--check]
 
-One page a rule under ``docs/rules/``, made from the rule's docstring, and their index. ``--check`` writes nothing and
-exits with 1 where a page differs from what would be written.
+One page a rule under ``docs/rules/``, made from the rule's docstring, their index, and the JSON Schemas of the Report
+and the Trace. ``--check`` writes nothing and exits with 1 where a file differs from what would be written.
 """
 
 import argparse
@@ -11,8 +11,10 @@ import itertools
 from pathlib import Path
 
 from gradcheck.core.rule import RULES, Rule
+from gradcheck.core.schema import schema_files
 
-FOLDER = Path(__file__).parent / "rules"
+DOCS = Path(__file__).resolve().parent
+FOLDER = DOCS / "rules"
 MADE = (
     "<!-- Made by docs/build.py from the rule's docstring: edit that, then run `make docs`. -->\n"
 )
@@ -28,7 +30,7 @@ def main() -> int:
     changed = [path for path, text in wanted.items() if read(path) != text]
     if check:
         for path in sorted([*changed, *stale]):
-            print(f"{path.relative_to(Path.cwd())} is out of date; run `make docs`")
+            print(f"{path.relative_to(DOCS.parent)} is out of date; run `make docs`")
         return 1 if changed or stale else 0
     FOLDER.mkdir(exist_ok=True)
     for path in stale:
@@ -42,7 +44,8 @@ def pages() -> dict[Path, str]:
     """The text of every page by its path."""
     rules = list(RULES.all().values())
     made = {FOLDER / f"{rule.code}.md": page(rule) for rule in rules}
-    return {FOLDER / "README.md": index(rules), **made}
+    schemas = {DOCS / name: text for name, text in schema_files().items()}
+    return {FOLDER / "README.md": index(rules), **made, **schemas}
 
 
 def page(rule: Rule) -> str:

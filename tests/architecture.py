@@ -39,7 +39,9 @@ MUTATING_NAMES = re.compile(
 MUTATED_ATTRIBUTES = {"requires_grad", "grad", "data", "training", "forward"}
 FILE_WRITES = re.compile(r"write_text|write_bytes|unlink|rmtree|rmdir|rename|copyfile|copytree")
 WRITING_MODE = re.compile(r"[wax]b?\+?|rb?\+")
-PRINTS_AND_EXITS = re.compile(r"print|exit|_exit|quit|stdout|stderr|SystemExit|Exit|secho")
+PRINTS_AND_EXITS = re.compile(
+    r"(\w+\.)?(print|secho)|(sys\.)?exit|os\._exit|quit|sys\.std(out|err)\.write|(typer\.)?Exit|SystemExit"
+)
 CONTAINERS = re.compile(r"list|dict|set|defaultdict|OrderedDict|deque|Counter|Weak\w+|local")
 MUTATING_METHODS = {"append", "add", "update", "setdefault", "pop", "clear", "extend", "insert"}
 CACHES = re.compile(r"cache|lru_cache")
@@ -104,6 +106,16 @@ def names_used(source: str) -> Iterator[tuple[int, str]]:
 
 def lines_using(source: str, pattern: re.Pattern[str]) -> list[str]:
     return [f"line {line}: {name}" for line, name in names_used(source) if pattern.fullmatch(name)]
+
+
+def prints_and_exits(source: str) -> list[str]:
+    """Calls that print or exit, and the exceptions that exit where they are raised; catching one is neither."""
+    nodes = list(ast.walk(ast.parse(source)))
+    called = [(n.lineno, ast.unparse(n.func)) for n in nodes if isinstance(n, ast.Call)]
+    raised = [(n.lineno, ast.unparse(n.exc)) for n in nodes if isinstance(n, ast.Raise) and n.exc]
+    return [
+        f"line {at}: {name}" for at, name in called + raised if PRINTS_AND_EXITS.fullmatch(name)
+    ]
 
 
 def attributes_assigned(source: str) -> list[str]:

@@ -8,7 +8,6 @@ from tests.architecture import (
     HOOKS_AND_MODES,
     MUTATING_NAMES,
     PACKAGE,
-    PRINTS_AND_EXITS,
     PURE_ROOMS,
     SOURCES,
     attributes_assigned,
@@ -18,6 +17,7 @@ from tests.architecture import (
     lines_using,
     module_state,
     modules_loaded_by,
+    prints_and_exits,
     room_of,
     wrong_imports,
 )
@@ -121,7 +121,7 @@ def test_only_editing_and_the_command_line_write_files(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources_outside("cli", "__main__"), ids=_id)
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
-    assert lines_using(path.read_text("utf-8"), PRINTS_AND_EXITS) == []
+    assert prints_and_exits(path.read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("path", sources_inside("recording"), ids=_id)
@@ -139,8 +139,9 @@ def test_what_only_one_room_may_do_is_noticed() -> None:
     assert file_writes("open('x', 'w')")
     assert file_writes("Path('x').open(mode='wb')")
     assert not file_writes("open('x')")
-    assert lines_using("print(1)", PRINTS_AND_EXITS)
-    assert lines_using("raise SystemExit(2)", PRINTS_AND_EXITS)
+    for source in ("print(1)", "raise SystemExit(2)", "raise SystemExit", "sys.stderr.write('')"):
+        assert prints_and_exits(source)
+    assert not prints_and_exits("try:\n    f()\nexcept SystemExit:\n    raise ValueError from None")
 
 
 @pytest.mark.parametrize(

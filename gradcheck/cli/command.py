@@ -24,7 +24,7 @@ def command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
     ``typer.Exit``.
     """
     hints = get_type_hints(function, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     signature = inspect.signature(function)
     flags = [flag for name, group in groups.items() for flag in _flags(group)]
     flags += [

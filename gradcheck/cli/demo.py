@@ -17,10 +17,10 @@ BROKEN_TITLE = "1. Broken: reentrant checkpointing, and nothing asks the inputs 
 HEALTHY_TITLE = "2. Healthy: the same model after enable_input_require_grads()"
 NEXT = """\
 Next, on a model of your own:
-  gradcheck inspect path/to/model              4-bit, new LoRA, as a QLoRA run sets it up
-  gradcheck inspect path/to/adapter            a PEFT adapter on its base model
-  gradcheck inspect train.py:make_model        your function that returns model, batch
-  gradcheck rule                               everything that is looked for
+  gradcheck inspect path/to/model       4-bit with a new LoRA, as a QLoRA run does
+  gradcheck inspect path/to/adapter     a PEFT adapter on its base model
+  gradcheck inspect train.py:make       your function that returns model, batch
+  gradcheck rule                        all that is looked for
 """
 
 
@@ -34,13 +34,13 @@ def demo(run: RunOptions) -> ExitStatus:
 
     width = min(render_options(run).width, 80)
     broken = _report(run, broken=True)
-    _expect(not broken.healthy, "the broken set-up was found healthy")
     print_text(f"{BROKEN_TITLE}\n{'─' * width}")
     show(broken, "terminal", run)
+    _expect(not broken.healthy, "the broken set-up was found healthy")
     healthy = _report(run, broken=False)
-    _expect(healthy.healthy, "the healthy set-up was found broken")
     print_text(f"\n{HEALTHY_TITLE}\n{'─' * width}")
     show(healthy, "terminal", run)
+    _expect(healthy.healthy, "the healthy set-up was found broken")
     print_text(f"\n{NEXT}")
     return ExitStatus.HEALTHY
 

@@ -50,10 +50,8 @@ def _versions() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "platform", platform.platform()
     for package in PACKAGES:
-        try:
-            yield package, importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            yield package, "not installed"
+        found = importlib.metadata.distributions(name=package)
+        yield package, next((str(one.version) for one in found), "not installed")
 
 
 def _devices() -> Iterator[tuple[str, str]]:

@@ -80,7 +80,7 @@ def deliver(
 
 
 def _tell(judged: Report, report: ReportOptions, written: list[Path]) -> None:
-    from gradcheck.formats.summary import verdict, verdict_word
+    from gradcheck.formats.verdict import verdict, verdict_word
 
     if report.output is not None:
         print(f"{verdict_word(judged)}  {verdict(judged)}", file=sys.stderr)

@@ -116,36 +116,40 @@ def write_files(files: list[tuple[Path, str]]) -> None:
         SettingsError: where one cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        staged = [(stack.enter_context(_staged(path, text)), path) for path, text in files]
+        staged = []
+        for path, text in files:
+            with _explained(path):
+                staged.append((stack.enter_context(_staged(path.resolve(), text)), path))
         for temporary, path in staged:
-            if temporary is not None:
-                temporary.replace(path.resolve())
+            with _explained(path):
+                if temporary is not None:
+                    temporary.replace(path.resolve())
 
 
 @contextlib.contextmanager
-def _staged(path: Path, text: str) -> Iterator[Path | None]:
-    """A file beside ``path`` that holds ``text``; gone afterwards where it was not moved. None for a device or a pipe."""
-    target = path.resolve()
+def _explained(path: Path) -> Iterator[None]:
     try:
-        if target.exists() and not target.is_file():
-            target.write_text(text, "utf-8")
-            yield None
-            return
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        yield
     except OSError as error:
         raise SettingsError(
             f"{path} cannot be written: {error.strerror}; give another place"
         ) from error
+
+
+@contextlib.contextmanager
+def _staged(target: Path, text: str) -> Iterator[Path | None]:
+    """A file beside ``target`` with ``text``, gone afterwards unless it was moved; None for a device or a pipe."""
+    if target.exists() and not target.is_file():
+        target.write_text(text, "utf-8")
+        yield None
+        return
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         temporary.chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
         yield temporary
-    except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be written: {error.strerror}; give another place"
-        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

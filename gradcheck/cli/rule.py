@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,20 +31,28 @@ MAX_PAGE_WIDTH = 100
 def rule(code: Code = None, debug: Debug = False) -> ExitStatus:  # noqa: ARG001 (read by command)
     """List the rules, or show the page of one.
 
-    A page says what the rule finds, why that breaks training, and what repairs it.
+    A page says what the rule finds, why that breaks training, and what repairs it; without color it is plain Markdown.
     """
-    from gradcheck.cli.output import print_text, render_options
     from gradcheck.cli.options import RunOptions
+    from gradcheck.cli.output import print_text, render_options
     from gradcheck.core.rule import RULES
     from gradcheck.formats.terminal import rendered
 
     chosen = matching(code, RULES.all())
     options = render_options(RunOptions())
-    page = len(chosen) == 1 and code is not None and chosen[0].code.lower() != code.lower()[:3]
-    shown = _page(chosen[0]) if page else _table(chosen)
-    width = min(options.width, MAX_PAGE_WIDTH) if page else options.width
-    print_text(rendered(shown, width=width, color=options.color))
+    if code is None or is_prefix(code):
+        print_text(rendered(_table(chosen), width=options.width, color=options.color))
+    elif options.color:
+        width = min(options.width, MAX_PAGE_WIDTH)
+        print_text(rendered(_page(chosen[0]), width=width, color=True))
+    else:
+        print_text(_title(chosen[0]) + chosen[0].page)
     return ExitStatus.HEALTHY
+
+
+def is_prefix(code: str) -> bool:
+    """Whether ``code`` means a family or several rules: ``GC3``."""
+    return re.fullmatch(r"gc\d{0,2}", code.strip(), re.IGNORECASE) is not None
 
 
 def matching(code: str | None, rules: dict[str, Rule]) -> list[Rule]:
@@ -59,12 +68,12 @@ def matching(code: str | None, rules: dict[str, Rule]) -> list[Rule]:
     if wanted in names:
         return [names[wanted]]
     family = [found for found in rules.values() if found.code.lower().startswith(wanted)]
-    if family and len(wanted) > 2:
+    if family and is_prefix(wanted):
         return family
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, names, n=4, cutoff=0.5)
     near += [name for name in names if wanted in name and len(wanted) > 3][:3]
     hints = dict.fromkeys(f"{names[name].code} {names[name].name}" for name in near)
-    hint = f"; near: {', '.join(list(hints)[:3])}" if hints else ""
+    hint = f"; near: {', '.join(sorted(hints)[:4])}" if hints else ""
     raise SettingsError(f"there is no rule {code!r}{hint}; `gradcheck rule` lists all")
 
 
@@ -74,13 +83,17 @@ def _table(rules: list[Rule]) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("code", no_wrap=True, style="bold")
-    table.add_column("name", overflow="fold", ratio=2)
-    table.add_column("what it finds", overflow="fold", ratio=3)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it finds", overflow="fold")
     for family, members in itertools.groupby(rules, key=lambda rule: rule.family):
         table.add_row("", Text(family, style="bold cyan"), "")
         for rule in members:
             table.add_row(rule.code, Text(rule.name), Text(rule.summary))
     return table
+
+
+def _title(rule: Rule) -> str:
+    return f"# {rule.code} {rule.name}\n\n"
 
 
 def _page(rule: Rule) -> RenderableType:

@@ -26,7 +26,10 @@ SIGNS: tuple[tuple[str, FailureKind], ...] = (
     (r"backward through the graph a second time", "graph-used-twice"),
     (r"[Ii]nference tensor", "inference-tensor"),
     (r"Attempting to unscale FP16 gradients", "unscale-half"),
-    (r"only Tensors of floating point (and complex )?dtype can require gradients", "integer-gradient"),
+    (
+        r"only Tensors of floating point (and complex )?dtype can require gradients",
+        "integer-gradient",
+    ),
     (r"Expected to have finished reduction", "unused-under-ddp"),
     (r"different metadata than during the forward pass", "recompute-mismatch"),
     (r"different number of tensors was saved during", "recompute-mismatch"),

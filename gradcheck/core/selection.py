@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gradcheck.core.finding import Location
-from gradcheck.core.trace import NONE, AdapterLayer, Frame, ParameterRead, Trace
+from gradcheck.core.regions import Regions
+from gradcheck.core.trace import (
+    NONE,
+    AdapterLayer,
+    Frame,
+    GradientState,
+    Origin,
+    ParameterRead,
+    Stage,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from gradcheck.core.chain import ChainBreak
@@ -13,6 +23,8 @@ if TYPE_CHECKING:
 Parameters = frozenset[int]
 """Indices into ``Trace.parameters``."""
 
+ASSUMED_LEARNING_RATE = 2e-4
+"""Where no optimizer was given: QLoRA's for models up to 13B (https://arxiv.org/abs/2305.14314, table 9)."""
 SAVED_COPY = re.compile(r"\.(modules_to_save|original_module)(\.|$)")
 """PEFT keeps the trained copy of a whole module below the module that it replaces (peft/utils/other.py)."""
 PROMPT = "prompt_encoder"
@@ -89,12 +101,14 @@ def adapter_parameters(trace: Trace) -> dict[str, Parameters]:
     return {name: frozenset(parameters) for name, parameters in found.items()}
 
 
-def active_adapter_parameters(trace: Trace) -> Parameters:
-    """The parameters of the adapters that take part in the forward."""
-    active = {config.name for config in trace.adapters if config.active}
-    active.update(name for layer in trace.adapter_layers for name in layer.active)
+def frozen_active_adapters(trace: Trace, *, inference_mode: bool) -> dict[str, Parameters]:
+    """Active adapters that are frozen as a whole, by name; none where any other adapter trains."""
     by_name = adapter_parameters(trace)
-    return frozenset().union(*(by_name[name] for name in active if name in by_name))
+    learning = trainable(trace)
+    if any(held & learning for held in by_name.values()):
+        return {}
+    chosen = (c.name for c in trace.adapters if c.active and c.inference_mode == inference_mode)
+    return {name: by_name[name] for name in chosen if by_name.get(name)}
 
 
 def layer_parameters(layer: AdapterLayer) -> Parameters:
@@ -219,9 +233,26 @@ def _dead(trace: Trace, broken: "ChainBreak") -> DeadCheckpoint:
         if broken.cause == "reentrant-checkpoint":
             reason = "no-live-input"
         return DeadCheckpoint(broken=broken, reason=reason)
+    hidden = Regions(trace).hidden_inputs(broken.region)
     region = trace.regions[broken.region]
-    name = next((name for name, value in region.hidden if trace.values[value].live), "")
-    if name or broken.cause == "hidden-input":
+    name = next((name for name, value in region.hidden if value in hidden), "")
+    if hidden:
         return DeadCheckpoint(broken=broken, reason="hidden-input", name=name)
     seen = any(trace.values[value].live for value in region.arguments)
     return DeadCheckpoint(broken=broken, reason="hidden-output" if seen else "no-live-input")
+
+
+def with_gradient(trace: Trace, state: GradientState) -> Parameters:
+    """The trainable parameters whose gradient is in ``state``."""
+    return frozenset(i for i in trainable(trace) if trace.parameters[i].gradient == state)
+
+
+def first_origin(trace: Trace, kind: str, stage: Stage) -> Origin | None:
+    """Where values first turned bad in this stage, where the recording found it."""
+    return next((o for o in trace.origins if o.kind == kind and o.stage == stage), None)
+
+
+def forgotten_by_optimizer(trace: Trace) -> Parameters:
+    """Trainable parameters that the optimizer does not hold."""
+    held = trace.optimizer.parameters if trace.optimizer else ()
+    return trainable(trace) - frozenset(held) if trace.optimizer else frozenset()

@@ -4,9 +4,11 @@ import math
 import re
 from collections.abc import Iterable
 
-from gradcheck.core.trace import NONE, Trace, Value
+from gradcheck.core.trace import NONE, Failure, Origin, Trace, Value
 
 DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+MAX_RAISED = 240
+"""Characters of an exception that are shown."""
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 """A component of an FQN that is an index."""
 
@@ -100,3 +102,19 @@ def maker_text(trace: Trace, value: int) -> str:
     if at.parameter != NONE:
         return f"the parameter {trace.parameters[at.parameter].fqn}"
     return "outside the step (batch or constant)" if at.call == NONE else call_text(trace, at.call)
+
+
+def origin_text(trace: Trace, origin: Origin | None) -> str:
+    """``softmax in attn, model.py:12: fp32[2, 4, 4]``, or nothing."""
+    if origin is None:
+        return ""
+    place = place_text(trace, origin.frame)
+    tensor = f"{dtype_text(origin.dtype)}{list(origin.shape)}"
+    return f"{origin.op} in {module_text(trace, origin.module)}{', ' if place else ''}{place}: {tensor}"
+
+
+def raised_text(failure: Failure) -> str:
+    """``RuntimeError: the first line of its message``, of a bounded length."""
+    line = next(iter(failure.message.strip().splitlines()), "")
+    text = f"{failure.type}: {line}" if line else failure.type
+    return text if len(text) <= MAX_RAISED else text[: MAX_RAISED - 1].rstrip() + "…"

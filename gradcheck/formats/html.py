@@ -5,18 +5,9 @@ from html import escape
 from gradcheck.core.finding import Finding
 from gradcheck.core.formatter import RenderOptions, formatter
 from gradcheck.core.report import Link, Report
-from gradcheck.formats.summary import (
-    GroupRow,
-    Totals,
-    by_severity,
-    folded,
-    frozen_row,
-    group_rows,
-    totals,
-    verdict,
-    verdict_word,
-)
+from gradcheck.formats.summary import GroupRow, Totals, folded, frozen_row, group_rows, totals
 from gradcheck.formats.text import clean, clean_lines, count, norm, percent, ranges, short_path
+from gradcheck.formats.verdict import by_severity, verdict, verdict_word
 
 COLORS = {
     "error": "#d1495b",
@@ -58,7 +49,7 @@ def render(report: Report, options: RenderOptions) -> str:
     ]
     style = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;max-width:100ch"
     body = "\n".join(part for part in parts if part)
-    return f'<div class="gradcheck-report" style="{style}">\n{body}\n</div>\n'
+    return f'<div class="gradcheck-report mathjax_ignore tex2jax_ignore" style="{style}">\n{body}\n</div>\n'
 
 
 def text(value: str, limit: int = 400) -> str:

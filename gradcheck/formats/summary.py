@@ -1,24 +1,14 @@
-"""What every format for people says first: the verdict in one line, the totals, the parameters by group."""
+"""The parameters by group, and their totals: the rows of the table that formats for people show."""
 
-import os
 import statistics
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gradcheck.core.finding import SEVERITIES, Finding
-from gradcheck.core.report import Break, ParameterRecord, Report
-from gradcheck.core.trace import GradientState
-from gradcheck.formats.text import clean, count, percent, ranges, short_dtype
+from gradcheck.core.report import ParameterRecord, Report
+from gradcheck.formats.text import clean, percent, ranges, short_dtype
 
 STATE_ORDER = ("missing", "non-finite", "zero", "flows", "frozen")
 """From worst to best."""
-BAD_STATES: tuple[tuple[GradientState, str], ...] = (
-    ("missing", "no gradient"),
-    ("non-finite", "a non-finite gradient"),
-    ("zero", "a zero gradient"),
-)
-"""What is wrong where nothing explains it, in the words of the verdict."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,85 +52,6 @@ def totals(report: Report) -> Totals:
         trainable=sum(p.num_elements for p in report.parameters if p.requires_grad),
         all=sum(p.num_elements for p in report.parameters),
     )
-
-
-def verdict_word(report: Report) -> str:
-    """``HEALTHY`` or ``BROKEN``."""
-    return "HEALTHY" if report.healthy else "BROKEN"
-
-
-def verdict(report: Report) -> str:
-    """The verdict after its word: how many trainable tensors get a gradient, how many findings of which severity."""
-    tally = Counter(finding.severity for finding in report.findings)
-    counts = ", ".join(
-        count(tally[severity], severity) for severity in SEVERITIES if tally[severity]
-    )
-    return f"{_gradients(report)} · {counts}" if counts else _gradients(report)
-
-
-def _gradients(report: Report) -> str:
-    trainable = [p for p in report.parameters if p.requires_grad]
-    total = len(trainable)
-    if not trainable:
-        return f"none of the {count(len(report.parameters), 'parameter tensor')} is trainable"
-    unexplained = Counter(p.gradient for p in trainable if not p.explanation)
-    for state, words in BAD_STATES:
-        if unexplained[state]:
-            return _share(unexplained[state], total, words)
-    incomplete = len(
-        {fqn for cut in report.breaks for fqn in cut.partial} & {p.fqn for p in trainable}
-    )
-    excused = Counter(
-        (p.gradient, p.explanation) for p in trainable if p.gradient != "flows" and p.explanation
-    )
-    absent = sum(p.gradient == "missing" for p in trainable)
-    sentence = _all_get_one(total) if not absent else _share(total - absent, total, "a gradient")
-    if incomplete and not report.healthy:
-        return f"{sentence}, {incomplete:,} of them an incomplete one"
-    if not report.healthy:
-        first = by_severity(report.findings)[0]
-        return f"{sentence}, but: {clean(first.rule, 60)}"
-    return sentence + _excuses(excused)
-
-
-def _share(part: int, total: int, words: str) -> str:
-    if part == total and words == "no gradient":
-        return f"none of the {total:,} trainable tensors gets a gradient"
-    if part == total:
-        return f"all {total:,} trainable tensors get {words}"
-    return f"{part:,} of {total:,} trainable tensors get {words}"
-
-
-def _all_get_one(total: int) -> str:
-    return (
-        "the one trainable tensor gets a gradient"
-        if total == 1
-        else _share(total, total, "a gradient")
-    )
-
-
-def _excuses(excused: Counter[tuple[GradientState, str]]) -> str:
-    parts = [
-        f"{number:,} {state}: {clean(reason, 60)}"
-        for (state, reason), number in excused.most_common(2)
-    ]
-    return f" ({'; '.join(parts)})" if parts else ""
-
-
-def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings, errors first; within a severity as they came: ranked by what they cost."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-def break_of(report: Report, finding: Finding) -> Break | None:
-    """The break that a finding tells of: the one on the same line or, where it names no line, in the same module."""
-    for cut in report.breaks:
-        if finding.location is not None and cut.location == finding.location:
-            return cut
-    for cut in report.breaks:
-        if finding.location is None and finding.module is not None and cut.module == finding.module:
-            return cut
-    return None
 
 
 def group_rows(report: Report) -> list[GroupRow]:
@@ -199,17 +110,17 @@ def _joined(rows: list[GroupRow]) -> GroupRow:
 
 
 def braces(names: list[str]) -> str:
-    """``{q,k,v}_proj`` of ``q_proj``, ``k_proj`` and ``v_proj``."""
+    """``{q, k, v}_proj`` of ``q_proj``, ``k_proj`` and ``v_proj``."""
     names = list(dict.fromkeys(names))
     if len(names) == 1:
         return names[0]
-    tail = os.path.commonprefix([name[::-1] for name in names])[::-1]
-    tail = tail[tail.index("_") :] if "_" in tail else ""
-    return "{" + ",".join(name.removesuffix(tail) for name in names) + "}" + tail
+    tails = {name.rpartition("_")[2] for name in names}
+    tail = f"_{tails.pop()}" if len(tails) == 1 and all("_" in name for name in names) else ""
+    return "{" + ", ".join(name.removesuffix(tail) for name in names) + "}" + tail
 
 
 def _row(label: str, members: list[ParameterRecord]) -> GroupRow:
-    states = Counter(p.gradient for p in members)
+    states = Counter(str(p.gradient) for p in members)
     norms = [p.grad_norm for p in members if p.grad_norm is not None and p.gradient == "flows"]
     odd = [p for p in members if p.gradient not in ("flows", "frozen")]
     reasons = {clean(p.explanation, 80) for p in odd}

@@ -8,13 +8,13 @@ from rich.text import Text
 
 from gradcheck.core.formatter import RenderOptions, formatter
 from gradcheck.core.report import Report
-from gradcheck.formats.summary import verdict, verdict_word
 from gradcheck.formats.terminal_chain import chain_section
 from gradcheck.formats.terminal_findings import findings_section
 from gradcheck.formats.terminal_header import footer_section, header_section
 from gradcheck.formats.terminal_parameters import parameters_section
+from gradcheck.formats.verdict import verdict, verdict_word
 
-MIN_WIDTH = 48
+MIN_WIDTH = 76
 """Columns under which a table would be nothing but line breaks."""
 
 

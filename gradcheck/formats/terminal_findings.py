@@ -7,9 +7,9 @@ from rich.text import Text
 from gradcheck.core.finding import Finding
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
-from gradcheck.formats.summary import break_of, by_severity
 from gradcheck.formats.terminal_layout import SEVERITY_STYLES, labelled, prose_width
-from gradcheck.formats.text import clean, clean_lines, count, middle, short_path
+from gradcheck.formats.text import clean, clean_lines, code_lines, count, middle, short_path
+from gradcheck.formats.verdict import break_of, by_severity
 
 MARKS = {"error": "✖", "warning": "▲", "note": "·"}
 MAX_FULL = 3
@@ -78,7 +78,7 @@ def _in_full(
         ("why", Text(clean(finding.message, _bound(MAX_MESSAGE, options)))),
         *_evidence(finding, options),
         *_cost(finding),
-        *_next(finding, options),
+        *_next(finding, width, options),
     ]
     return Group(_head(finding), labelled(rows, width=width, indent=INDENT))
 
@@ -116,7 +116,8 @@ def _tensor(finding: Finding, report: Report) -> list[tuple[str, RenderableType]
 
 
 def _evidence(finding: Finding, options: RenderOptions) -> list[tuple[str, RenderableType]]:
-    pairs = [pair for pair in finding.evidence if pair[0] not in ("tensor", "made by")]
+    told = {"tensor", "made by"} if options.verbose else {"tensor", "made by", "costs"}
+    pairs = [pair for pair in finding.evidence if pair[0] not in told]
     shown = pairs[: _bound(MAX_EVIDENCE, options)]
     lines = [f"{clean(label, 40)}: {clean(value, _bound(160, options))}" for label, value in shown]
     if len(pairs) > len(shown):
@@ -135,10 +136,14 @@ def _cost(finding: Finding) -> list[tuple[str, RenderableType]]:
     return [("cost", Text(f"{cost}: {clean(one, 200)}" if one else cost))]
 
 
-def _next(finding: Finding, options: RenderOptions) -> list[tuple[str, RenderableType]]:
+def _next(finding: Finding, width: int, options: RenderOptions) -> list[tuple[str, RenderableType]]:
     steps: list[RenderableType] = []
     for repair in finding.repairs[: _bound(3, options)]:
-        steps += [Text(line, style="bold green") for line in clean_lines(repair.snippet)]
+        steps += [
+            Text(part, style="bold green")
+            for line in clean_lines(repair.snippet)
+            for part in code_lines(line, prose_width(width) - INDENT)
+        ]
         summary = Text(clean(repair.summary, 300))
         summary.append(f" ({APPLICABILITY[repair.applicability]})", style="dim")
         steps.append(Padding(summary, (0, 0, 0, INDENT if repair.snippet else 0)))

@@ -5,11 +5,11 @@ from rich.text import Text
 
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
-from gradcheck.formats.terminal_layout import labelled, prose_width
+from gradcheck.formats.terminal_layout import labelled
 from gradcheck.formats.text import clean, count
 
 MAX_NOTES = 5
-MAX_CODES = 8
+MAX_CODES = 3
 """Codes that are listed; more are counted (``--select`` leaves out dozens)."""
 MAX_COMMAND = 68
 """Characters of a command that is worth repeating: one line of 80 columns."""
@@ -21,10 +21,16 @@ def header_section(report: Report, options: RenderOptions, width: int) -> Render
     """What was inspected, so that nobody mistakes it for another set-up."""
     rows: list[tuple[str, RenderableType]] = []
     if report.setup:
-        pairs = [f"{clean(key, 40)} {clean(value, 120)}" for key, value in report.setup]
-        rows.append(("set-up", _flowing(pairs, prose_width(width))))
-    rows.append(("step", _flowing(_step(report, options), prose_width(width))))
+        rows.append(("set-up", _pairs(report.setup)))
+    rows.append(("step", Text(" · ".join(_step(report, options)))))
     return labelled(rows, width=width)
+
+
+def _pairs(setup: tuple[tuple[str, str], ...]) -> Text:
+    pairs = [
+        Text.assemble((clean(key, 40), "dim"), f" {clean(value, 160)}") for key, value in setup
+    ]
+    return Text(" · ").join(pairs)
 
 
 def _step(report: Report, options: RenderOptions) -> list[str]:
@@ -40,20 +46,6 @@ def _step(report: Report, options: RenderOptions) -> list[str]:
     if options.verbose:
         parts += [f"python {clean(environment.python, 24)}", clean(environment.platform, 80)]
     return [part for part in parts if part]
-
-
-def _flowing(parts: list[str], width: int) -> Text:
-    """``parts`` between dots, broken only between two of them where that is possible."""
-    room = width - 2
-    lines = [""]
-    for part in parts:
-        longer = f"{lines[-1]} · {part}" if lines[-1] else part
-        if lines[-1] and len(longer) > room:
-            lines[-1] += " ·"
-            lines.append(part)
-        else:
-            lines[-1] = longer
-    return Text("\n".join(lines))
 
 
 def footer_section(report: Report, options: RenderOptions, width: int) -> RenderableType | None:

@@ -29,7 +29,14 @@ def parameters_section(report: Report, options: RenderOptions, width: int) -> Re
     if not shown:
         return title
     footnotes = list(dict.fromkeys(row.explanation for row in shown if row.explanation))
-    table = _table(shown, hidden, frozen_row(report), footnotes, total, width >= WIDE)
+    table = _table(
+        shown,
+        hidden=hidden,
+        frozen=frozen_row(report),
+        footnotes=footnotes,
+        total=total,
+        wide=width >= WIDE,
+    )
     notes = "; ".join(f"({number}) {reason}" for number, reason in enumerate(footnotes, 1))
     return Group(title, table, Text(notes, style="dim")) if notes else Group(title, table)
 
@@ -48,6 +55,7 @@ def _chosen(
 
 def _table(
     rows: list[GroupRow],
+    *,
     hidden: list[GroupRow],
     frozen: GroupRow | None,
     footnotes: list[str],
@@ -56,14 +64,16 @@ def _table(
 ) -> Table:
     tail = common_tail([row.label for row in [*rows, *hidden]])
     measured = any(row.norms for row in rows)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(f"group ({tail.strip()})" if tail else "group", overflow="fold", min_width=14)
+    padding = (0, 2 if wide else 1, 0, 0)
+    table = Table(box=None, padding=padding, pad_edge=False, header_style="dim")
+    group = f"group ({tail.strip()})" if tail else "group"
+    table.add_column(group, overflow="fold", min_width=min(len(group), 22 if wide else 18))
     for name in ("tensors", "elements", "%"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("dtype", no_wrap=True)
     table.add_column("gradient", overflow="fold")
     if measured:
-        table.add_column("norm: median (range)" if wide else "norm", no_wrap=True)
+        table.add_column("norm: median (range)" if wide else "norm", overflow="fold")
     for row in rows:
         cells = [Text(row.label.removesuffix(tail)), *_sizes(row, total), _states(row, footnotes)]
         table.add_row(*cells, *([_norms(row, wide)] if measured else []))
@@ -87,8 +97,9 @@ def _sum(rows: list[GroupRow], total: Totals) -> list[str | Text]:
 
 def _states(row: GroupRow, footnotes: list[str]) -> Text:
     alone = len(row.states) == 1
+    styles = {} if row.explanation else STATE_STYLES
     words = [
-        Text(state if alone else f"{number:,} {state}", style=STATE_STYLES.get(state, ""))
+        Text(state if alone else f"{number:,} {state}", style=styles.get(state, ""))
         for state, number in row.states
     ]
     text = Text(", ").join(words)

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.?)",
@@ -26,20 +27,59 @@ def clean(text: str, limit: int = 2000) -> str:
     What a model, its source or an exception says is shown and never obeyed: a terminal acts on escape sequences, and
     the marks that turn the writing direction make a line read as another.
     """
-    line = " ".join("".join(map(_visible, ESCAPE.sub("", text[: limit * 4]))).split())
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return _cut(" ".join(_harmless(text[: limit * 4]).split()), limit)
 
 
 def clean_lines(text: str, max_lines: int = 12, limit: int = 400) -> list[str]:
-    """The lines of ``text``, each cleaned, with their indentation; the last says how many were left out."""
+    """The lines of ``text``, each cleaned, with their spaces as they are; the last says how many were left out."""
     lines = ESCAPE.sub("", text[: max_lines * limit * 4]).splitlines()
-    shown = [_indentation(line) + clean(line, limit) for line in lines[:max_lines]]
+    shown = [_cut(_harmless(line).rstrip(), limit) for line in lines[:max_lines]]
     more = len(lines) - max_lines
     return shown if more <= 0 else [*shown, f"… {count(more, 'more line')}"]
 
 
-def _indentation(line: str) -> str:
-    return " " * min(len(line) - len(line.lstrip(" ")), 24)
+def code_lines(line: str, width: int, depth: int = 0) -> list[str]:
+    """A line of Python in lines of ``width``, broken after an opening bracket or a comma inside one.
+
+    There it stays valid, so that it can be copied. ``depth`` is how many brackets are open before it. A line without
+    such a place stays whole.
+    """
+    if len(line) <= width:
+        return [line]
+    fitting = [place for place in _break_places(line, depth) if place[0] <= width]
+    if not fitting:
+        return [line]
+    position, depth = fitting[-1]
+    rest = " " * (_leading(line) + (4 if depth == 1 else 0)) + line[position:].lstrip(" ")
+    if len(rest) >= len(line):
+        return [line]
+    return [line[:position], *code_lines(rest, width, depth)]
+
+
+def _break_places(line: str, depth: int) -> Iterator[tuple[int, int]]:
+    """(position, brackets open there) after each bracket that opens and each comma inside one; not in strings."""
+    quote = ""
+    for position, character in enumerate(line, 1):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+            if depth > 0 and character in "([{,":
+                yield position, depth
+
+
+def _leading(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _cut(line: str, limit: int) -> str:
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def _harmless(text: str) -> str:
+    return "".join(map(_visible, ESCAPE.sub("", text)))
 
 
 def _visible(character: str) -> str:
@@ -48,8 +88,8 @@ def _visible(character: str) -> str:
     category = unicodedata.category(character)
     if category in {"Zl", "Zp"}:
         return " "
-    if category == "Cs":
-        return "\ufffd"  # a lone surrogate cannot be written out
+    if category in {"Cs", "Cn", "Co"}:
+        return "\ufffd"  # a lone surrogate cannot be written out; the others have no agreed look
     return "" if category in {"Cc", "Cf"} else character
 
 

@@ -1,13 +1,13 @@
 """Loads a PEFT adapter folder: its base model is found through ``adapter_config.json``."""
 
-import dataclasses
 from pathlib import Path
 
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError
-from gradcheck.loading.adapters import ADAPTER_CONFIG, base_name
+from gradcheck.loading.adapters import ADAPTER_CONFIG
 from gradcheck.loading.chatter import quiet
-from gradcheck.loading.pretrained import training_subject
+from gradcheck.loading.failures import explained
+from gradcheck.loading.pretrained import adapter_subject
 from gradcheck.loading.weight_files import check_adapter_weights
 from gradcheck.subject import Subject, loader
 
@@ -30,9 +30,6 @@ def load_adapter(target: Target) -> Subject:
             "give one of them, or a base model as target"
         )
     folder = Path(target.name).expanduser()
-    with quiet():
+    with quiet(), explained(target.name):
         check_adapter_weights(folder, allow_pickle=target.allow_pickle)
-        base = dataclasses.replace(
-            target, name=base_name(folder), adapter=target.name, revision=None
-        )
-        return training_subject(base)
+        return adapter_subject(target, folder)

@@ -7,8 +7,9 @@ from typing import Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError, LoadError, TargetError
-from gradcheck.loading.classes import task_type
+from gradcheck.loading.classes import TASK_HEADS, task_type
 from gradcheck.loading.failures import explained
+from gradcheck.loading.hub import hub_files, is_cached
 from gradcheck.loading.sources import is_hub_id, read_json
 from gradcheck.loading.weight_files import check_adapter_weights
 
@@ -49,42 +50,39 @@ def base_name(folder: Path) -> str:
 
 
 def hub_adapter(target: Target) -> Path | None:
-    """The local snapshot of an adapter on the Hub; None where the Hub id is no adapter's or cannot be looked at."""
-    from transformers.utils import cached_file
-
-    config = cached_file(
-        target.name,
-        ADAPTER_CONFIG,
-        revision=target.revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if config is None:
+    """The local snapshot of the adapter that a Hub id names; None where it names something else."""
+    files = hub_files(target.name, target.revision)
+    cached = files is None and is_cached(target.name, ADAPTER_CONFIG, target.revision)
+    if not cached and ADAPTER_CONFIG not in (files or ()):
         return None
-    return _hub_snapshot(target.name, target.revision, allow_pickle=target.allow_pickle)
+    return _hub_snapshot(target.name, target, cache_only=files is None)
 
 
-def _hub_snapshot(name: str, revision: str | None, *, allow_pickle: bool) -> Path:
+def _hub_snapshot(name: str, target: Target, *, cache_only: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [ADAPTER_CONFIG, "adapter_model.safetensors"]
-    if allow_pickle:
+    if target.allow_pickle:
         patterns.append("adapter_model.bin")
-    return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    revision = target.revision if name == target.name else None
+    return Path(
+        snapshot_download(
+            name, revision=revision, allow_patterns=patterns, local_files_only=cache_only
+        )
+    )
 
 
 def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
     from peft import LoraConfig, get_peft_model
 
-    if target.lora_rank < 1:
-        raise InputError(f"--lora-rank {target.lora_rank} makes no adapter; give 1 or more")
+    task = task_type(base)
     everywhere = target.lora_targets == _ALL_LINEAR
     config = LoraConfig(
         r=target.lora_rank,
         lora_alpha=_ALPHA_PER_RANK * target.lora_rank,
         target_modules=_ALL_LINEAR[0] if everywhere else list(target.lora_targets),
-        task_type=task_type(base),
+        task_type=task,
+        exclude_modules=list(TASK_HEADS[task]) if everywhere and task in TASK_HEADS else None,
     )
     try:
         model = get_peft_model(base, config)
@@ -139,7 +137,7 @@ def _adapter_folder(target: Target) -> Path:
             f"--adapter {name} is no PEFT adapter: there is no {ADAPTER_CONFIG} in it; "
             "give the folder that PeftModel.save_pretrained() wrote"
         )
-    return _hub_snapshot(name, None, allow_pickle=target.allow_pickle)
+    return _hub_snapshot(name, target, cache_only=hub_files(name, None) is None)
 
 
 def _absent_modules(base: Any, folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import BatchError
 from gradcheck.loading import synthetic
-from gradcheck.loading.data_file import data_batch
+from gradcheck.loading.classes import has_towers
+from gradcheck.loading.data_file import ACCEPTED_DATA, data_batch
 from gradcheck.loading.sources import Source
 
 if TYPE_CHECKING:
@@ -27,12 +29,14 @@ def make_batch(
     Raises:
         BatchError: where the sizes, the file or the kind of model allow none.
     """
-    _check_sizes(model, target)
+    _check_positions(model, target)
     if target.data is None:
         batch, origin = synthetic_batch(model, target), f"synthetic (seed {target.seed})"
     else:
         _require_text_model(model)
         batch, origin = data_batch(model, target, source)
+    if model.main_input_name == "input_ids" and has_towers(model.config):
+        origin += "; text only, no image or sound"
     moved = {key: _placed(value, model) for key, value in batch.items()}
     return moved, (("batch", f"{shapes_text(batch)}, {origin}"),)
 
@@ -71,17 +75,29 @@ def shapes_text(batch: Mapping[str, Any]) -> str:
     )
 
 
-def _check_sizes(model: Any, target: Target) -> None:
+def check_batch_options(target: Target) -> None:
+    """Refuses sizes and files that no model can be given, before one is loaded.
+
+    Raises:
+        BatchError: for a size that leaves nothing to train on, or a file that is not there.
+    """
     if target.batch_size < 1:
         raise BatchError(f"--batch-size {target.batch_size} makes no batch; give 1 or more")
-    if model.main_input_name != "input_ids":
-        return
     if target.seq_len < MIN_SEQ_LEN:
         raise BatchError(
             f"--seq-len {target.seq_len} leaves no token to predict; give {MIN_SEQ_LEN} or more"
         )
+    if target.data is not None and not Path(target.data).expanduser().is_file():
+        raise BatchError(f"--data {target.data} is no file; accepted are {ACCEPTED_DATA}")
+
+
+def _check_positions(model: Any, target: Target) -> None:
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(positions, int) and 0 < positions < target.seq_len:
+    if (
+        model.main_input_name == "input_ids"
+        and isinstance(positions, int)
+        and 0 < positions < target.seq_len
+    ):
         raise BatchError(
             f"--seq-len {target.seq_len} is more than the {positions} positions of {type(model).__name__}; "
             f"give {positions} or less"

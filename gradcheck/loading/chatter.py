@@ -1,9 +1,10 @@
 """Keeps the libraries quiet while a model loads: their warnings and progress bars would bury the report."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 
 _LOGGERS = ("bitsandbytes", "peft", "accelerate", "huggingface_hub", "torch")
 
@@ -11,6 +12,8 @@ _LOGGERS = ("bitsandbytes", "peft", "accelerate", "huggingface_hub", "torch")
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences warnings, the libraries' loggers and transformers' progress bars; restores all of them."""
+    import huggingface_hub.utils.logging  # noqa: F401  sets its logger's level when it is first imported
+
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -44,3 +47,10 @@ def _quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if had_progress_bar:
             transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Drops what is written to stderr: the bars of the GGUF reader cannot be switched off (transformers 5.23)."""
+    with redirect_stderr(io.StringIO()):
+        yield

@@ -7,11 +7,11 @@ from typing import Any
 from gradcheck.errors import TargetError
 
 _AUTO_CLASSES = {
-    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForImageTextToText": "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
     "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForSequenceClassification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "AutoModelForImageClassification": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
     "AutoModelForAudioClassification": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES",
@@ -19,8 +19,10 @@ _AUTO_CLASSES = {
     "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
 }
-"""In the order of preference where a checkpoint does not say its class."""
+"""In the order of preference for a bare model: bart also has a causal and a masked class, bert a causal one."""
 
+TASK_HEADS = {"TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
+"""The modules that PEFT trains whole for a task (peft 0.21), and that ``all-linear`` would give a LoRA as well."""
 _TASK_TYPES = {
     "ForSequenceClassification": "SEQ_CLS",
     "ForTokenClassification": "TOKEN_CLS",
@@ -57,7 +59,7 @@ def model_class(config: Any, *, trust_remote_code: bool) -> Any:
 
 def task_type(model: Any) -> str | None:
     """PEFT's task type for ``model``, None where PEFT's wrappers for tasks do not fit (they need ``input_ids``)."""
-    if getattr(model, "main_input_name", None) != "input_ids" or _has_towers(model.config):
+    if getattr(model, "main_input_name", None) != "input_ids" or has_towers(model.config):
         return None
     name = type(model).__name__
     for suffix, task in _TASK_TYPES.items():
@@ -68,10 +70,10 @@ def task_type(model: Any) -> str | None:
     return "CAUSAL_LM" if model.can_generate() else None
 
 
-def _has_towers(config: Any) -> bool:
-    return (
-        getattr(config, "vision_config", None) is not None
-        or getattr(config, "audio_config", None) is not None
+def has_towers(config: Any) -> bool:
+    """Whether the model also takes images or sound."""
+    return any(
+        getattr(config, name, None) is not None for name in ("vision_config", "audio_config")
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 IGNORED_LABEL = -100
 """What torch's cross-entropy ignores (``ignore_index``)."""
 MIN_TOKENS = 2
-_ACCEPTED = (
+ACCEPTED_DATA = (
     "jsonl with text, messages or prompt and completion in each line, or a text file (.txt, .md)"
 )
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -40,16 +40,14 @@ def data_batch(model: Any, target: Target, source: Source) -> tuple[dict[str, to
     """A batch of the first rows of ``target.data``, int64 [rows, tokens], and where it is from.
 
     Raises:
-        BatchError: where the file is absent, empty or malformed, or the model has no tokenizer.
+        BatchError: where the file is empty or malformed, or the model has no tokenizer.
     """
     path = Path(str(target.data)).expanduser()
-    if not path.is_file():
-        raise BatchError(f"--data {target.data} is no file; accepted are {_ACCEPTED}")
-    tokenizer = _tokenizer(target, source)
+    tokenizer = _tokenizer(source)
     examples = list(islice(_examples(path, tokenizer, target), target.batch_size))
     if not examples:
         raise BatchError(
-            f"--data {path.name} holds no row of {MIN_TOKENS} or more tokens; accepted are {_ACCEPTED}"
+            f"--data {path.name} holds no row of {MIN_TOKENS} or more tokens; accepted are {ACCEPTED_DATA}"
         )
     origin = f"from {path.name}: {len(examples)} rows, cut to {target.seq_len} tokens"
     padding = (
@@ -62,17 +60,11 @@ def data_batch(model: Any, target: Target, source: Source) -> tuple[dict[str, to
     return _causal_batch(examples, padding), origin
 
 
-def _tokenizer(target: Target, source: Source) -> Any:
+def _tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
-    extra = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     try:
-        return AutoTokenizer.from_pretrained(
-            source.name,
-            revision=target.revision,
-            trust_remote_code=target.trust_remote_code,
-            **extra,
-        )
+        return AutoTokenizer.from_pretrained(source.name, **source.options())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise BatchError(
             f"--data needs the model's tokenizer, and none could be loaded from {source.name}; "
@@ -100,9 +92,9 @@ def _json_rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise BatchError(f"{where} is not JSON; accepted are {_ACCEPTED}") from error
+                raise BatchError(f"{where} is not JSON; accepted are {ACCEPTED_DATA}") from error
             if not isinstance(row, dict):
-                raise BatchError(f"{where} is no JSON object; accepted are {_ACCEPTED}")
+                raise BatchError(f"{where} is no JSON object; accepted are {ACCEPTED_DATA}")
             yield row, where
 
 
@@ -113,7 +105,7 @@ def _numbered_lines(file: Any, path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
     except UnicodeDecodeError as error:
         raise BatchError(
-            f"--data {path.name} is not UTF-8 text; accepted are {_ACCEPTED}"
+            f"--data {path.name} is not UTF-8 text; accepted are {ACCEPTED_DATA}"
         ) from error
 
 
@@ -133,7 +125,7 @@ def _row_example(row: dict[str, Any], tokenizer: Any, where: str) -> Example:
             return Example(prompt=whole[: len(given)], learned=whole[len(given) :])
         case _:
             raise BatchError(
-                f"{where} has neither a text, nor messages, nor a prompt with a completion; accepted are {_ACCEPTED}"
+                f"{where} has none of the keys that make a row; accepted are {ACCEPTED_DATA}"
             )
 
 
@@ -148,6 +140,10 @@ def _chat_ids(
         raise BatchError(
             f"{where} holds messages, and the model's tokenizer has no chat template; "
             "use text or prompt and completion, or a chat model"
+        )
+    if not all(isinstance(message, dict) and "role" in message for message in messages):
+        raise BatchError(
+            f"{where}: each message needs a role and a content; accepted are {ACCEPTED_DATA}"
         )
     try:
         text = tokenizer.apply_chat_template(
@@ -170,7 +166,7 @@ def _text_examples(path: Path, tokenizer: Any, target: Target) -> Iterator[Examp
             ids = _ids(tokenizer, file.read(num_characters))
     except UnicodeDecodeError as error:
         raise BatchError(
-            f"--data {path.name} is not UTF-8 text; accepted are {_ACCEPTED}"
+            f"--data {path.name} is not UTF-8 text; accepted are {ACCEPTED_DATA}"
         ) from error
     for start in range(0, len(ids), target.seq_len):
         yield Example(prompt=[], learned=ids[start : start + target.seq_len])

@@ -36,6 +36,8 @@ def chosen_device(name: str) -> torch.device:
         )
     try:
         device = torch.device(name)
+        if device.type == "meta":
+            raise RuntimeError("it holds no data")
     except RuntimeError as error:
         raise InputError(
             f"--device {name} is no device that torch knows; use auto, cpu, cuda or cuda:1"

@@ -24,6 +24,8 @@ from gradcheck.subject import Subject, loader
 _FACTORY = re.compile(
     r"(?P<place>.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<function>[A-Za-z_]\w*)"
 )
+_MODULE_PREFIX = "gradcheck_target_"
+"""Of a file's module name: a file called inspect.py must not hide the module of that name."""
 
 
 def _is_factory(target: Target) -> bool:
@@ -75,8 +77,7 @@ def _imported(place: str) -> ModuleType:
         raise TargetError(
             f"the factory file {place} does not exist; check the path and the working directory"
         )
-    # A name of its own: a file called inspect.py must not hide the module of that name.
-    name = f"gradcheck_target_{path.stem}"
+    name = _MODULE_PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a .py file has a spec"
     assert spec.loader is not None, "and a loader"
@@ -101,9 +102,12 @@ def _function(module: ModuleType, name: str, target_name: str) -> Callable[..., 
         and getattr(value, "__module__", None) == module.__name__
         and not key.startswith("_")
     )
-    problem = "has no function" if function is None else "is no function:"
+    problem = (
+        "there is none of that name" if function is None else f"it is a {type(function).__name__}"
+    )
     raise TargetError(
-        f"{target_name}: the module {problem} {name}; its functions are {', '.join(candidates) or 'none'}"
+        f"the factory {target_name} is no function: {problem}; "
+        f"the functions of {module.__name__.removeprefix(_MODULE_PREFIX)} are {', '.join(candidates) or 'none'}"
     )
 
 

@@ -29,7 +29,7 @@ _HUB_PROBLEMS = {
     "LocalEntryNotFoundError": _UNREACHABLE,
     "OfflineModeIsEnabled": _UNREACHABLE,
     "ConnectionError": _UNREACHABLE,
-    "ConnectError": _UNREACHABLE,
+    "TransportError": _UNREACHABLE,
     "EntryNotFoundError": (
         "the Hub model {name} lacks a file that is needed, such as config.json or safetensors weights; "
         "give a transformers model or a PEFT adapter"
@@ -95,10 +95,15 @@ def first_line(error: BaseException) -> str:
 
 def _hub_problem(name: str, error: BaseException) -> str | None:
     """What the Hub's client says is wrong, by the class names along the chain of causes."""
-    names = {cls.__name__ for link in _chain(error) for cls in type(link).__mro__}
+    names = class_names(error)
     return next(
         (text.format(name=name) for cls, text in _HUB_PROBLEMS.items() if cls in names), None
     )
+
+
+def class_names(error: BaseException) -> set[str]:
+    """The names of the classes of ``error`` and of everything it was raised from."""
+    return {cls.__name__ for link in _chain(error) for cls in type(link).__mro__}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

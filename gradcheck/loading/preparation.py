@@ -8,7 +8,7 @@ from typing import Any
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError
 from gradcheck.loading.devices import dtype_name
-from gradcheck.loading.quantization import stored_quantization
+from gradcheck.loading.quantization import loaded_quantization
 
 _INPUT_GRADIENT_HOOKS = ("make_inputs_require_grads", "make_inputs_require_grad")
 """The names of the forward hooks that ``enable_input_require_grads`` (transformers) and PEFT register."""
@@ -20,7 +20,7 @@ def freeze(model: Any) -> None:
     Checkpointing is left to ``set_up_checkpointing``: ``prepare_model_for_kbit_training`` would silently choose the
     reentrant kind (peft 0.21).
     """
-    if stored_quantization(model.config) is None:
+    if loaded_quantization(model) is None:
         model.requires_grad_(False)
         return
     from peft import prepare_model_for_kbit_training
@@ -81,9 +81,7 @@ def dtypes_text(model: Any) -> str:
         if parameter.is_floating_point():
             elements[dtype_name(parameter.dtype)] += parameter.numel()
     text = ", ".join(name for name, _ in elements.most_common())
-    return (
-        text if stored_quantization(model.config) is None else f"{text} (of what is not quantized)"
-    )
+    return text if loaded_quantization(model) is None else f"{text} (of what is not quantized)"
 
 
 def _enable_checkpointing(model: Any, target: Target) -> str:

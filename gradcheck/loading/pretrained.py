@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError, LoadError, TargetError
 from gradcheck.loading import adapters, classes, devices, preparation, quantization
-from gradcheck.loading.batch import make_batch
+from gradcheck.loading.batch import check_batch_options, make_batch
 from gradcheck.loading.batch_check import check_batch
-from gradcheck.loading.chatter import quiet
+from gradcheck.loading.chatter import no_bars, quiet
 from gradcheck.loading.failures import explained
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.loading.sources import Source, is_model, source
-from gradcheck.loading.weight_files import check_model_weights
 from gradcheck.subject import Subject, loader
 
 if TYPE_CHECKING:
@@ -33,28 +33,32 @@ _MAX_NEW_RATIO = 0.5
 )
 def load_pretrained(target: Target) -> Subject:
     """A base model with a new LoRA, or the adapter of ``--adapter``, ready for training."""
-    _refuse_arguments(target)
     with quiet(), explained(target.name):
-        adapter = (
-            adapters.hub_adapter(target) if not Path(target.name).expanduser().exists() else None
-        )
-        if adapter is not None:
-            base = adapters.base_name(adapter)
-            return training_subject(
-                dataclasses.replace(target, name=base, adapter=str(adapter), revision=None)
-            )
-        return training_subject(target)
+        _check_options(target)
+        local = Path(target.name).expanduser().exists()
+        adapter = None if local else adapters.hub_adapter(target)
+        return training_subject(target) if adapter is None else adapter_subject(target, adapter)
+
+
+def adapter_subject(target: Target, folder: Path) -> Subject:
+    """The saved adapter in ``folder``, which ``target`` names, on its base model."""
+    base = adapters.base_name(folder)
+    with explained(f"{base}, the base model of {target.name},"):
+        wanted = dataclasses.replace(target, name=base, adapter=str(folder), revision=None)
+        return training_subject(wanted)
 
 
 def training_subject(target: Target) -> Subject:
     """The model that ``target.name`` names with its adapter, checkpointing and batch, and what was set up."""
+    _check_options(target)
     device = devices.chosen_device(target.device)
-    with explained(target.name), seeded_generators(target.seed, device):
-        base, loading_setup = load_base(target, device)
+    where = source(target)
+    with seeded_generators(target.seed, device):
+        base, loading_setup = load_base(target, where, device)
         model, adapter_setup = adapters.attach(base, target)
         checkpointing_setup = preparation.set_up_checkpointing(base, target)
         model.train()
-        batch, batch_setup = make_batch(base, target, source(target.name))
+        batch, batch_setup = make_batch(base, target, where)
     check_batch(model, batch)
     setup = (
         *loading_setup,
@@ -67,62 +71,49 @@ def training_subject(target: Target) -> Subject:
     return Subject(model=model, batch=batch, setup=setup)
 
 
-def load_base(target: Target, device: torch.device) -> tuple[Any, tuple[tuple[str, str], ...]]:
+def load_base(
+    target: Target, where: Source, device: torch.device
+) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """The frozen base model, quantized as chosen, and what was loaded."""
-    where = source(target.name)
-    if where.folder is not None:
-        check_model_weights(where.folder, allow_pickle=target.allow_pickle)
-    config = _config(target, where)
-    chosen = quantization.chosen_quantization(target.quant, where, config)
-    model, info = _from_pretrained(target, where, config, chosen, device)
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(where.name, **where.options())
+    model, info = _from_pretrained(target, where, config, device)
     new = _new_tensors(model, info, target.name)
     preparation.freeze(model)
+    revision = "" if target.revision is None else f" at {target.revision}"
     setup = [
-        (
-            "model",
-            target.name if target.revision is None else f"{target.name} at {target.revision}",
-        ),
+        ("model", f"{target.name}{revision}"),
         ("class", f"{type(model).__name__} (transformers {_transformers_version()})"),
         ("quantization", _quantization_text(model, where)),
         ("dtype", preparation.dtypes_text(model)),
         ("device", str(device)),
     ]
     if new:
-        setup.append(
-            ("newly initialized", f"{len(new)} tensors not in the checkpoint, such as {new[0]}")
-        )
+        text = f"{len(new)} tensors that are not in the checkpoint, such as {new[0]}"
+        setup.append(("newly initialized", text))
     return model, tuple(setup)
 
 
-def _config(target: Target, where: Source) -> Any:
-    from transformers import AutoConfig
-
-    extra = {} if where.gguf_file is None else {"gguf_file": where.gguf_file}
-    return AutoConfig.from_pretrained(
-        where.name, revision=target.revision, trust_remote_code=target.trust_remote_code, **extra
-    )
-
-
 def _from_pretrained(
-    target: Target, where: Source, config: Any, chosen: Any, device: torch.device
+    target: Target, where: Source, config: Any, device: torch.device
 ) -> tuple[Any, dict[str, Any]]:
     dtype = devices.chosen_dtype(target.dtype)
     options: dict[str, Any] = {
+        **where.options(),
         dtype_keyword(): dtype or "auto",
         "device_map": {"": "cpu" if device.type == "cpu" else str(device)},
-        "revision": target.revision,
-        "trust_remote_code": target.trust_remote_code,
         "output_loading_info": True,
     }
+    chosen = quantization.chosen_quantization(target.quant, where, config)
     new_quantization = quantization.bitsandbytes_config(chosen, dtype, device)
     if new_quantization is not None:
         options["quantization_config"] = new_quantization
-    if where.gguf_file is not None:
-        options["gguf_file"] = where.gguf_file
-    elif not target.allow_pickle:
+    if where.gguf_file is None and not target.allow_pickle:
         options["use_safetensors"] = True
     loaded = classes.model_class(config, trust_remote_code=target.trust_remote_code)
-    model, info = loaded.from_pretrained(where.name, **options)
+    with no_bars() if where.gguf_file is not None else contextlib.nullcontext():
+        model, info = loaded.from_pretrained(where.name, **options)
     return model, info
 
 
@@ -161,11 +152,16 @@ def _quantization_text(model: Any, where: Source) -> str:
     return quantization.describe(model)
 
 
-def _refuse_arguments(target: Target) -> None:
+def _check_options(target: Target) -> None:
+    """Refuses what no model can be given, before one is loaded: that may take minutes."""
+    if not target.name:
+        raise TargetError("the target is empty; give a model id, a folder or a factory")
     if target.arguments:
         raise InputError(
             f"--set {target.arguments[0][0]} is an argument for a factory, and {target.name} is a model; "
             "leave it out, or give package.module:function"
         )
-    if not target.name:
-        raise TargetError("the target is empty; give a model id, a folder or a factory")
+    if target.lora_rank < 1:
+        raise InputError(f"--lora-rank {target.lora_rank} makes no adapter; give 1 or more")
+    devices.chosen_dtype(target.dtype)
+    check_batch_options(target)

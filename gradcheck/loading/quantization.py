@@ -61,12 +61,15 @@ def stored_quantization(config: Any) -> dict[str, Any] | None:
     return dict(stored) if isinstance(stored, dict) else dict(stored.to_dict())
 
 
+def loaded_quantization(model: Any) -> dict[str, Any] | None:
+    """What a loaded model is quantized with; None for one that is not, or was dequantized while it loaded (GGUF)."""
+    return stored_quantization(model.config) if getattr(model, "is_quantized", False) else None
+
+
 def describe(model: Any) -> str:
     """What ``model`` is quantized with, as it was loaded: ``4-bit nf4, double quantization, compute bfloat16``."""
-    stored = stored_quantization(model.config)
-    if stored is None or not getattr(model, "is_quantized", True):
-        return "none"
-    return describe_stored(stored)
+    stored = loaded_quantization(model)
+    return "none" if stored is None else describe_stored(stored)
 
 
 def describe_stored(stored: dict[str, Any]) -> str:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
+from gradcheck.loading.hub import check_hub_weights, hub_files
+from gradcheck.loading.weight_files import check_model_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_SUFFIXES = (
@@ -34,6 +37,19 @@ class Source:
     folder: Path | None
     """None where it is on the Hub (or in its cache)."""
     gguf_file: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    cache_only: bool = False
+    """The Hub cannot be reached: asking it again for every file would cost a minute of retries."""
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments that every ``from_pretrained`` takes for it."""
+        options: dict[str, Any] = {
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+            "local_files_only": self.cache_only,
+        }
+        return options if self.gguf_file is None else {**options, "gguf_file": self.gguf_file}
 
 
 def is_hub_id(name: str) -> bool:
@@ -49,21 +65,43 @@ def is_model(name: str) -> bool:
     return is_hub_id(name)
 
 
-def source(name: str) -> Source:
-    """The source that ``name`` means; a local folder is preferred to a Hub id.
+def source(target: Target) -> Source:
+    """Where the model that ``target.name`` names is; a local folder is preferred to a Hub id.
 
     Raises:
-        TargetError: where a folder holds no model, or several GGUF files.
+        TargetError: where there is no model, no weights that may be read, or several GGUF files.
+        LoadError: where a local file of weights is damaged.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return Source(name=str(path.parent), folder=path.parent, gguf_file=path.name)
-    if not path.is_dir():
-        return Source(name=name, folder=None)
-    if (path / "config.json").is_file():
+    path = Path(target.name).expanduser()
+    if not path.exists():
+        return _hub_source(target)
+    folder = path if path.is_dir() else path.parent
+    gguf = path.name if path.is_file() else None
+    if gguf is None and not (path / "config.json").is_file():
+        gguf = _only_gguf(path)
+    if gguf is None:
         read_json(path / "config.json")
-        return Source(name=str(path), folder=path)
-    return Source(name=str(path), folder=path, gguf_file=_only_gguf(path))
+        check_model_weights(folder, allow_pickle=target.allow_pickle)
+    return Source(
+        name=str(folder),
+        folder=folder,
+        gguf_file=gguf,
+        revision=target.revision,
+        trust_remote_code=target.trust_remote_code,
+    )
+
+
+def _hub_source(target: Target) -> Source:
+    files = hub_files(target.name, target.revision)
+    if files is not None:
+        check_hub_weights(target.name, files, allow_pickle=target.allow_pickle)
+    return Source(
+        name=target.name,
+        folder=None,
+        revision=target.revision,
+        trust_remote_code=target.trust_remote_code,
+        cache_only=files is None,
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

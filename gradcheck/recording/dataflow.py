@@ -56,7 +56,8 @@ class DataFlow(TorchFunctionMode):
         self.reads: list[ParameterRead] = []
         self.guarded: dict[int, int] = {}
         """Value of a parameter of an adapted layer -> index of that layer's module."""
-        self.failed_op = ""
+        self.failed_call = NONE
+        """The last call that raised."""
         self.num_backwards = 0
         self._paused = False
         self._operations: dict[Any, Operation] = {}
@@ -115,9 +116,10 @@ class DataFlow(TorchFunctionMode):
             self._note_write(target, operation, read)
         try:
             result = func(*args, **kwargs)
-        except BaseException:
-            self.failed_op = operation.name
+        except Exception:
+            self.failed_call = len(self.ledger.calls)
             self._note_refused_request(operation, args, frame)
+            self._record(operation, args, kwargs, read, None, None, region, frame)
             raise
         self._record(operation, args, kwargs, read, result, target, region, frame)
         return result
@@ -141,7 +143,7 @@ class DataFlow(TorchFunctionMode):
             read += self.passages.came_back(args, kwargs, result)
         elif self.passages.open:
             read += self.passages.numbers(args)
-        if kind == "op" and not read and not outputs:
+        if kind == "op" and not read and not outputs and index != self.failed_call:
             return
         if kind == "op" and operation.short == "mul" and len(args) == 2 and _is_zero_number(args[1]):
             kind = "scaled-to-zero"
@@ -161,6 +163,8 @@ class DataFlow(TorchFunctionMode):
         if region != NONE and (not self.region_stack or region != self.region_stack[-1]):
             ledger.regions[region].calls.append(index)
             self._implicit_values.update(dict.fromkeys(outputs, region))
+        if index == self.failed_call:
+            return
         if kind == "requires-grad":
             self._note_request(args, kwargs, frame, where)
         elif operation.short in _CROSS_ENTROPIES:

@@ -197,10 +197,10 @@ class Functions:
         return result
 
     def _recomputed(self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
-        outer, recomputation = self._recomputation, Recomputation(self._ledger, region)
+        outer, recomputation = self._recomputation, Recomputation(self._ledger, self._flow.modules, region)
         self._recomputation = recomputation
         try:
-            with recomputation:
+            with self._flow.modules.recomputation(region.module), recomputation:
                 return original(ctx, *grads)
         finally:
             self._recomputation = outer

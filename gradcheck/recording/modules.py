@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ class ModuleStack:
     """The modules whose forward is running, innermost last.
 
     Reentrancy: module hooks fire again while backward recomputes a checkpointed region, on another thread on an
-    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and do not move this stack.
+    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and have a stack of their own.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -33,7 +33,10 @@ class ModuleStack:
             self.modules.append(module)
         self.num_calls = [0] * len(self.fqns)
         self.current = NONE
+        self.recomputing = NONE
+        """Like ``current``, for the recomputation that backward runs."""
         self._stack: list[int] = []
+        self._recomputed: list[int] = []
         self._hooks = ExitStack()
         self.on_enter: Callable[[int], None] | None = None
         """Called with the index of a module of the model as its forward begins."""
@@ -57,14 +60,25 @@ class ModuleStack:
         self._stack.clear()
         self.current = NONE
 
+    @contextmanager
+    def recomputation(self, module: int) -> Iterator[None]:
+        """A region that belongs to ``module`` is recomputed in the body."""
+        before, self.recomputing = self.recomputing, module
+        try:
+            yield
+        finally:
+            self.recomputing = before
+
     def release(self) -> None:
         """Forgets the modules themselves."""
         self.modules.clear()
 
     def _enter(self, module: torch.nn.Module, _arguments: Any) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            return
         index = self._index.get(id(module), NONE)
+        if torch._C._current_graph_task_id() != -1:
+            self._recomputed.append(self.recomputing)
+            self.recomputing = index if index != NONE else self.recomputing
+            return
         self._stack.append(self.current)
         if index != NONE:
             self.current = index
@@ -73,7 +87,9 @@ class ModuleStack:
                 self.on_enter(index)
 
     def _leave(self, _module: torch.nn.Module, _arguments: Any, _output: Any) -> None:
-        if torch._C._current_graph_task_id() == -1 and self._stack:
+        if torch._C._current_graph_task_id() != -1:
+            self.recomputing = self._recomputed.pop() if self._recomputed else NONE
+        elif self._stack:
             self.current = self._stack.pop()
 
     def _registered(self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None) -> None:

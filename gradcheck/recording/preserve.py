@@ -107,7 +107,7 @@ class Preserved:
 def _keep_modules(model: torch.nn.Module) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
     modules = [(module, module.training, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
-    buffers = [(buffer, buffer._version if not buffer.is_inference() else -1, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def restore() -> None:
         for module, training, parameters, own_buffers in modules:
@@ -119,8 +119,9 @@ def _keep_modules(model: torch.nn.Module) -> Any:
                 module._buffers.clear()
                 module._buffers.update(own_buffers)
         with torch.no_grad():
-            for buffer, version, copied in buffers:
-                if buffer.device.type != "meta" and not (version >= 0 and buffer._version == version):
+            for buffer, copied in buffers:
+                # batch_norm's kernel writes its running statistics without a new ``_version`` (torch 2.13)
+                if buffer.device.type != "meta" and not torch.equal(buffer, copied):
                     buffer.copy_(copied)
 
     return restore

@@ -13,7 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.trace import NONE
 from gradcheck.recording.ledger import Ledger, OpenRegion
+from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, classified
+from gradcheck.recording.source import caller
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -25,17 +27,20 @@ _UNMATCHED = frozenset({"silent", "grad-mode", "backward", "setter"})
 class Recomputation(TorchFunctionMode):
     """Sets the calls of a recomputation against those of the forward, one by one, and notes what carries a gradient.
 
-    Entered on the thread that recomputes. Everything after the last call of the forward is somebody else's (the
-    nested backward) and is not looked at.
+    Entered on the thread that recomputes. Two calls are the same one when operation, line and module agree. The two
+    runs need not be equal: bitsandbytes takes another kernel where nothing requires grad, as in the forward of a
+    reentrant checkpoint. What has no counterpart is passed over; a call of the forward that the recomputation does
+    not make is taken to carry what flows into it.
     """
 
-    def __init__(self, ledger: Ledger, region: OpenRegion) -> None:
+    def __init__(self, ledger: Ledger, modules: ModuleStack, region: OpenRegion) -> None:
         super().__init__()
         self._ledger = ledger
+        self._modules = modules
         self._region = region
         self._position = 0
         self._started = False
-        self._strayed = 0
+        self._matched = 0
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._operations: dict[Any, Operation] = {}
 
@@ -47,7 +52,8 @@ class Recomputation(TorchFunctionMode):
         if operation is None:
             operation = self._operations[func] = classified(func)
         ended = self._position >= len(self._region.calls)
-        if operation.kind in _UNMATCHED or ended or sys._getframe(1).f_code.co_filename == _CHECKPOINT_FILE:
+        frame = sys._getframe(1)
+        if operation.kind in _UNMATCHED or ended or frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
         read = tensors_in((args, kwargs))
         for tensor in read:
@@ -56,18 +62,21 @@ class Recomputation(TorchFunctionMode):
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
-            self._match(operation.name, made)
+            self._match(operation.name, self._ledger.lines.nearest(frame), self._modules.recomputing, made)
         return result
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
-        return self._ledger.region_ended_by.get(self._match(name, tensors_in(result)), NONE)
+        line = self._ledger.lines.nearest(caller(2))
+        call = self._match(name, line, self._modules.recomputing, tensors_in(result))
+        return self._ledger.region_ended_by.get(call, NONE)
 
     def finish(self) -> None:
-        """Settles whether the recomputation was the forward again."""
+        """Settles whether the recomputation was the forward again: it reached its end, and half of it was known."""
+        calls = self._region.calls
         if self._started:
-            complete = self._position >= len(self._region.calls) and not self._strayed
-            self._region.recomputation = "matched" if complete else "mismatch"
+            same = self._position >= len(calls) and 2 * self._matched >= len(calls)
+            self._region.recomputation = "matched" if same else "mismatch"
         self._known.clear()
 
     def _look_again(self, tensor: torch.Tensor) -> None:
@@ -76,18 +85,18 @@ class Recomputation(TorchFunctionMode):
         if entry is not None and entry[0]() is tensor and tensor.requires_grad:
             self._ledger.recomputed[entry[1]] = True
 
-    def _match(self, name: str, made: list[torch.Tensor]) -> int:
+    def _match(self, name: str, line: int, module: int, made: list[torch.Tensor]) -> int:
         """The forward's call that this one repeats, or NONE."""
         calls, rows = self._region.calls, self._ledger.calls
-        ahead = range(self._position, min(self._position + _LOOK_AHEAD, len(calls)))
-        found = next((position for position in ahead if rows[calls[position]].op == name), None)
-        if found is None or (not self._started and found > 0):
-            self._strayed += self._started
+        for position in range(self._position, min(self._position + _LOOK_AHEAD, len(calls))):
+            row = rows[calls[position]]
+            if row.op == name and row.frame == line and row.module == module:
+                break
+        else:
             return NONE
-        self._strayed += found - self._position
-        self._started, self._position = True, found + 1
-        call = calls[found]
-        for value, tensor in zip(rows[call].outputs, made, strict=False):
+        self._started, self._position = True, position + 1
+        self._matched += 1
+        for value, tensor in zip(row.outputs, made, strict=False):
             self._ledger.recomputed[value] = tensor.requires_grad
             self._known[id(tensor)] = (weakref.ref(tensor), value)
-        return call
+        return calls[position]

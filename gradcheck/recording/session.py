@@ -16,7 +16,9 @@ from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import ORIGINAL_APPLY, Functions
 from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.origins import origins
 from gradcheck.recording.parameters import DEFAULT_LEARNING_RATE, parameters_after, parameters_before
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller
@@ -42,7 +44,8 @@ def record(subject: Subject, settings: Settings) -> Trace:
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()
-        return session.trace()
+        trace = session.trace()
+    return origins(subject, settings.seed, trace)
 
 
 class Session:
@@ -118,7 +121,7 @@ class Session:
     def run_step(self) -> None:
         """The forward, the loss and the backward of the subject."""
         try:
-            output = self._forward()
+            output = step_loss(self._subject)
         except Exception as error:
             self._failed("forward", error)
             return
@@ -129,12 +132,6 @@ class Session:
                 self._backward_ran = True
             except Exception as error:
                 self._failed("backward", error)
-
-    def _forward(self) -> Any:
-        subject = self._subject
-        if subject.loss_fn is not None:
-            return subject.loss_fn(subject.model, subject.batch)
-        return _loss_of(subject.model(**subject.batch))
 
     def _had_its_own_backward(self, loss: torch.Tensor) -> bool:
         """Whether the user's loss function ran the backward itself and gave its loss back for the record."""
@@ -189,11 +186,23 @@ class Session:
             ) from error
         if isinstance(error, BatchError):
             raise error
+        if self._loss is None and self.flow.backward_of:
+            self._loss = self._earlier_loss(self.flow.backward_of[-1])
+        last = len(self._ledger.calls) - 1
+        call = last if self.flow.failed_call == last else NONE
         nearest, user = self._ledger.lines.of_traceback(error.__traceback__)
         self._failure = Failure(
             stage=stage, type=type(error).__name__, message=" ".join(str(error).split())[:_MAX_MESSAGE], frame=nearest,
-            user_frame=user, module=self._module_of(error), call=len(self._ledger.calls) - 1, op=self.flow.failed_op,
+            user_frame=user, module=self._module_of(error), call=call,
+            op=self._ledger.calls[call].op if call != NONE else "",
         )
+
+    def _earlier_loss(self, value: int) -> Loss:
+        """The loss of a backward that the user's own step ran before it raised."""
+        maker = self._ledger.makers[value]
+        frame = self._ledger.calls[maker].frame if maker != NONE else NONE
+        return Loss(value=value, number=None, requires_grad=self._ledger.live[value], is_leaf=False, is_tensor=True,
+                    frame=frame)
 
     def _module_of(self, error: Exception) -> int:
         """The innermost module of the model whose method was running."""
@@ -221,17 +230,6 @@ class Session:
         self._modules.release()
         self._before.clear()
         return trace
-
-
-def _loss_of(output: Any) -> Any:
-    """The loss in what a model returns: a scalar tensor, ``output.loss``, ``output["loss"]``, or the first of a tuple."""
-    if isinstance(output, Mapping):
-        return output.get("loss")
-    if isinstance(output, torch.Tensor):
-        return output
-    if getattr(output, "loss", None) is not None:
-        return output.loss
-    return output[0] if isinstance(output, tuple) and output else None
 
 
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

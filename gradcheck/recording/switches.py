@@ -89,7 +89,7 @@ class Switches:
                 line = lines.decorator(code, _WORDS[kind])
                 return Switch(kind=kind, frame=line, module=self._modules.current, decorated=function.__qualname__)
             name = getattr(function, "__qualname__", "")
-            return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current, decorated=name)
+            return Switch(kind=kind, frame=lines.nearest_user(frame), module=self._modules.current, decorated=name)
         return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
 
     def _add(self, switch: Switch) -> int:

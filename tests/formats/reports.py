@@ -327,9 +327,15 @@ def no_adapters() -> Report:
         rule="no-trainable-parameter",
         severity="error",
         message="No parameter requires grad: there is nothing to train. Attach an adapter with get_peft_model().",
-        repairs=(Repair(name="attach-adapter", summary="a new LoRA on all linear layers",
-                        snippet='config = LoraConfig(target_modules="all-linear")\nmodel = get_peft_model(model, config)'),),
-    )  # fmt: skip
+        repairs=(
+            Repair(
+                name="attach-adapter",
+                summary="a new LoRA on all linear layers",
+                snippet='config = LoraConfig(target_modules="all-linear")\n'
+                "model = get_peft_model(model, config)",
+            ),
+        ),
+    )
     return Report(
         findings=(finding,),
         parameters=frozen,
@@ -390,7 +396,10 @@ def many_findings() -> Report:
     )
 
 
-HOSTILE = "\x1b[31mred\x1b[0m \x1b]8;;http://evil\x07link\x1b]8;;\x07 [bold]x[/bold] [/] <script>alert(1)</script> &amp; \u202egnp\x00\x07\r\n\tend"
+HOSTILE = (
+    "\x1b[31mred\x1b[0m \x1b]8;;http://evil\x07link\x1b]8;;\x07 [bold]x[/bold] [/] "
+    "<script>alert(1)</script> &amp; \u202egnp\x00\x07\r\n\tend"
+)
 """ANSI escapes, a terminal hyperlink, rich markup, HTML, a right-to-left override, control characters."""
 
 

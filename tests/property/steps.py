@@ -222,9 +222,8 @@ def reentrant(layers: Layers, x: Tensor) -> Tensor:
 
 
 def reentrant_function(layers: Layers, x: Tensor) -> Tensor:
-    return checkpoint(
-        partial(_two_layers, layers), x, use_reentrant=True
-    )  # cut: reentrant_function
+    block = partial(_two_layers, layers)
+    return checkpoint(block, x, use_reentrant=True)  # cut: reentrant_function
 
 
 def reentrant_inner_detach(layers: Layers, x: Tensor) -> Tensor:

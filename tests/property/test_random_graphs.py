@@ -74,10 +74,16 @@ def disagreements(report: Report, spec: GraphSpec) -> list[str]:
 
 
 def verdict(graph: Construction, cut_off: set[str]) -> bool | None:
-    """Healthy or not; None where the only thing odd is a parameter that nothing uses."""
+    """Healthy or not; None where plain autograd cannot tell.
+
+    That is so where the only thing odd is a parameter that nothing uses, or one whose gradient comes by one path while
+    a reentrant checkpoint cuts another: present, and wrong.
+    """
     if cut_off or not graph.used:
         return False
-    return None if graph.unused else True
+    reentrant = {name for name, kind in KINDS.items() if kind.reentrant}
+    wrong = any(graph.cuts_of(fqn) & reentrant for fqn in graph.healthy)
+    return None if graph.unused or wrong else True
 
 
 def wrong_places(report: Report, graph: Construction, cut_off: set[str]) -> list[str]:

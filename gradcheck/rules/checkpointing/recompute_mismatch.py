@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import counted, module_text
+from gradcheck.core.wording import counted, module_text, raised_text
 
 SAME_AGAIN = Repair(
     name="same-again",
@@ -65,13 +65,15 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     parameters = (broken.starved or broken.partial) if broken else frozenset()
     evidence = break_evidence(trace, broken) if broken else ()
     if failure:
-        evidence += (("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),)
+        evidence += (("raised", raised_text(failure)),)
+    where = module_text(trace, module)
+    name = "A checkpointed block" if module == NONE else f"The checkpointed block in {where}"
     count = f" ({counted(len(regions), 'block')})" if len(regions) > 1 else ""
     yield finding(
         trace,
         "GC304",
         "error" if failure or (broken and broken.starved) else "warning",
-        what=f"The checkpointed block in {module_text(trace, module)} does not compute the same again{count}.",
+        what=f"{name} does not compute the same again{count}.",
         why="Backward differentiates the second run, so the gradients are not those of the loss that was computed.",
         remedy="Make the block a function of its arguments: no cache, counter or mode changed inside.",
         module=module,

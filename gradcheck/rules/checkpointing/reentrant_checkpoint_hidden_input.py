@@ -82,4 +82,6 @@ def _hidden(dead: DeadCheckpoint) -> str:
     if dead.reason == "hidden-output":
         return "its result leaves in a structure that autograd does not look into"
     name = f" ({dead.name})" if dead.name else ""
-    return f"a tensor that carries a gradient enters by keyword, in a structure or in a closure{name}"
+    return (
+        f"a tensor that carries a gradient enters by keyword, in a structure or in a closure{name}"
+    )

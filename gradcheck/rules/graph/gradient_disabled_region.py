@@ -10,7 +10,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location, user_frame
 from gradcheck.core.trace import NONE, Failure, Trace
-from gradcheck.core.wording import module_text, tensor_text
+from gradcheck.core.wording import module_text, raised_text, tensor_text
 
 if TYPE_CHECKING:
     from gradcheck.core.chain import ChainBreak
@@ -110,7 +110,7 @@ def _refused(trace: Trace, failure: Failure) -> Finding:
         evidence=(
             ("tensor", tensor_text(trace.values[culprits[0]]) if culprits else ""),
             ("used by", f"{used.file}:{used.line}  {used.text}" if used else ""),
-            ("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),
+            ("raised", raised_text(failure)),
         ),
         repairs=(NO_GRAD_INSTEAD,),
     )

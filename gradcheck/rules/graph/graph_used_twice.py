@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import first_reader, location, outside_live_values, user_frame
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import call_text, tensor_text
+from gradcheck.core.wording import call_text, raised_text, tensor_text
 
 DETACH_STATE = Repair(
     name="detach-state",
@@ -79,7 +79,7 @@ def graph_used_twice(trace: Trace) -> Iterator[Finding]:
         evidence=(
             ("read by", call_text(trace, reader) if reader != NONE else ""),
             ("backward passes", str(trace.num_backwards) if trace.num_backwards else ""),
-            ("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),
+            ("raised", raised_text(failure)),
         ),
         repairs=(DETACH_STATE,) if reader != NONE else (ONE_BACKWARD,),
     )

@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Failure, Mutation, Trace
-from gradcheck.core.wording import call_text
+from gradcheck.core.wording import call_text, raised_text
 
 OUT_OF_PLACE = Repair(
     name="out-of-place",
@@ -71,7 +71,7 @@ def in_place_modification(trace: Trace) -> Iterator[Finding]:
         evidence=(
             ("written by", call_text(trace, call) if call != NONE else ""),
             ("tensor", f"{list(mutation.shape)} made by {mutation.grad_fn}" if mutation else ""),
-            ("raised", f"{failure.type}: {failure.message.splitlines()[0]}"),
+            ("raised", raised_text(failure)),
         ),
         repairs=(OUT_OF_PLACE,),
     )

@@ -51,7 +51,9 @@ def loss_made_leaf(trace: Trace) -> Iterator[Finding]:
     learning = trainable(trace)
     loss = trace.loss
     if loss is not None and loss.requires_grad and loss.is_leaf and learning:
-        yield _finding(trace, "The loss", loss.value, _frame(trace, loss.value, loss.frame), learning)
+        yield _finding(
+            trace, "The loss", loss.value, _frame(trace, loss.value, loss.frame), learning
+        )
         return
     for request in trace.gradient_requests:
         hidden = _starved_before(trace, request)
@@ -84,7 +86,7 @@ def _finding(trace: Trace, name: str, value: int, frame: int, parameters: Parame
         "GC207",
         "error",
         what=f"{name} is made a new leaf by requires_grad, which hides that its graph is broken.",
-        why=f"backward() stops at the leaf without an error: {cost_text(trace, parameters)} get no gradient through it.",
+        why=f"backward() stops at the leaf: {cost_text(trace, parameters)} get no gradient through it.",
         remedy="Remove this line and mend the chain before it.",
         at=location(trace, frame, containing="requires_grad"),
         parameters=parameters,

@@ -8,7 +8,7 @@ from gradcheck.core.finding import Finding
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location, trainable, user_frame
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, maker_text, tensor_text
+from gradcheck.core.wording import cost_text, maker_text, raised_text, tensor_text
 
 
 @rule("GC201")
@@ -58,7 +58,9 @@ def loss_without_graph(trace: Trace) -> Iterator[Finding]:
     else:
         what = "The loss carries no gradient, and no recorded call explains it."
     failure = trace.failure
-    frame = loss.frame if loss else user_frame(failure.frame, failure.user_frame) if failure else NONE
+    frame = (
+        loss.frame if loss else user_frame(failure.frame, failure.user_frame) if failure else NONE
+    )
     value = loss.value if loss else NONE
     yield finding(
         trace,
@@ -70,8 +72,9 @@ def loss_without_graph(trace: Trace) -> Iterator[Finding]:
         at=location(trace, frame),
         parameters=starved,
         evidence=(
+            ("loss", "" if loss is None or loss.number is None else f"{loss.number:g}"),
             ("tensor", tensor_text(trace.values[value]) if value != NONE else ""),
             ("made by", maker_text(trace, value) if value != NONE else ""),
-            ("raised", failure.message.splitlines()[0] if failure and raised else ""),
+            ("raised", raised_text(failure) if failure and raised else ""),
         ),
     )

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_finding, loss_of_gradient
+from gradcheck.core.evidence import break_finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import module_text
+from gradcheck.core.wording import cost_text, module_text
 
 CAUSES = ("non-differentiable", "zero-derivative")
 STRAIGHT_THROUGH = Repair(
@@ -56,7 +56,7 @@ def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
     """
     for broken in trace.chain.breaks:
         flat = broken.cause == "zero-derivative"
-        if broken.cause not in CAUSES or not (broken.starved or flat):
+        if broken.cause not in CAUSES or not broken.starved:
             continue
         op = trace.calls[broken.call].op if broken.call != NONE else "an operation"
         kind = "has a zero derivative everywhere" if flat else "cannot be differentiated"
@@ -64,17 +64,9 @@ def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
             trace,
             "GC205",
             broken,
-            severity="error" if broken.starved else "note",
             what=f"{op} in {module_text(trace, broken.module)} {kind}.",
-            why=f"A small change of its input does not change its result: {_cost(trace, broken.starved, flat)}"
-            if broken.starved
-            else f"What comes through it does not learn: {loss_of_gradient(trace, broken)}.",
+            why="A small change of its input does not change its result: "
+            f"{cost_text(trace, broken.starved)} before it get {'a zero' if flat else 'no'} gradient.",
             remedy="Use a straight-through estimator or a soft relaxation.",
             repairs=(STRAIGHT_THROUGH,) if flat else (SOFT_CHOICE, STRAIGHT_THROUGH),
         )
-
-
-def _cost(trace: Trace, starved: frozenset[int], flat: bool) -> str:
-    elements = sum(trace.parameters[i].num_elements for i in starved)
-    state = "zero" if flat else "no"
-    return f"{len(starved)} parameter tensors ({elements:,} elements) before it get {state} gradient."

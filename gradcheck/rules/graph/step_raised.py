@@ -10,7 +10,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Failure, Trace
-from gradcheck.core.wording import module_text, place_text, tensor_text
+from gradcheck.core.wording import module_text, place_text, raised_text, tensor_text
 
 CHECKPOINTING_OFF = Repair(
     name="checkpointing-off",
@@ -28,8 +28,7 @@ HINTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"ready only once",
-        "DistributedDataParallel saw the gradient of one parameter twice, as reentrant checkpointing and shared "
-        "parameters make happen.",
+        "DistributedDataParallel saw one parameter's gradient twice (reentrant checkpointing, shared parameters).",
         "Checkpoint with use_reentrant=False, or wrap with static_graph=True.",
     ),
     (
@@ -105,20 +104,19 @@ def step_raised(trace: Trace) -> Iterator[Finding]:
             "each layer, so the prefix is gone and the attention mask does not fit."
         )
         remedy = "Switch gradient checkpointing off, or use another PEFT method."
-    first_line = failure.message.strip().splitlines()[0] if failure.message.strip() else ""
+    where = f" in {module_text(trace, failure.module)}" if failure.module != NONE else ""
     op = f" by {failure.op}" if failure.op else ""
     yield finding(
         trace,
         "GC210",
         "error",
-        what=f"The {failure.stage} pass raised {failure.type} in {module_text(trace, failure.module)}{op}: "
-        f"{first_line.rstrip('.')}.",
+        what=f"The {failure.stage} pass raised{where}{op}: {raised_text(failure).rstrip('.')}.",
         why=why,
         remedy=remedy,
         module=failure.module,
         at=location(trace, failure.frame),
         evidence=(
-            ("raised", f"{failure.type}: {first_line}"),
+            ("raised", raised_text(failure)),
             ("tensors", _tensors(trace, failure)),
             ("called from", place_text(trace, failure.user_frame)),
         ),

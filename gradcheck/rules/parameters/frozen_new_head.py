@@ -6,7 +6,7 @@ from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, owner, owners, trainable
+from gradcheck.core.selection import first_owner, owner, owners, trainable, under
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import cost_text, listed
 
@@ -45,7 +45,7 @@ def frozen_new_head(trace: Trace) -> Iterator[Finding]:
     heads = frozenset(
         i
         for i, p in enumerate(trace.parameters)
-        if p.fresh and not p.requires_grad and not p.requires_grad_after and _ran(trace, i)
+        if p.fresh and not p.requires_grad and not p.requires_grad_after and _alone(trace, i)
     )
     if not heads or not trainable(trace):
         return
@@ -79,6 +79,9 @@ def frozen_new_head(trace: Trace) -> Iterator[Finding]:
     )
 
 
-def _ran(trace: Trace, parameter: int) -> bool:
-    module = owner(trace, parameter)
-    return module != NONE and trace.modules[module].num_calls > 0
+def _alone(trace: Trace, parameter: int) -> bool:
+    """Whether its own module ran and nothing that trains stands beside it (an adapter, a trained copy)."""
+    module = trace.parameters[parameter].module
+    if module == NONE or trace.modules[module].num_calls == 0:
+        return False
+    return not under(trace, owner(trace, parameter)) & trainable(trace)

@@ -10,7 +10,6 @@ from gradcheck.core.selection import owners, quantized_modules, trainable
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import cost_text, counted, listed
 
-
 INPUT_LAYERS = ("embedding", "conv")
 """In the names of the classes that bring tokens, patches or audio in: never quantized."""
 

@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import first_owner, location, owner, owners, trainable, user_frame
 from gradcheck.core.trace import NONE, GradientRequest, Trace
-from gradcheck.core.wording import cost_text, dtype_text, listed
+from gradcheck.core.wording import cost_text, dtype_text, listed, raised_text
 
 ADAPT_INSTEAD = Repair(
     name="adapt-instead-of-saving",
@@ -83,7 +83,9 @@ def _refused(trace: Trace) -> Iterator[Finding]:
     frame = (
         user_frame(failure.frame, failure.user_frame)
         if failure
-        else user_frame(request.frame, request.user_frame) if request else NONE
+        else user_frame(request.frame, request.user_frame)
+        if request
+        else NONE
     )
     module = _module_of(trace, request)
     name = f" of {trace.module_fqn(module)}" if module != NONE else ""
@@ -96,7 +98,7 @@ def _refused(trace: Trace) -> Iterator[Finding]:
         remedy="Take the layer out of modules_to_save and adapt it (target_modules), or keep it out of quantization.",
         module=module,
         at=location(trace, frame, containing="modules_to_save"),
-        evidence=(("raised", f"{failure.type}: {failure.message.splitlines()[0]}" if failure else ""),),
+        evidence=(("raised", raised_text(failure) if failure else ""),),
         repairs=(ADAPT_INSTEAD, KEEP_UNQUANTIZED),
     )
 

@@ -107,7 +107,7 @@ def _never_called(trace: Trace, parameters: Parameters) -> Finding:
         what=f"{cost_text(trace, parameters)} of {names} took no part in this step.",
         why="Their module was not called, or only on empty tensors: no token was routed to it, or the batch lacks its "
         "modality.",
-        remedy="Nothing to do if other batches reach it; if none does, freeze it. Under DDP set find_unused_parameters.",
+        remedy="Leave it if other batches reach it; if none does, freeze it. Under DDP set find_unused_parameters.",
         module=first_owner(trace, parameters),
         parameters=parameters,
         evidence=(("modules", names), ("costs", cost_text(trace, parameters))),

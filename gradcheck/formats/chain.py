@@ -1,0 +1,107 @@
+"""Where the breaks sit in the chain from the inputs to the loss, and which part of a long chain is worth showing."""
+
+import re
+from collections.abc import Iterable
+
+from gradcheck.core.finding import Finding
+from gradcheck.core.report import Break, Link, Report
+from gradcheck.formats.text import clean
+from gradcheck.formats.verdict import break_of, by_severity
+
+NEIGHBORS = 1
+"""Links shown on either side of a cut where the picture has to leave some out."""
+MAX_CODES = 3
+
+
+def codes_in(link: Link, report: Report) -> list[str]:
+    """Codes of the findings, notes left out, that sit in this link."""
+    return _codes(f for f in _grave(report) if f.module and covers(link.name, f.module))
+
+
+def codes_of(cut: Break, report: Report) -> list[str]:
+    """Codes of the findings that tell of this break."""
+    return _codes(f for f in _grave(report) if break_of(report, f) == cut)
+
+
+def partly_cut(link: Link, report: Report) -> bool:
+    """Whether a finding that is more than a note tells of a partial break in this link."""
+    for finding in _grave(report):
+        cut = break_of(report, finding)
+        if cut is not None and cut.partial and finding.module and covers(link.name, finding.module):
+            return True
+    return False
+
+
+def loose_cuts(report: Report) -> dict[int, list[Break]]:
+    """The breaks that sit in no link, by the index of the link after which each comes.
+
+    Such a break is in the forward of a module that holds the links (it comes after the last link that it starves), or
+    outside the model, between its output and the loss (it comes last).
+    """
+    found: dict[int, list[Break]] = {}
+    for cut in report.breaks:
+        inside = cut.module and any(covers(link.name, cut.module) for link in report.chain)
+        if cut.starved and not inside:
+            found.setdefault(_place(cut, report.chain), []).append(cut)
+    return found
+
+
+def _place(cut: Break, chain: tuple[Link, ...]) -> int:
+    last = len(chain) - 1
+    if cut.module is None:
+        return last
+    starved = (
+        index
+        for index in range(last, -1, -1)
+        if any(covers(chain[index].name, fqn) for fqn in cut.starved)
+    )
+    return next(starved, last)
+
+
+def _grave(report: Report) -> list[Finding]:
+    return [f for f in by_severity(report.findings) if f.severity != "note"]
+
+
+def _codes(findings: Iterable[Finding]) -> list[str]:
+    return [clean(code, 16) for code in dict.fromkeys(f.code for f in findings)][:MAX_CODES]
+
+
+def shown_links(chain: tuple[Link, ...], limit: int) -> list[range]:
+    """Stretches of the chain to show: all of it, or its ends and what lies around the cuts."""
+    if len(chain) <= limit:
+        return [range(len(chain))]
+    cuts = [i for i, link in enumerate(chain) if link.cut][: limit // 4]
+    wanted = {i + d for i in cuts for d in range(-NEIGHBORS, NEIGHBORS + 1)} & {*range(len(chain))}
+    ends = max((limit - len(wanted)) // 2, 1)
+    wanted |= {*range(ends), *range(len(chain) - ends, len(chain))}
+    starts = sorted(i for i in wanted if i - 1 not in wanted)
+    stops = sorted(i + 1 for i in wanted if i + 1 not in wanted)
+    return [range(start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
+def common_prefix(names: list[str]) -> str:
+    """The dotted beginning that all ``names`` share (``base_model.model.``), empty where it saves little."""
+    shared: list[str] = []
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    while shared and any(name.split(".")[len(shared)][:1].isdigit() for name in names):
+        shared.pop()  # a name that begins with a layer's number says too little
+    prefix = "".join(f"{part}." for part in shared)
+    return prefix if len(names) > 1 and len(prefix) > 8 else ""
+
+
+def covers(name: str, fqn: str) -> bool:
+    """Whether ``fqn`` is the module that a link's (possibly folded) name means, or lies inside it."""
+    pattern, module = name.split("."), fqn.split(".")
+    if len(pattern) > len(module):
+        return False
+    return all(_matches(p, m) for p, m in zip(pattern, module, strict=False))
+
+
+def _matches(pattern: str, part: str) -> bool:
+    span = re.fullmatch(r"(\d+)[-–](\d+)", pattern)
+    if span and part.isdigit():
+        return int(span[1]) <= int(part) <= int(span[2])
+    return pattern == part

@@ -1,0 +1,89 @@
+"""What every format for people says first: the verdict in one line, and the order of the findings."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from gradcheck.core.finding import SEVERITIES, Finding
+from gradcheck.core.report import Break, Report
+from gradcheck.core.trace import GradientState
+from gradcheck.formats.text import clean, count
+
+BAD_STATES: tuple[tuple[GradientState, str], ...] = (
+    ("missing", "no gradient"),
+    ("non-finite", "a non-finite gradient"),
+    ("zero", "a zero gradient"),
+)
+"""What is wrong where nothing explains it, in the words of the verdict."""
+
+
+def verdict_word(report: Report) -> str:
+    """``HEALTHY`` or ``BROKEN``."""
+    return "HEALTHY" if report.healthy else "BROKEN"
+
+
+def verdict(report: Report) -> str:
+    """The verdict after its word: how many trainable tensors get a gradient, how many findings of which severity."""
+    tally = Counter(finding.severity for finding in report.findings)
+    counts = ", ".join(
+        count(tally[severity], severity) for severity in SEVERITIES if tally[severity]
+    )
+    return f"{_gradients(report)} · {counts}" if counts else _gradients(report)
+
+
+def _gradients(report: Report) -> str:
+    trainable = [p for p in report.parameters if p.requires_grad]
+    total = len(trainable)
+    if not trainable:
+        return f"none of the {count(len(report.parameters), 'parameter tensor')} is trainable"
+    unexplained = Counter(p.gradient for p in trainable if not p.explanation)
+    for state, words in BAD_STATES:
+        if state == "missing" and unexplained[state] == total > 1:
+            return _share(0, total, "a gradient")
+        if unexplained[state]:
+            return _share(unexplained[state], total, words)
+    incomplete = len(
+        {fqn for cut in report.breaks for fqn in cut.partial} & {p.fqn for p in trainable}
+    )
+    excused = Counter((str(p.gradient), p.explanation) for p in trainable if p.explanation)
+    absent = sum(p.gradient == "missing" for p in trainable)
+    sentence = _share(total - absent, total, "a gradient")
+    if incomplete and not report.healthy:
+        return f"{sentence}, {incomplete:,} of them an incomplete one"
+    if not report.healthy:
+        first = by_severity(report.findings)[0]
+        return f"{sentence}, but: {clean(first.rule, 60)}"
+    return sentence + _excuses(excused)
+
+
+def _share(part: int, total: int, words: str) -> str:
+    if part == 0:
+        return f"none of the {total:,} trainable tensors gets {words}"
+    if part == total == 1:
+        return f"the one trainable tensor gets {words}"
+    if part == total:
+        return f"all {total:,} trainable tensors get {words}"
+    return f"{part:,} of {total:,} trainable tensors get {words}"
+
+
+def _excuses(excused: Counter[tuple[str, str]]) -> str:
+    parts = [
+        f"{number:,} {state}: {clean(reason.partition(',')[0], 60)}"
+        for (state, reason), number in excused.most_common(2)
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings, errors first; within a severity as they came: ranked by what they cost."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def break_of(report: Report, finding: Finding) -> Break | None:
+    """The break that a finding tells of: the one on the same line or, where it names no line, in the same module."""
+    for cut in report.breaks:
+        if finding.location is not None and cut.location == finding.location:
+            return cut
+    for cut in report.breaks:
+        if finding.location is None and finding.module is not None and cut.module == finding.module:
+            return cut
+    return None

@@ -1,0 +1,176 @@
+"""Where gradients first turn non-finite or zero: a second step, watched number by number.
+
+Looking at every tensor costs far more than recording, so this runs only where the first step left something that its
+graphs do not explain.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from gradcheck.core.trace import NONE, Origin, Trace
+from gradcheck.recording.loss import step_loss
+from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.operations import Operation, classified
+from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.source import SourceLines
+from gradcheck.recording.tensors import tensors_in
+from gradcheck.subject import Subject
+
+State = Literal["fine", "zero", "non-finite"]
+
+
+class _Site(NamedTuple):
+    """Where a tensor was made."""
+
+    op: str
+    frame: int
+    module: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Origins(TorchFunctionMode):
+    """Watches the results of the calls in the forward, and by tensor hooks their gradients in the backward."""
+
+    def __init__(self, lines: SourceLines, modules: ModuleStack) -> None:
+        super().__init__()
+        self._lines = lines
+        self._modules = modules
+        self._operations: dict[Any, Operation] = {}
+        self._states: dict[int, State] = {}
+        self._inputs: dict[int, tuple[int, ...]] = {}
+        self._sites: dict[int, _Site] = {}
+        self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._count = 0
+        self.found: list[Origin] = []
+
+    @contextmanager
+    def watching(self, parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+        """Watches the step that the body runs, and the gradients of ``parameters``."""
+        with ExitStack() as stack:
+            for parameter in parameters:
+                if parameter.requires_grad:
+                    stack.callback(self._follow(parameter).remove)
+            stack.enter_context(self._modules)
+            stack.enter_context(self)
+            yield
+        self._conclude()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        operation = self._operations.get(func)
+        if operation is None:
+            operation = self._operations[func] = classified(func)
+        if operation.kind in ("silent", "grad-mode", "backward", "setter"):
+            return func(*args, **kwargs)
+        read = tensors_in((args, kwargs))
+        result = func(*args, **kwargs)
+        frame = self._lines.nearest(sys._getframe(1))
+        for tensor in tensors_in(result):
+            self._made(operation, read, tensor, frame)
+        return result
+
+    def _made(self, operation: Operation, read: list[torch.Tensor], tensor: torch.Tensor, frame: int) -> None:
+        if not tensor.is_floating_point():
+            return
+        inputs = tuple(number for number in map(self._number_of, read) if number is not None)
+        number = self._count
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        self._sites[number] = _Site(operation.name, frame, self._modules.current, tuple(tensor.shape), dtype)
+        self._inputs[number] = inputs
+        if _has_nan(tensor) and not any(_has_nan(given) for given in read):
+            self._add("non-finite", "forward", number)
+        if tensor.requires_grad and operation.kind != "requires-grad":
+            self._follow(tensor)
+        else:
+            self._know(tensor)
+
+    def _follow(self, tensor: torch.Tensor) -> RemovableHandle:
+        number = self._know(tensor)
+
+        def hook(gradient: torch.Tensor) -> None:
+            self._states[number] = state_of(gradient)
+
+        handle: RemovableHandle = tensor.register_hook(hook)
+        return handle
+
+    def _know(self, tensor: torch.Tensor) -> int:
+        number, self._count = self._count, self._count + 1
+        self._numbers[id(tensor)] = (weakref.ref(tensor), number)
+        return number
+
+    def _number_of(self, tensor: torch.Tensor) -> int | None:
+        entry = self._numbers.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def _conclude(self) -> None:
+        """Names the calls whose own result had a fine gradient and whose inputs got a bad one."""
+        for number, inputs in self._inputs.items():
+            if self._states.get(number) != "fine":
+                continue
+            for given in inputs:
+                state = self._states.get(given)
+                if state is not None and state != "fine":
+                    self._add(state, "backward", number)
+
+    def _add(self, kind: Literal["non-finite", "zero"], stage: Literal["forward", "backward"], number: int) -> None:
+        site = self._sites[number]
+        if any(known.kind == kind and known.frame == site.frame for known in self.found):
+            return
+        self.found.append(Origin(kind=kind, stage=stage, op=site.op, frame=site.frame, module=site.module,
+                                 shape=site.shape, dtype=site.dtype))
+
+
+def origins(subject: Subject, seed: int, trace: Trace) -> Trace:
+    """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
+    if not _unexplained(trace):
+        return trace
+    lines, modules = SourceLines(), ModuleStack(subject.model)
+    watched = Origins(lines, modules)
+    preserved = Preserved(subject.model, subject.batch, subject.optimizer)
+    with preserved.kept():
+        seed_everything(seed)
+        with watched.watching(subject.model.parameters()):
+            loss = step_loss(subject)
+            if isinstance(loss, torch.Tensor) and loss.requires_grad:
+                loss.backward()
+    first = len(trace.frames)
+    found = tuple(
+        dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE) for origin in watched.found
+    )
+    return dataclasses.replace(trace, origins=found, frames=(*trace.frames, *lines.rows()))
+
+
+def _unexplained(trace: Trace) -> bool:
+    """Whether a gradient is non-finite, or zero for no reason that the graphs know."""
+    if trace.failure is not None or not trace.backward_ran:
+        return False
+    chain = trace.chain
+    known = chain.starved | chain.unused | chain.empty | chain.scaled_to_zero | frozenset(chain.waiting)
+    return any(
+        parameter.gradient == "non-finite" or (parameter.gradient == "zero" and index not in known)
+        for index, parameter in enumerate(trace.parameters)
+    )
+
+
+def _has_nan(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and bool(torch.isnan(tensor.detach()).any())
+
+
+def state_of(gradient: torch.Tensor) -> State:
+    """What ``gradient`` is, taken as a whole."""
+    if not bool(torch.isfinite(gradient).all()):
+        return "non-finite"
+    return "fine" if bool(gradient.any()) else "zero"

@@ -1,0 +1,77 @@
+"""GC702."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import explained_by_adapters, location, owners, trainable
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import cost_text, listed, maker_text, tensor_text
+
+USE_OUTPUTS = Repair(
+    name="use-outputs",
+    summary="Compute the loss from the outputs of the model that trains.",
+    snippet="loss = loss_fn(model(**batch).logits, labels)",
+)
+
+
+@rule("GC702", needs=("loss",))
+def constant_loss(trace: Trace) -> Iterator[Finding]:
+    """The loss does not depend on any trainable parameter.
+
+    ## What it does
+
+    Follows the data flow back from the loss, also where autograd was off, and reports a loss at which no trainable
+    parameter arrives.
+
+    ## Why this breaks training
+
+    Whatever the parameters are, the loss is the same, so there is nothing to learn from it. The loss may come from
+    the batch alone, from another model (the frozen teacher instead of the student, the unwrapped base instead of the
+    adapted model), or from the one part of the model that holds no adapter, as with a text-only batch when only
+    the vision tower is adapted.
+
+    ## Example
+
+        student, teacher = get_peft_model(base, config), load_teacher()
+        loss = F.cross_entropy(teacher(**batch).logits.flatten(0, 1), labels.flatten())    # meant: student
+
+    ## Repair
+
+    Compute the loss from the outputs of the object that holds the trainable parameters, and give a batch that reaches
+    them.
+
+    ## References
+
+    - PyTorch, autograd mechanics: https://pytorch.org/docs/stable/notes/autograd.html
+    """
+    learning = trainable(trace)
+    loss = trace.loss
+    if loss is None or not loss.is_tensor or not learning or learning - trace.chain.unused:
+        return
+    if learning <= explained_by_adapters(trace):
+        return
+    ran = [
+        trace.modules[i].num_calls
+        for i in {trace.parameters[p].module for p in learning}
+        if i != NONE
+    ]
+    called = "their modules ran" if any(ran) else "none of their modules ran"
+    yield finding(
+        trace,
+        "GC702",
+        "error",
+        what=f"The loss depends on none of the {cost_text(trace, learning)} that train ({called}).",
+        why="It stays the same whatever they are, so there is nothing to learn from it.",
+        remedy="Compute the loss from the outputs of the model that trains, with a batch that reaches it.",
+        at=location(trace, loss.frame),
+        parameters=learning,
+        evidence=(
+            ("tensor", tensor_text(trace.values[loss.value]) if loss.value != NONE else ""),
+            ("made by", maker_text(trace, loss.value) if loss.value != NONE else ""),
+            ("trainable", listed(owners(trace, learning))),
+        ),
+        repairs=(USE_OUTPUTS,),
+    )

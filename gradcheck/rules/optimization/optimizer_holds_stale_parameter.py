@@ -1,0 +1,76 @@
+"""GC602."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import first_owner, forgotten_by_optimizer, owners
+from gradcheck.core.trace import Trace
+from gradcheck.core.wording import cost_text, counted, listed
+
+BUILD_LAST = Repair(
+    name="build-optimizer-last",
+    summary="Build the optimizer from the model that trains, after the last change to it.",
+    snippet="optimizer = type(optimizer)([p for p in model.parameters() if p.requires_grad], **optimizer.defaults)",
+    applicability="unsafe",
+)
+
+
+@rule("GC602", needs=("optimizer",))
+def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
+    """The optimizer holds parameters that the model no longer has.
+
+    ## What it does
+
+    Counts parameters of the optimizer that are none of the inspected model's. It is an error where parameters
+    that train are missing from the optimizer as well: then the ones it holds have been replaced. Alone it is
+    a warning, since they may belong to a second model or a loss with weights of its own.
+
+    ## Why this breaks training
+
+    Many calls replace parameters by new objects: `resize_token_embeddings`, `get_peft_model` with `modules_to_save`,
+    quantization, loading with `assign=True`, `p = nn.Parameter(p.half())`. An optimizer built before goes on updating
+    the old objects, which nobody reads any more, and the model stands still.
+
+    ## Example
+
+        optimizer = torch.optim.AdamW(model.parameters())
+        model.resize_token_embeddings(len(tokenizer))      # new embedding, new lm_head
+        loss.backward(); optimizer.step()                  # moves the old ones
+
+    ## Repair
+
+    Build the optimizer after the last change to the model (adapters, resizing, casting, moving to a device).
+
+    ## References
+
+    - torch.optim, constructing it: https://pytorch.org/docs/stable/optim.html
+    """
+    optimizer = trace.optimizer
+    if optimizer is None or optimizer.num_foreign == 0:
+        return
+    missing = forgotten_by_optimizer(trace)
+    stale = counted(optimizer.num_foreign, "parameter tensor")
+    if missing:
+        why = f"The model was changed after it was built: {cost_text(trace, missing)} that train are not in it."
+        remedy = "Build the optimizer after the last change to the model."
+    else:
+        why = "If they were replaced, the optimizer moves objects that nobody reads."
+        remedy = "Build the optimizer last; if they belong to another module that trains along, leave it."
+    yield finding(
+        trace,
+        "GC602",
+        "error" if missing else "warning",
+        what=f"{optimizer.type} holds {stale} that the model does not have.",
+        why=why,
+        remedy=remedy,
+        module=first_owner(trace, missing),
+        parameters=missing,
+        evidence=(
+            ("not the model's", stale),
+            ("missing", listed(owners(trace, missing)) if missing else ""),
+        ),
+        repairs=(BUILD_LAST,),
+    )

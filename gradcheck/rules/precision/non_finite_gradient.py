@@ -1,0 +1,71 @@
+"""GC402."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import first_origin, first_owner, location, owners, with_gradient
+from gradcheck.core.trace import Trace
+from gradcheck.core.wording import cost_text, listed, module_text, origin_text
+
+SAFE_SOFTMAX = Repair(
+    name="safe-softmax",
+    summary="Take the fused attention, whose softmax is safe for rows in which everything is masked.",
+    snippet="out, _ = self.attn(x, x, x, attn_mask=mask, need_weights=False)",
+    applicability="unsafe",
+)
+
+
+@rule("GC402", needs=("gradients",))
+def non_finite_gradient(trace: Trace) -> Iterator[Finding]:
+    """Gradients are NaN or infinite, although the loss is finite.
+
+    ## What it does
+
+    Reports trainable parameters whose gradient is not finite, and the call whose backward made the first such value.
+
+    ## Why this breaks training
+
+    The loss looks right, and the first optimizer step turns these parameters into NaN. The pattern is a bad value
+    that the forward threw away: in backward it is multiplied by zero, and 0 * inf is NaN. `torch.where(mask, safe,
+    log(x))` with x = 0 in the branch that was not taken does this, and so does attention with a row in which every
+    key is masked: the row's output is sliced away, its NaN still reaches the shared projections.
+
+    ## Example
+
+        weights = (scores + mask).softmax(-1)        # one row is all -inf: NaN
+        loss = (weights @ v)[:, :valid].pow(2).mean()   # finite, its gradient is not
+
+    ## Repair
+
+    Make the value good before the operation, not after: `torch.where` on the input of `log`, `sqrt`, division and
+    softmax. Unmask one key in fully masked rows, or use a fused attention with a safe softmax.
+
+    ## References
+
+    - PyTorch issue 41508, NaN gradients of nn.MultiheadAttention: https://github.com/pytorch/pytorch/issues/41508
+    - torch.where and NaN gradients: https://pytorch.org/docs/stable/generated/torch.where.html
+    """
+    bad = with_gradient(trace, "non-finite")
+    if not bad:
+        return
+    origin = first_origin(trace, "non-finite", "backward") or first_origin(
+        trace, "non-finite", "forward"
+    )
+    names = listed(owners(trace, bad))
+    where = f" It begins in {module_text(trace, origin.module)}." if origin else ""
+    yield finding(
+        trace,
+        "GC402",
+        "error",
+        what=f"The gradient of {cost_text(trace, bad)} is not finite ({names}).{where}",
+        why="One optimizer step turns these parameters into NaN.",
+        remedy="Make the value good before the operation that spoils it, not after.",
+        module=origin.module if origin else first_owner(trace, bad),
+        at=location(trace, origin.frame) if origin else None,
+        parameters=bad,
+        evidence=(("modules", names), ("first seen in", origin_text(trace, origin))),
+        repairs=(SAFE_SOFTMAX,),
+    )

@@ -1,0 +1,72 @@
+"""GC403."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import Parameters, first_owner, location, owners, with_gradient
+from gradcheck.core.trace import Origin, Trace
+from gradcheck.core.wording import cost_text, listed, module_text, origin_text
+
+
+@rule("GC403", needs=("gradients",))
+def zero_gradient(trace: Trace) -> Iterator[Finding]:
+    """A gradient is exactly zero, and nothing explains it.
+
+    ## What it does
+
+    Reports trainable parameters whose gradient arrived and is zero in every element. Left out are those that wait for
+    a partner which is zero itself (LoRA's A as long as B is zero), those whose path was multiplied by zero on
+    purpose, experts without tokens, and those that a break already explains.
+
+    ## Why this breaks training
+
+    The optimizer is given the parameter and leaves it where it is (weight decay still shrinks it). Usual sources: a
+    dead ReLU or a saturated clamp, a mask that covers everything, an underflow in float16, a factor that is zero
+    such as `lora_alpha=0`, a softmax over one element.
+
+    ## Example
+
+        h = torch.clamp(self.proj(x), min=0.0, max=1e-6)     # nearly every element sits at a bound
+        return self.head(h)
+
+    ## Repair
+
+    Look at the call named here: the first, seen from the loss, whose gradient goes in and comes out as zero.
+    Then scale, unmask or replace it. With float16 use a gradient scaler or bfloat16.
+
+    ## References
+
+    - Loss scaling against underflow: https://pytorch.org/docs/stable/amp.html#gradient-scaling
+    - PEFT issue 793, why lora_A's first gradient is zero: https://github.com/huggingface/peft/issues/793
+    """
+    chain = trace.chain
+    explained = chain.starved | chain.unused | chain.empty | chain.scaled_to_zero
+    zero = with_gradient(trace, "zero") - explained - frozenset(chain.waiting)
+    if not zero:
+        return
+    origin = _origin(trace, zero)
+    names = listed(owners(trace, zero))
+    where = (
+        f" It becomes zero in {module_text(trace, origin.module)} ({origin.op})." if origin else ""
+    )
+    yield finding(
+        trace,
+        "GC403",
+        "error",
+        what=f"The gradient of {cost_text(trace, zero)} is exactly zero ({names}).{where}",
+        why="They are connected to the loss and do not move it, so they never learn.",
+        remedy="Look at the call where the gradient vanishes: a mask, a clamp, a zero factor or an underflow.",
+        module=origin.module if origin else first_owner(trace, zero),
+        at=location(trace, origin.frame) if origin else None,
+        parameters=zero,
+        evidence=(("modules", names), ("becomes zero in", origin_text(trace, origin))),
+    )
+
+
+def _origin(trace: Trace, zero: Parameters) -> Origin | None:
+    """Where the gradient of the first of them vanished."""
+    found = [o for o in trace.origins if o.kind == "zero"]
+    named = [o for o in found if zero.intersection(o.parameters)]
+    return next(iter(named or [o for o in found if not o.parameters]), None)

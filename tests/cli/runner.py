@@ -1,0 +1,73 @@
+"""Runs the program in this process with stand-ins for the rooms that load and record."""
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gradcheck.cli.app import app
+from gradcheck.core.report import Report
+from gradcheck.core.target import Target
+from gradcheck.core.trace import Environment, Trace
+from gradcheck.settings import Settings
+
+TRACE = Trace(
+    environment=Environment(versions=(), python="3.11", platform="Linux", device="cpu"),
+    setup=(("model", "none"),),
+    seed=0,
+    modules=(),
+    parameters=(),
+    frames=(),
+    values=(),
+    calls=(),
+    regions=(),
+    switches=(),
+    loss=None,
+    backward_ran=False,
+    failure=None,
+    batch=(),
+)
+"""A step in which nothing was recorded."""
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), prog_name="gradcheck")
+
+
+@dataclass
+class Rooms:
+    """What the stand-ins were asked for."""
+
+    targets: list[Target] = field(default_factory=list)
+    settings: list[Settings] = field(default_factory=list)
+
+
+def stand_in(
+    monkeypatch: pytest.MonkeyPatch,
+    report: Callable[[], Report],
+    *,
+    load: Callable[[], object] = object,
+) -> Rooms:
+    """``load`` and ``inspect_subject`` that give ``report`` and import no torch."""
+    rooms = Rooms()
+
+    def load_target(target: Target) -> object:
+        rooms.targets.append(target)
+        return load()
+
+    def inspect_subject(
+        subject: object, settings: Settings, *, progress: Callable[[str], None]
+    ) -> tuple[Trace, Report]:
+        rooms.settings.append(settings)
+        progress("recording one forward and one backward")
+        return TRACE, report()
+
+    loading, pipeline = types.ModuleType("loading"), types.ModuleType("pipeline")
+    loading.load = load_target  # type: ignore[attr-defined]
+    pipeline.inspect_subject = inspect_subject  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "gradcheck.loading", loading)
+    monkeypatch.setitem(sys.modules, "gradcheck.pipeline", pipeline)
+    return rooms
