@@ -48,7 +48,7 @@ def demo(run: RunOptions) -> ExitStatus:
 def _report(run: RunOptions, *, broken: bool) -> Report:
     from gradcheck.settings import Settings
 
-    with progress(quiet=run.quiet) as show:
+    with progress(run) as show:
         show("importing torch")
         from gradcheck.loading.demo import demo_subject  # torch and transformers: seconds
         from gradcheck.pipeline import inspect_subject

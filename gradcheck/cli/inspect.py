@@ -54,7 +54,7 @@ def inspect(
 
 
 def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Trace, Report]:
-    with progress(quiet=run.quiet) as show:
+    with progress(run) as show:
         show("importing torch")
         from gradcheck.loading import load  # torch and transformers: seconds
         from gradcheck.pipeline import inspect_subject

@@ -1,28 +1,39 @@
 """Says on stderr what is going on while a model loads and its step is recorded."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
+
+from gradcheck.cli.options import RunOptions
 
 Progress = Callable[[str], None]
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Progress]:
+def progress(run: RunOptions) -> Iterator[Progress]:
     """A function that shows one line: in place on a terminal, as a line of its own in a log file.
 
     What the body prints goes to stderr: standard output is for the report, and a JSON document with a model's chatter
-    in it could not be read.
+    in it could not be read. Warnings of the libraries are shown with ``--debug`` only: the report says it better.
     """
-    if quiet:
-        with redirect_stdout(sys.stderr):
-            yield lambda _: None
-    elif sys.stderr.isatty():
-        with _status() as show, redirect_stdout(sys.stderr):
-            yield show
-    else:
-        with redirect_stdout(sys.stderr):
-            yield lambda message: print(f"gradcheck: {message}", file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        show: Progress = _silent
+        if not run.quiet:
+            show = stack.enter_context(_status()) if sys.stderr.isatty() else _line
+        stack.enter_context(redirect_stdout(sys.stderr))
+        stack.enter_context(warnings.catch_warnings())
+        if not run.debug:
+            warnings.simplefilter("ignore")
+        yield show
+
+
+def _silent(message: str) -> None:
+    """Shows nothing."""
+
+
+def _line(message: str) -> None:
+    print(f"gradcheck: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -113,6 +113,7 @@ class _Judge:
         leaves = [bit.get(value.parameter, 0) if value.parameter != NONE else 0 for value in trace.values]
         self.masks = _Masks(flow=leaves, live=leaves.copy(), pending=[0] * count, moving=leaves.copy(),
                             partner=[value.parameter for value in trace.values])
+        self.extra: dict[int, tuple[int, ...]] = {}
         self.cuts: list[_Cut] = []
         self.gates: list[tuple[int, int]] = []
         """(parameters held back, index of the zero parameter that does it)."""
@@ -122,8 +123,9 @@ class _Judge:
 
     def pass_over(self, extra: dict[int, tuple[int, ...]]) -> None:
         """Goes through the calls once; ``extra``: inferred inputs of calls."""
+        self.extra = extra
         for index, call in enumerate(self.trace.calls):
-            inputs = call.inputs + extra.get(index, ())
+            inputs = self._inputs(index, call)
             self._flow(call, inputs)
             if self.regions.inside_opaque(call.region):
                 self._pend(call, inputs)
@@ -131,6 +133,14 @@ class _Judge:
                 self._leave_region(index, call)
             else:
                 self._step(index, call, inputs)
+
+    def _inputs(self, index: int, call: Call) -> tuple[int, ...]:
+        """What flows into ``call``: for the end of a checkpoint what its forward gave, as its inside is known."""
+        if call.kind == "region":
+            region = self.trace.regions[self.regions.ended_by(index)]
+            inside = call.inputs[len(region.arguments):]
+            return inside if region.kind == "checkpoint" and inside else call.inputs
+        return call.inputs + self.extra.get(index, ())
 
     def _flow(self, call: Call, inputs: tuple[int, ...]) -> None:
         flow, mask = self.masks.flow, 0
@@ -192,11 +202,12 @@ class _Judge:
             wanted |= masks.live[value]
         alive = [value for value in call.outputs if self.regions.carries(value)]
         dead = tuple(value for value in call.outputs if value not in alive)
-        kept = inside if region.kind == "checkpoint" and not self.regions.is_opaque(number) else given
+        transparent = region.kind == "checkpoint" and not self.regions.is_opaque(number)
+        kept = inside if transparent else given
         for value in alive:
             masks.live[value] |= kept
         lost = wanted if not alive else wanted & ~kept
-        if lost and (dead or alive):
+        if lost and call.outputs and not (transparent and alive):  # what was lost inside was recorded there
             source = next((v for v in call.inputs if (masks.live[v] | masks.pending[v]) & lost), NONE)
             self._cut(self.regions.cause(number), index, number, source, lost, dead or tuple(alive))
         if alive:
@@ -211,35 +222,37 @@ class _Judge:
     def _hold(self, call: Call, inputs: tuple[int, ...]) -> None:
         """Passes ``moving`` on, except through factors of zero and tensors without elements."""
         masks, values = self.masks, self.trace.values
-        zero = [value for value in inputs if values[value].zero]
+        terms, factors = _terms_and_factors(call, inputs)
+        zero = [value for value in factors if values[value].zero]
         for output in call.outputs:
             passing = 0
             if 0 in values[output].shape:
                 self._note_gate("empty", inputs)
             elif call.kind == "scaled-to-zero":
                 self._note_gate("scaled", inputs)
-            elif zero and values[output].zero and len(inputs) > 1:
-                passing = self._through_zero(call, inputs, zero)
-                masks.partner[output] = masks.partner[zero[0]]
             else:
-                for value in inputs:
+                for value in terms:
                     passing |= masks.moving[value]
+                gated = len(factors) > 1 and zero and (values[output].zero or bool(terms))
+                passing |= self._through_zero(factors, zero) if gated else self._union(masks.moving, factors)
                 if zero and values[output].zero:
                     masks.partner[output] = masks.partner[zero[0]]
             masks.moving[output] |= passing & masks.live[output]
 
-    def _through_zero(self, call: Call, inputs: tuple[int, ...], zero: list[int]) -> int:
-        """In a product with one zero factor only that factor gets a gradient; with two, none does; a sum lets all pass."""
+    def _through_zero(self, factors: tuple[int, ...], zero: list[int]) -> int:
+        """In a product with one zero factor only that factor gets a gradient; with two, none does."""
         masks = self.masks
-        if call.op.rpartition(".")[2] in _SUMS:
-            passing = 0
-            for value in inputs:
-                passing |= masks.moving[value]
-            return passing
-        for value in inputs:
+        for value in factors:
             if value != zero[0] or len(zero) > 1:
                 self.gates.append((masks.live[value], masks.partner[zero[-1] if value == zero[0] else zero[0]]))
         return masks.moving[zero[0]] if len(zero) == 1 else 0
+
+    @staticmethod
+    def _union(masks: list[int], values: tuple[int, ...]) -> int:
+        mask = 0
+        for value in values:
+            mask |= masks[value]
+        return mask
 
     def _note_gate(self, kind: str, inputs: tuple[int, ...]) -> None:
         for value in inputs:
@@ -270,9 +283,10 @@ class _Judge:
         """Which values flow into ``loss``."""
         needed = [False] * len(self.trace.values)
         needed[loss] = True
-        for call in reversed(self.trace.calls):
+        for index in range(len(self.trace.calls) - 1, -1, -1):
+            call = self.trace.calls[index]
             if any(needed[value] for value in call.outputs):
-                for value in call.inputs:
+                for value in self._inputs(index, call):
                     needed[value] = True
         return needed
 
@@ -387,6 +401,20 @@ _FAMILY = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
 
 _SUMS = frozenset({"add", "add_", "sub", "sub_", "rsub", "__radd__", "__rsub__", "cat", "concat", "stack", "where"})
+_SUM_AND_PRODUCT = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", "addcmul"})
+"""first + second * third"""
+_PRODUCT_AND_SUM = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
+"""first * second + third"""
+
+
+def _terms_and_factors(call: Call, inputs: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which inputs of ``call`` are added and which may be multiplied with each other."""
+    name = call.op.rpartition(".")[2]
+    if name in _SUMS:
+        return inputs, ()
+    if name in _SUM_AND_PRODUCT:
+        return inputs[:1], inputs[1:]
+    return (inputs[2:], inputs[:2]) if name in _PRODUCT_AND_SUM else ((), inputs)
 
 
 def _cause(trace: Trace, call: Call, dead: list[int]) -> str:

@@ -18,7 +18,7 @@ ENABLE_INPUT_REQUIRE_GRADS = Repair(
 ADAPTERS_TRAINABLE = Repair(
     name="make-adapters-trainable",
     summary="Let the parameters of the active adapter require a gradient again.",
-    snippet="for n, p in model.named_parameters(): p.requires_grad_('lora_' in n)",
+    snippet='for n, p in model.named_parameters():\n    if "lora_" in n: p.requires_grad_(True)',
     applicability="safe",
 )
 

@@ -67,12 +67,13 @@ def loss_of_gradient(trace: Trace, broken: "ChainBreak") -> str:
 def break_evidence(trace: Trace, broken: "ChainBreak") -> Pairs:
     """The tensor, who made it, which call cut it, who switched autograd off, and what it costs."""
     value = trace.values[broken.value] if broken.value != NONE else None
+    cutter = call_text(trace, broken.call) if broken.call != NONE else ""
     return (
         ("tensor", tensor_text(value) if value else ""),
         ("made by", maker_text(trace, broken.value) if value else ""),
-        ("cut by", call_text(trace, broken.call) if broken.call != NONE else ""),
+        ("cut by", cutter),
         ("switched off by", _switch_text(trace, broken.switch)),
-        ("seen", broken.detail),
+        ("seen", broken.detail if broken.detail not in cutter else ""),
         ("costs", cost_text(trace, concerned(broken))),
         ("times", f"{broken.times} calls of the step" if broken.times > 1 else ""),
         ("certainty", "inferred: the call itself was not seen" if broken.inferred else ""),

@@ -117,5 +117,8 @@ class Regions:
         return frozenset() if region == NONE else self._ancestors[region]
 
     def _result_carries(self, region: int) -> bool:
-        ends = self._trace.regions[region].ends
-        return any(self._trace.values[value].live for call in ends for value in self._trace.calls[call].outputs)
+        row = self._trace.regions[region]
+        values = [self._trace.values[value] for call in row.ends for value in self._trace.calls[call].outputs]
+        if row.parent != NONE:  # inside another region autograd is off; its recomputation tells
+            return any(value.live or value.recomputed is not False for value in values)
+        return any(value.live for value in values)

@@ -45,11 +45,24 @@ def ranged(numbers: list[int]) -> str:
 
 
 def listed(names: Iterable[str], limit: int = 3) -> str:
-    """``a, b, c and 5 more`` of the folded names."""
-    found = folded(names)
+    """``a, b.{q_proj,v_proj}, c and 5 more`` of the folded names."""
+    found = _with_siblings(folded(names))
     more = len(found) - limit
     shown = ", ".join(name or "the model itself" for name in found[:limit])
     return shown if more <= 0 else f"{shown} and {more:,} more"
+
+
+def _with_siblings(names: tuple[str, ...]) -> list[str]:
+    """``a.{x,y}`` for ``a.x`` and ``a.y``."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        parent, dot, child = name.rpartition(".")
+        families.setdefault(parent + dot, []).append(child)
+    top = families.pop("", [])
+    return top + [
+        f"{parent}{{{','.join(children)}}}" if len(children) > 1 else f"{parent}{children[0]}"
+        for parent, children in families.items()
+    ]
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,5 +1,8 @@
 """The chain from the inputs to the loss as a picture, the cut marked."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +21,9 @@ from gradcheck.formats.terminal_layout import STATE_STYLES, heading
 from gradcheck.formats.text import clean, middle, ranges, short_path
 
 MAX_LINKS = 16
+MAX_LOOSE = 3
+MAX_MODULE, MIN_NAME = 20, 15
+RAIL_WIDTH = 6
 MAX_LINKS_VERBOSE = 400
 CUT, PARTLY_CUT = "✂ CUT", "✂ PART"
 """All gradients end here; some of them do, and what lies above gets an incomplete one."""
@@ -25,46 +31,78 @@ SOLID, DOTTED = "  │", "  ┊"
 """A gradient comes along here; none does."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One line of the picture."""
+
+    name: str
+    rail: Text = field(default_factory=Text)
+    times: str = ""
+    module: str = ""
+    state: str = ""
+    gradient: str = ""
+    codes: str = ""
+    bold: bool = False
+
+
 def chain_section(report: Report, options: RenderOptions, width: int) -> RenderableType | None:
     """A row a link, from the inputs down to the loss."""
-    chain = report.chain
-    if not chain:
+    if not report.chain:
         return None
-    prefix = common_prefix([link.name for link in chain])
-    room = max(width - 58, 24)
-    loose = loose_cuts(report)
-    last_cut = max(
-        [i for i, link in enumerate(chain) if link.cut] + [i + 1 for i in loose], default=-1
-    )
-    table = _empty_table(width)
-    end = 0
-    for stretch in shown_links(chain, MAX_LINKS_VERBOSE if options.verbose else MAX_LINKS):
-        if stretch.start > end:
-            table.add_row("  ⋮", f"… {stretch.start - end} more", style="dim")
-        for index in stretch:
-            rail = _rail(chain[index], report, index < last_cut)
-            table.add_row(rail, *_cells(chain[index], prefix, room), _codes(chain[index], report))
-            for cut in loose.get(index, [])[:3]:
-                table.add_row(*_loose(cut, report, prefix, room))
-        end = stretch.stop
-    table.add_row(
-        "", Text("no loss" if report.loss is None else f"loss {report.loss:.4f}", style="dim")
-    )
+    prefix = common_prefix([link.name for link in report.chain])
+    rows = list(_rows(report, prefix, MAX_LINKS_VERBOSE if options.verbose else MAX_LINKS))
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(width=RAIL_WIDTH, no_wrap=True)
+    for justify in ("left", "left", "left", "right", "left"):
+        table.add_column(no_wrap=True, justify=justify)
+    header = ("", "inputs", "module", "state", "gradient")
+    table.add_row(*(Text(word, style="dim") for word in header))
+    room = _room(rows, width)
+    for row in rows:
+        table.add_row(*_cells(row, room))
+    loss = "no loss" if report.loss is None else f"loss {report.loss:.4f}"
+    table.add_row("", Text(loss, style="dim"))
     aside = f"names under {prefix.rstrip('.')}" if prefix else ""
     return Group(heading("From the inputs to the loss", aside), table)
 
 
-def _empty_table(width: int) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(width=6, no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(overflow="ellipsis", no_wrap=True, max_width=40 if width > 100 else 22)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True)
-    header = ("", "inputs", "module", "state", "gradient")
-    table.add_row(*(Text(word, style="dim") for word in header))
-    return table
+def _rows(report: Report, prefix: str, limit: int) -> Iterator[Row]:
+    chain, loose = report.chain, loose_cuts(report)
+    cuts = [index for index, link in enumerate(chain) if link.cut] + [i + 1 for i in loose]
+    last_cut = max(cuts, default=-1)
+    end = 0
+    for stretch in shown_links(chain, limit):
+        if stretch.start > end:
+            yield Row(rail=Text("  ⋮", style="dim"), name=f"… {stretch.start - end} more")
+        for index in stretch:
+            rail = _rail(chain[index], report, index < last_cut)
+            yield _link_row(chain[index], report, rail, prefix)
+            yield from (_loose_row(cut, report, prefix) for cut in loose.get(index, [])[:MAX_LOOSE])
+        end = stretch.stop
+
+
+def _room(rows: list[Row], width: int) -> int:
+    """Columns that are left for the names."""
+    others = [
+        max(len(row.module) for row in rows),
+        max(len(row.state) for row in rows),
+        max(len(row.codes) for row in rows),
+        max([len("gradient"), *(len(row.gradient) for row in rows)]),
+        max(len(row.times) for row in rows),
+    ]
+    return max(width - RAIL_WIDTH - sum(others) - 10, MIN_NAME)
+
+
+def _cells(row: Row, room: int) -> list[Text]:
+    name = Text(middle(row.name, room), style="bold" if row.bold else "")
+    return [
+        row.rail,
+        name.append(row.times, style="not bold cyan"),
+        Text(row.module, style="dim"),
+        Text(row.state, style=STATE_STYLES.get(row.state, "")),
+        Text(row.gradient),
+        Text(row.codes, style="bold red"),
+    ]
 
 
 def _rail(link: Link, report: Report, above_cut: bool) -> Text:
@@ -78,42 +116,29 @@ def _rail(link: Link, report: Report, above_cut: bool) -> Text:
     return Text(DOTTED if dead else SOLID, style="dim" if dead else "green")
 
 
-def _cells(link: Link, prefix: str, room: int) -> list[Text]:
-    name = middle(ranges(clean(link.name, 400).removeprefix(prefix)), room)
-    label = Text(name, style="bold" if link.cut else "")
-    if link.count > 1:
-        label.append(f" ×{link.count}", style="cyan")
+def _link_row(link: Link, report: Report, rail: Text, prefix: str) -> Row:
     counted = link.trainable and link.state != "unknown"
-    reached = f"{link.reached:,} of {link.trainable:,}" if counted else ""
-    kind = clean(link.type, 120).rpartition(".")[2]
-    state = clean(link.state, 16)
-    return [
-        label,
-        Text(kind, style="dim"),
-        Text(state, style=STATE_STYLES.get(state, "")),
-        Text(reached),
-    ]
-
-
-def _codes(link: Link, report: Report) -> Text:
     cut = link.cut or partly_cut(link, report)
-    return Text(" ".join(codes_in(link, report)) if cut else "", style="bold red")
+    return Row(
+        rail=rail,
+        name=ranges(clean(link.name, 400).removeprefix(prefix)),
+        times=f" ×{link.count}" if link.count > 1 else "",
+        module=middle(clean(link.type, 120).rpartition(".")[2], MAX_MODULE),
+        state=clean(link.state, 10),
+        gradient=f"{link.reached:,} of {link.trainable:,}" if counted else "",
+        codes=" ".join(codes_in(link, report)) if cut else "",
+        bold=link.cut,
+    )
 
 
-def _loose(cut: Break, report: Report, prefix: str, room: int) -> list[Text]:
-    """The row of a break that sits between two links."""
-    where = "outside the model" if cut.module is None else "in the model's own forward"
+def _loose_row(cut: Break, report: Report, prefix: str) -> Row:
+    """A break that sits between two links."""
+    where = "outside the model" if cut.module is None else "in the model's forward"
     if cut.module:
         where = f"in {clean(cut.module, 400).removeprefix(prefix)}"
     line = ""
     if cut.location is not None:
-        name = short_path(cut.location.file).replace("\\", "/").rpartition("/")[2]
-        line = f"{middle(name, 30)}:{cut.location.line}"
-    return [
-        Text(CUT, style="bold red"),
-        Text(middle(where, room), style="bold"),
-        Text(line, style="dim"),
-        Text(),
-        Text(),
-        Text(" ".join(codes_of(cut, report)), style="bold red"),
-    ]
+        file = short_path(cut.location.file).replace("\\", "/").rpartition("/")[2]
+        line = f"{middle(file, MAX_MODULE - 6)}:{cut.location.line}"
+    codes = " ".join(codes_of(cut, report))
+    return Row(rail=Text(CUT, style="bold red"), name=where, module=line, codes=codes, bold=True)

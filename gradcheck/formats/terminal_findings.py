@@ -61,9 +61,13 @@ def _head(finding: Finding) -> Text:
 
 
 def _in_brief(finding: Finding, width: int) -> Text:
-    head = _head(finding)
-    place = middle(clean(finding.module or "", 400), 48)
-    line = head.append(f"  {place}" if place else "", style="not bold")
+    """A note by its message, in two lines at most; anything graver by its name and place, in one."""
+    if finding.severity == "note":
+        style = SEVERITY_STYLES["note"]
+        head = Text.assemble((f"{MARKS['note']} note ", style), (clean(finding.code, 16), "bold"))
+        return head.append(f" {clean(finding.message, 2 * width - 20)}", style="not bold")
+    line = _head(finding)
+    line.append(f"  {middle(clean(finding.module or '', 400), 48)}", style="not bold")
     line.append(f"  {clean(finding.message, 400)}", style="not bold dim")
     line.truncate(width, overflow="ellipsis")
     return line

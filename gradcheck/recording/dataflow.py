@@ -61,7 +61,9 @@ class DataFlow(TorchFunctionMode):
         self.num_backwards = 0
         self._paused = False
         self._operations: dict[Any, Operation] = {}
+        self._reading_region = NONE
         self._implicit_values: dict[int, int] = {}
+        """Value made inside an unannounced custom function -> that region, until it is used outside."""
         self._written: dict[int, int] = {}
         """Memory that was written in place -> the value of its last write."""
         self._held: list[StorageWeakRef] = []
@@ -109,7 +111,7 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
-        region = self._region(frame)
+        region = self._reading_region = self._region(frame)
         read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
         target = self._target(operation, args, kwargs)
         if target is not None:
@@ -184,21 +186,39 @@ class DataFlow(TorchFunctionMode):
         """The value that ``tensor`` is, with what it carries now; a new one for a tensor from outside."""
         ledger = self.ledger
         value = ledger.known(tensor)
+        if value is not None and self._implicit_values:
+            region = self._implicit_values.get(value, NONE)
+            if region not in (NONE, self._reading_region) and self.leave_implicit is not None:
+                return self.leave_implicit(region, tensor)
         if value is None:
-            value = ledger.add_value(tensor, NONE)
-            if tensor.is_inference():
-                ledger.inference.add(value)
-        elif tensor.requires_grad is not ledger.live[value]:
-            value = self._carries_now(tensor, value)
+            value = self._from_outside(tensor)
+        elif tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
+            ledger.live[value] = tensor.requires_grad
         return value
 
-    def _carries_now(self, tensor: torch.Tensor, value: int) -> int:
-        region = self._implicit_values.get(value, NONE)
-        if region != NONE and self.leave_implicit is not None and tensor.requires_grad:
-            return self.leave_implicit(region, tensor)
-        if value not in self.ledger.parameter_of:
-            self.ledger.live[value] = tensor.requires_grad
+    def _from_outside(self, tensor: torch.Tensor) -> int:
+        """A value for a tensor that no recorded call made.
+
+        ``torch.from_numpy`` is not seen by a function mode: once something has left torch, a floating-point tensor
+        of unknown origin may be it, come back.
+        """
+        ledger = self.ledger
+        if not self.passages.any_left or not tensor.is_floating_point():
+            value = ledger.add_value(tensor, NONE)
+        else:
+            call = len(ledger.calls)
+            value = ledger.add_value(tensor, call)
+            frame = ledger.lines.nearest(sys._getframe(1))
+            ledger.calls.append(Call("torch.from_numpy", tuple(self.passages.memory(tensor)), (value,), frame,
+                                     self.modules.current, NONE, self.switches.current, "entry"))
+        if tensor.is_inference():
+            ledger.inference.add(value)
         return value
+
+    def left(self, value: int | None) -> None:
+        """``value`` has left the unannounced custom function that made it."""
+        if value is not None:
+            self._implicit_values.pop(value, None)
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], first_only: bool) -> list[int]:
         value_of = self.value_of
@@ -301,9 +321,10 @@ class DataFlow(TorchFunctionMode):
         """A weight of an adapted layer was handed to a call while another module was running."""
         for value in read:
             layer = self.guarded.get(value, NONE)
-            if layer == NONE or self.modules.current == NONE:
+            if layer == NONE:
                 continue
-            running = self.modules.fqns[self.modules.current]
+            current = self.modules.current
+            running = self.modules.fqns[current] if current != NONE else ""
             owner = self.modules.fqns[layer]
             if running != owner and not running.startswith(f"{owner}."):
                 self.reads.append(ParameterRead(parameter=self.ledger.parameter_of[value], call=call,
@@ -311,8 +332,9 @@ class DataFlow(TorchFunctionMode):
 
     def _running_frame(self, frame: FrameType | None) -> int:
         """The line in the forward of the innermost running module, torch's own modules included."""
-        start, running = frame, self.modules.modules[self.modules.current]
-        while frame is not None:
+        current = self.modules.current
+        start, running = frame, self.modules.modules[current] if current != NONE else None
+        while frame is not None and running is not None:
             if frame.f_code.co_varnames[:1] == ("self",) and frame.f_locals.get("self") is running:
                 return self.ledger.lines.at(frame)
             frame = frame.f_back

@@ -94,7 +94,7 @@ class Functions:
         positions = {at: flow.value_of(arg) for at, arg in enumerate(args) if isinstance(arg, torch.Tensor)}
         region = OpenRegion(
             kind="checkpoint" if checkpoint else "function", name=cls.__name__, parent=stack[-1] if stack else NONE,
-            frame=ledger.lines.nearest(caller(2)), module=flow.modules.current, arguments=tuple(positions.values()),
+            frame=ledger.lines.nearest(caller(2)), module=flow.modules.current, running=flow.modules.current, arguments=tuple(positions.values()),
             positions=positions,
         )
         if checkpoint:
@@ -167,6 +167,7 @@ class Functions:
         self._ledger.regions.append(OpenRegion(
             kind="function", name=found.f_locals["cls"].__name__, parent=stack[-1] if stack else NONE,
             frame=self._ledger.lines.nearest(found), module=self._flow.modules.current,
+            running=self._flow.modules.current,
             arguments=tuple(positions.values()), positions=positions,
         ))
         self._implicit = (found, len(self._ledger.regions) - 1)
@@ -176,6 +177,7 @@ class Functions:
         """``tensor``, made inside the unannounced region ``index``, is used outside and carries a gradient."""
         ledger, region = self._ledger, self._ledger.regions[index]
         inside = ledger.known(tensor)
+        self._flow.left(inside)
         read = (*region.arguments, *(() if inside is None else (inside,)))
         output = ledger.add_value(tensor, len(ledger.calls))
         self._append(index, region, read, (output,))
@@ -200,7 +202,7 @@ class Functions:
         outer, recomputation = self._recomputation, Recomputation(self._ledger, self._flow.modules, region)
         self._recomputation = recomputation
         try:
-            with self._flow.modules.recomputation(region.module), recomputation:
+            with self._flow.modules.recomputation(region.running), recomputation:
                 return original(ctx, *grads)
         finally:
             self._recomputation = outer

@@ -21,6 +21,8 @@ class OpenRegion:
     parent: int
     frame: int
     module: int
+    running: int
+    """The innermost module running when it was called."""
     arguments: tuple[int, ...]
     hidden: tuple[tuple[str, int], ...] = ()
     positions: dict[int, int] = field(default_factory=dict)

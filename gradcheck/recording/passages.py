@@ -20,6 +20,7 @@ class Passages:
         self._ledger = ledger
         self._numbers: dict[float, int] = {}
         self._arrays: dict[int, int] = {}
+        self.any_left = False
 
     @property
     def open(self) -> bool:
@@ -28,6 +29,7 @@ class Passages:
 
     def left(self, result: Any, read: list[int], call: int) -> list[int]:
         """``result`` left torch at ``call``: the value that stands for it outside."""
+        self.any_left = True
         value = self._ledger.add_row((), None, call, False)
         address = _address(result)
         if address is not None:
@@ -40,10 +42,13 @@ class Passages:
         """The values that left and are now inside ``result``."""
         found = self.numbers((*args, *kwargs.values()))
         for source in (*args, result):
-            address = _address(source)
-            if address is not None and address in self._arrays:
-                found.append(self._arrays[address])
+            found += self.memory(source)
         return list(dict.fromkeys(found))
+
+    def memory(self, source: Any) -> list[int]:
+        """The values that left as an array over the memory of ``source``."""
+        address = _address(source)
+        return [self._arrays[address]] if address is not None and address in self._arrays else []
 
     def numbers(self, args: tuple[Any, ...]) -> list[int]:
         """The values that left as one of the numbers in ``args``."""

@@ -15,7 +15,6 @@ from gradcheck.core.trace import NONE
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, classified
-from gradcheck.recording.source import caller
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -67,16 +66,14 @@ class Recomputation(TorchFunctionMode):
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
-        line = self._ledger.lines.nearest(caller(2))
-        call = self._match(name, line, self._modules.recomputing, tensors_in(result))
+        call = self._match(name, None, self._modules.recomputing, tensors_in(result))
         return self._ledger.region_ended_by.get(call, NONE)
 
     def finish(self) -> None:
-        """Settles whether the recomputation was the forward again: it reached its end, and half of it was known."""
+        """Settles whether the recomputation was the forward again: at least half of its calls were known."""
         calls = self._region.calls
         if self._started:
-            same = self._position >= len(calls) and 2 * self._matched >= len(calls)
-            self._region.recomputation = "matched" if same else "mismatch"
+            self._region.recomputation = "matched" if 2 * self._matched >= len(calls) else "mismatch"
         self._known.clear()
 
     def _look_again(self, tensor: torch.Tensor) -> None:
@@ -85,12 +82,12 @@ class Recomputation(TorchFunctionMode):
         if entry is not None and entry[0]() is tensor and tensor.requires_grad:
             self._ledger.recomputed[entry[1]] = True
 
-    def _match(self, name: str, line: int, module: int, made: list[torch.Tensor]) -> int:
+    def _match(self, name: str, line: int | None, module: int, made: list[torch.Tensor]) -> int:
         """The forward's call that this one repeats, or NONE."""
         calls, rows = self._region.calls, self._ledger.calls
         for position in range(self._position, min(self._position + _LOOK_AHEAD, len(calls))):
             row = rows[calls[position]]
-            if row.op == name and row.frame == line and row.module == module:
+            if row.op == name and row.module == module and line in (None, row.frame):
                 break
         else:
             return NONE

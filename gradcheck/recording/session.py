@@ -108,6 +108,9 @@ class Session:
             self._ledger.parameter_of[value] = index
             if row.zero:
                 self._ledger.zero.add(value)
+        for tensor in (*self._subject.model.buffers(), *tensors_in(dict(self._subject.batch))):
+            if self._ledger.known(tensor) is None:
+                self._ledger.add_value(tensor, NONE)
         first = {index: value for value, index in self._ledger.parameter_of.items()}
         for layer in self._layers:
             for parameter in layer.base_parameters:
@@ -151,9 +154,11 @@ class Session:
         done = self.flow.backward_of
         if not output.requires_grad and done:
             value = done[-1]
-        number = float(output.detach()) if output.numel() == 1 and output.device.type != "meta" else None
-        return Loss(value=value, number=number, requires_grad=output.requires_grad,
-                    is_leaf=output.is_leaf, is_tensor=True, frame=frame)
+        with torch._C.DisableTorchFunction():
+            number = float(output.detach()) if output.numel() == 1 and output.device.type != "meta" else None
+        own = value in done
+        return Loss(value=value, number=number, requires_grad=self._ledger.live[value],
+                    is_leaf=output.is_leaf and not own, is_tensor=True, frame=frame)
 
     def _number_row(self, output: Any) -> Loss:
         if not isinstance(output, (int, float)) or isinstance(output, bool):

@@ -241,7 +241,7 @@ def loose(module: str | None) -> Report:
 @pytest.mark.parametrize(
     ("module", "before", "words"),
     [
-        ("", "first", "in the model's own forward"),
+        ("", "first", "in the model's forward"),
         ("model", "first", "in model"),
         (None, "head", "outside the model"),
     ],

@@ -194,7 +194,7 @@ def small_models() -> dict[str, Callable[[], torch.nn.Module]]:
     }  # fmt: skip
     wav2vec2 = {
         **bert, "conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 3),
-        "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "mask_time_prob": 0.0,
+        "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "mask_time_prob": 0.0, "layerdrop": 0.0,
     }  # fmt: skip
     bart = {
         "vocab_size": 99, "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64,

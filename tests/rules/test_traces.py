@@ -222,8 +222,7 @@ def test_prefix_tuning_under_checkpointing_gets_its_own_words() -> None:
         "element 0 of tensors does not require grad and does not have a grad_fn",
         "Trying to backward through the graph a second time",
         "Attempting to unscale FP16 gradients.",
-        "torch.utils.checkpoint: Recomputed values for the following tensors have different "
-        "metadata than during the forward pass.",
+        "Recomputed values for the following tensors have different metadata than during the forward pass",
         "Expected to have finished reduction in the prior iteration",
         "a leaf Variable that requires grad is being used in an in-place operation.",
     ],
@@ -264,7 +263,7 @@ def test_a_checkpoint_without_a_live_input() -> None:
     found = only("GC301", given)
     assert found.module == "block"
     assert "32 checkpointed calls" in found.message
-    assert [repair.name for repair in found.repairs][0] == "enable-input-require-grads"
+    assert found.repairs[0].name == "enable-input-require-grads"
     assert findings("GC302", given) == []
 
 

@@ -82,7 +82,8 @@ def _finding(trace: Trace, parameters: Parameters, severity: Severity) -> Findin
         why="Parameters that were meant to stay fixed now collect gradients."
         if on
         else "Parameters that the optimizer was built for stop learning after this step.",
-        remedy="Set requires_grad once before the optimizer is built; after disable_adapter() put it back.",
+        remedy="Set requires_grad once before the optimizer is built"
+        + ("; after disable_adapter() put it back." if on else ", not inside the step."),
         module=first_owner(trace, parameters),
         at=location(trace, frame),
         parameters=parameters,
