@@ -151,6 +151,7 @@ def main() -> int:
     if options.peak:
         print(peak_bytes(options.peak, subject))
         return 0
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # minutes pass between the two
     in_time = report_time(alternated(subject, max(7, options.rounds)))
     del subject
     if not Path("/proc/self/clear_refs").exists():

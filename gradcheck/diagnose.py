@@ -36,9 +36,15 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
         else:
             findings += entry.function(trace)
     return Report(
-        findings=tuple(_ranked(_without_symptoms(findings))), parameters=parameter_records(trace), breaks=_breaks(trace),
-        skipped=tuple(skipped), environment=trace.environment, setup=trace.setup, chain=chain_links(trace),
-        loss=trace.loss.number if trace.loss is not None else None, notes=(*trace.notes, *trace.chain.disagreements),
+        findings=tuple(_ranked(_without_symptoms(findings))),
+        parameters=parameter_records(trace),
+        breaks=_breaks(trace),
+        skipped=tuple(skipped),
+        environment=trace.environment,
+        setup=trace.setup,
+        chain=chain_links(trace),
+        loss=trace.loss.number if trace.loss is not None else None,
+        notes=(*trace.notes, *trace.chain.disagreements),
     )
 
 
@@ -64,20 +70,32 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
 
 def _ranked(findings: list[Finding]) -> list[Finding]:
     """Errors first; among equals, what costs most parameters first."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), -len(f.parameters), -f.num_elements, f.code))
+    return sorted(
+        findings,
+        key=lambda f: (SEVERITIES.index(f.severity), -len(f.parameters), -f.num_elements, f.code),
+    )
 
 
 def _breaks(trace: Trace) -> tuple[Break, ...]:
     """The chain's breaks in the words of the report."""
     rows = []
     for item in trace.chain.breaks:
-        call, value = trace.calls[item.call], trace.values[item.value] if item.value != NONE else None
+        call, value = (
+            trace.calls[item.call],
+            trace.values[item.value] if item.value != NONE else None,
+        )
         maker = value.call if value is not None else NONE
-        rows.append(Break(
-            cause=item.cause, module=trace.module_fqn(item.module), location=location(trace, item.frame),
-            tensor=tensor_text(value) if value is not None else "", operation=call.op, times=item.times,
-            made_by=trace.calls[maker].op if maker != NONE else "",
-            starved=tuple(trace.parameters[i].fqn for i in sorted(item.starved)),
-            partial=tuple(trace.parameters[i].fqn for i in sorted(item.partial)),
-        ))
+        rows.append(
+            Break(
+                cause=item.cause,
+                module=trace.module_fqn(item.module),
+                location=location(trace, item.frame),
+                tensor=tensor_text(value) if value is not None else "",
+                operation=call.op,
+                times=item.times,
+                made_by=trace.calls[maker].op if maker != NONE else "",
+                starved=tuple(trace.parameters[i].fqn for i in sorted(item.starved)),
+                partial=tuple(trace.parameters[i].fqn for i in sorted(item.partial)),
+            )
+        )
     return tuple(rows)

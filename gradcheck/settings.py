@@ -24,7 +24,9 @@ class Settings:
             raise SettingsError(f"fail_on is {self.fail_on!r}; accepted: {', '.join(SEVERITIES)}")
         for code in (*self.select, *self.ignore):
             if not code.startswith("GC"):
-                raise SettingsError(f"{code!r} is no rule; give a code like GC301 or a prefix like GC3")
+                raise SettingsError(
+                    f"{code!r} is no rule; give a code like GC301 or a prefix like GC3"
+                )
 
     def selects(self, code: str) -> bool:
         """Whether the rule ``code`` is to run."""

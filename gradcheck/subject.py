@@ -51,7 +51,9 @@ def loader(
     """Registers the decorated ``load`` function for the targets that ``matches`` says are its own."""
 
     def register(load: Callable[[Target], Subject]) -> Callable[[Target], Subject]:
-        LOADERS.add(kind, Loader(kind=kind, accepts=accepts, priority=priority, matches=matches, load=load))
+        LOADERS.add(
+            kind, Loader(kind=kind, accepts=accepts, priority=priority, matches=matches, load=load)
+        )
         return load
 
     return register

@@ -20,7 +20,9 @@ class SectionedCommand(TyperCommand):
                 continue
             general = "Arguments" if parameter.param_type_name == "argument" else "General"
             panel = getattr(parameter, "rich_help_panel", None) or general
-            sections.setdefault(panel, []).append(record)
+            # Typer 0.19 escapes the bracket for rich even where rich writes nothing.
+            name, text = record
+            sections.setdefault(panel, []).append((name, text.replace("\\[", "[")))
         for title, records in sections.items():
             if records:
                 with formatter.section(title):

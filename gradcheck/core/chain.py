@@ -107,12 +107,21 @@ class _Judge:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.regions = Regions(trace)
-        self.trainable = [index for index, parameter in enumerate(trace.parameters) if parameter.requires_grad]
+        self.trainable = [
+            index for index, parameter in enumerate(trace.parameters) if parameter.requires_grad
+        ]
         self.bit = bit = {index: 1 << position for position, index in enumerate(self.trainable)}
         count = len(trace.values)
-        leaves = [bit.get(value.parameter, 0) if value.parameter != NONE else 0 for value in trace.values]
-        self.masks = _Masks(flow=leaves, live=leaves.copy(), pending=[0] * count, moving=leaves.copy(),
-                            partner=[value.parameter for value in trace.values])
+        leaves = [
+            bit.get(value.parameter, 0) if value.parameter != NONE else 0 for value in trace.values
+        ]
+        self.masks = _Masks(
+            flow=leaves,
+            live=leaves.copy(),
+            pending=[0] * count,
+            moving=leaves.copy(),
+            partner=[value.parameter for value in trace.values],
+        )
         self.extra: dict[int, tuple[int, ...]] = {}
         self.cuts: list[_Cut] = []
         self.gates: list[tuple[int, int]] = []
@@ -138,7 +147,7 @@ class _Judge:
         """What flows into ``call``: for the end of a checkpoint what its forward gave, as its inside is known."""
         if call.kind == "region":
             region = self.trace.regions[self.regions.ended_by(index)]
-            inside = call.inputs[len(region.arguments):]
+            inside = call.inputs[len(region.arguments) :]
             return inside if region.kind == "checkpoint" and inside else call.inputs
         return call.inputs + self.extra.get(index, ())
 
@@ -162,7 +171,14 @@ class _Judge:
         for value in inputs:
             if masks.pending[value]:  # it slipped out of a region that kept no graph
                 region = self.regions.opaque_of_value(value)
-                self._cut(self.regions.escape_cause(region), index, region, value, masks.pending[value], call.outputs)
+                self._cut(
+                    self.regions.escape_cause(region),
+                    index,
+                    region,
+                    value,
+                    masks.pending[value],
+                    call.outputs,
+                )
             elif masks.live[value] and self.regions.escapes(value, call.region):
                 region = self.regions.region_of_value(value)
                 self._cut("hidden-input", index, region, value, masks.live[value], call.outputs)
@@ -195,7 +211,7 @@ class _Judge:
             if value not in region.cuts:
                 given |= masks.live[value]
         inside = 0
-        for value in call.inputs[len(region.arguments):]:
+        for value in call.inputs[len(region.arguments) :]:
             inside |= masks.pending[value] | masks.live[value]
         wanted = inside
         for value in region.arguments:
@@ -207,13 +223,19 @@ class _Judge:
         for value in alive:
             masks.live[value] |= kept
         lost = wanted if not alive else wanted & ~kept
-        if lost and call.outputs and not (transparent and alive):  # what was lost inside was recorded there
-            source = next((v for v in call.inputs if (masks.live[v] | masks.pending[v]) & lost), NONE)
+        if (
+            lost and call.outputs and not (transparent and alive)
+        ):  # what was lost inside was recorded there
+            source = next(
+                (v for v in call.inputs if (masks.live[v] | masks.pending[v]) & lost), NONE
+            )
             self._cut(self.regions.cause(number), index, number, source, lost, dead or tuple(alive))
         if alive:
             self._hold(call, tuple(region.arguments) if region.kind == "function" else call.inputs)
 
-    def _cut(self, cause: str, call: int, region: int, value: int, mask: int, outputs: tuple[int, ...]) -> None:
+    def _cut(
+        self, cause: str, call: int, region: int, value: int, mask: int, outputs: tuple[int, ...]
+    ) -> None:
         if mask:
             self.cuts.append(_Cut(cause, call, region, value, mask, outputs))
 
@@ -234,7 +256,11 @@ class _Judge:
                 for value in terms:
                     passing |= masks.moving[value]
                 gated = len(factors) > 1 and zero and (values[output].zero or bool(terms))
-                passing |= self._through_zero(factors, zero) if gated else self._union(masks.moving, factors)
+                passing |= (
+                    self._through_zero(factors, zero)
+                    if gated
+                    else self._union(masks.moving, factors)
+                )
                 if zero and values[output].zero:
                     masks.partner[output] = masks.partner[zero[0]]
             masks.moving[output] |= passing & masks.live[output]
@@ -244,7 +270,9 @@ class _Judge:
         masks = self.masks
         for value in factors:
             if value != zero[0] or len(zero) > 1:
-                self.gates.append((masks.live[value], masks.partner[zero[-1] if value == zero[0] else zero[0]]))
+                self.gates.append(
+                    (masks.live[value], masks.partner[zero[-1] if value == zero[0] else zero[0]])
+                )
         return masks.moving[zero[0]] if len(zero) == 1 else 0
 
     @staticmethod
@@ -267,15 +295,30 @@ class _Judge:
             return {}
         unused = self._all() & ~self.masks.flow[loss]
         needed = self._needed(loss)
-        entries = [index for index, call in enumerate(self.trace.calls)
-                   if call.kind == "entry" and not call.inputs and any(
-                       needed[v] and not self.trace.values[v].dtype.startswith(_INTEGRAL) for v in call.outputs)]
-        exits = [(index, value) for index, call in enumerate(self.trace.calls) if call.kind == "exit"
-                 for value in call.outputs if self.masks.flow[value] & unused]
+        entries = [
+            index
+            for index, call in enumerate(self.trace.calls)
+            if call.kind == "entry"
+            and not call.inputs
+            and any(
+                needed[v] and not self.trace.values[v].dtype.startswith(_INTEGRAL)
+                for v in call.outputs
+            )
+        ]
+        exits = [
+            (index, value)
+            for index, call in enumerate(self.trace.calls)
+            if call.kind == "exit"
+            for value in call.outputs
+            if self.masks.flow[value] & unused
+        ]
         if not unused or not entries or not exits:
             return {}
-        return {entry: tuple(v for index, v in exits if index < entry) for entry in entries
-                if any(index < entry for index, _ in exits)}
+        return {
+            entry: tuple(v for index, v in exits if index < entry)
+            for entry in entries
+            if any(index < entry for index, _ in exits)
+        }
 
     # -- backward: what counts ------------------------------------------------------------------------------------------
 
@@ -302,7 +345,11 @@ class _Judge:
         if loss == NONE:
             return _nothing()
         flow, live = self.masks.flow[loss], self.masks.live[loss]
-        if self.trace.loss is not None and not self.trace.loss.requires_grad and self.trace.num_backwards == 0:
+        if (
+            self.trace.loss is not None
+            and not self.trace.loss.requires_grad
+            and self.trace.num_backwards == 0
+        ):
             live = 0
         zero_by_nature = self._zero_by_nature(loss)
         live, disagreements, unexplained = self._refereed(live, zero_by_nature)
@@ -313,19 +360,30 @@ class _Judge:
             broken |= self._mask(item.partial)
         waiting, empty, scaled = self._held_back(live, loss)
         return Chain(
-            breaks=breaks, starved=self._set(starved), unused=self._set(unused), partial=self._set(broken & live),
-            waiting=waiting, empty=empty, scaled_to_zero=scaled, disagreements=disagreements, unexplained=unexplained,
+            breaks=breaks,
+            starved=self._set(starved),
+            unused=self._set(unused),
+            partial=self._set(broken & live),
+            waiting=waiting,
+            empty=empty,
+            scaled_to_zero=scaled,
+            disagreements=disagreements,
+            unexplained=unexplained,
         )
 
     def _zero_by_nature(self, loss: int) -> int:
         """Parameters that lost a path at an operation whose derivative is zero: their gradient is zero, not missing."""
         mask = 0
         for cut in self.cuts:
-            if cut.cause == "zero-derivative" or self.regions.inside_checkpoint(self.trace.calls[cut.call].region):
+            if cut.cause == "zero-derivative" or self.regions.inside_checkpoint(
+                self.trace.calls[cut.call].region
+            ):
                 mask |= cut.mask
         return mask
 
-    def _refereed(self, live: int, zero_by_nature: int) -> tuple[int, tuple[str, ...], frozenset[int]]:
+    def _refereed(
+        self, live: int, zero_by_nature: int
+    ) -> tuple[int, tuple[str, ...], frozenset[int]]:
         """``live`` corrected by the gradients that the real backward left."""
         if not self.trace.backward_ran or self.trace.failure is not None:
             return live, (), frozenset()
@@ -334,16 +392,22 @@ class _Judge:
         for position, index in enumerate(self.trainable):
             parameter, bit = self.trace.parameters[index], 1 << position
             if live & bit and parameter.gradient == "missing":
-                words.append(f"{parameter.fqn}: the graphs show a path to the loss, backward left no gradient")
+                words.append(
+                    f"{parameter.fqn}: the graphs show a path to the loss, backward left no gradient"
+                )
                 unexplained.add(index)
                 live &= ~bit
             elif not live & bit and parameter.gradient in ("flows", "non-finite"):
                 if not zero_by_nature & bit:
-                    words.append(f"{parameter.fqn}: backward left a gradient, the graphs show no path")
+                    words.append(
+                        f"{parameter.fqn}: backward left a gradient, the graphs show no path"
+                    )
                 live |= bit
         return live, tuple(words), frozenset(unexplained)
 
-    def _held_back(self, live: int, loss: int) -> tuple[dict[int, int], frozenset[int], frozenset[int]]:
+    def _held_back(
+        self, live: int, loss: int
+    ) -> tuple[dict[int, int], frozenset[int], frozenset[int]]:
         """Zero gradients with a reason: (waiting, empty, scaled to zero)."""
         waiting: dict[int, int] = {}
         empty, scaled = set(), set()
@@ -370,12 +434,18 @@ class _Judge:
         for cut in self.cuts:
             if not any(needed[value] for value in cut.outputs):
                 continue
-            item = self._break(cut, self._set(cut.mask & starved), self._set(cut.mask & live), inferred)
+            item = self._break(
+                cut, self._set(cut.mask & starved), self._set(cut.mask & live), inferred
+            )
             key = (_FAMILY.get(item.cause, item.cause), item.frame)
             folded[key] = _merged(folded[key], item) if key in folded else item
-        return tuple(sorted(folded.values(), key=lambda b: (-len(b.starved), -len(b.partial), b.call)))
+        return tuple(
+            sorted(folded.values(), key=lambda b: (-len(b.starved), -len(b.partial), b.call))
+        )
 
-    def _break(self, cut: _Cut, starved: frozenset[int], partial: frozenset[int], inferred: bool) -> ChainBreak:
+    def _break(
+        self, cut: _Cut, starved: frozenset[int], partial: frozenset[int], inferred: bool
+    ) -> ChainBreak:
         trace, call = self.trace, self.trace.calls[cut.call]
         frame, module, switch = call.frame, call.module, call.switch
         if cut.region != NONE:
@@ -383,8 +453,17 @@ class _Judge:
         elif cut.cause == "gradient-disabled":
             frame, module = trace.switches[switch].frame, trace.switches[switch].module
         return ChainBreak(
-            cause=cut.cause, call=cut.call, frame=frame, module=module, region=cut.region, switch=switch, value=cut.value,
-            starved=starved, partial=partial - starved, inferred=inferred and cut.cause == "left-torch", detail=call.op,
+            cause=cut.cause,
+            call=cut.call,
+            frame=frame,
+            module=module,
+            region=cut.region,
+            switch=switch,
+            value=cut.value,
+            starved=starved,
+            partial=partial - starved,
+            inferred=inferred and cut.cause == "left-torch",
+            detail=call.op,
         )
 
     def _set(self, mask: int) -> frozenset[int]:
@@ -400,14 +479,30 @@ class _Judge:
 _FAMILY = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
 
-_SUMS = frozenset({"add", "add_", "sub", "sub_", "rsub", "__radd__", "__rsub__", "cat", "concat", "stack", "where"})
+_SUMS = frozenset(
+    {
+        "add",
+        "add_",
+        "sub",
+        "sub_",
+        "rsub",
+        "__radd__",
+        "__rsub__",
+        "cat",
+        "concat",
+        "stack",
+        "where",
+    }
+)
 _SUM_AND_PRODUCT = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", "addcmul"})
 """first + second * third"""
 _PRODUCT_AND_SUM = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
 """first * second + third"""
 
 
-def _terms_and_factors(call: Call, inputs: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _terms_and_factors(
+    call: Call, inputs: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which inputs of ``call`` are added and which may be multiplied with each other."""
     name = call.op.rpartition(".")[2]
     if name in _SUMS:
@@ -438,9 +533,18 @@ def _merged(first: ChainBreak, other: ChainBreak) -> ChainBreak:
     """Two breaks of the same cause on the same line as one."""
     starved = first.starved | other.starved
     return ChainBreak(
-        cause=first.cause, call=first.call, frame=first.frame, module=first.module, region=first.region, switch=first.switch,
-        value=first.value, starved=starved, partial=(first.partial | other.partial) - starved,
-        times=first.times + other.times, inferred=first.inferred or other.inferred, detail=first.detail,
+        cause=first.cause,
+        call=first.call,
+        frame=first.frame,
+        module=first.module,
+        region=first.region,
+        switch=first.switch,
+        value=first.value,
+        starved=starved,
+        partial=(first.partial | other.partial) - starved,
+        times=first.times + other.times,
+        inferred=first.inferred or other.inferred,
+        detail=first.detail,
     )
 
 
@@ -456,5 +560,14 @@ def _bits(mask: int) -> list[int]:
 
 def _nothing() -> Chain:
     none: frozenset[int] = frozenset()
-    return Chain(breaks=(), starved=none, unused=none, partial=none, waiting={}, empty=none, scaled_to_zero=none,
-                 disagreements=(), unexplained=none)
+    return Chain(
+        breaks=(),
+        starved=none,
+        unused=none,
+        partial=none,
+        waiting={},
+        empty=none,
+        scaled_to_zero=none,
+        disagreements=(),
+        unexplained=none,
+    )

@@ -56,10 +56,14 @@ def _decode(hint: object, data: object, where: str) -> object:  # noqa: PLR0911 
         return _decode_row(hint, data, where)
     if hint is float:
         data = _NON_FINITE.get(data, data) if isinstance(data, str) else data
-        _checked(isinstance(data, (int, float)) and not isinstance(data, bool), data, where, "a number")
+        _checked(
+            isinstance(data, (int, float)) and not isinstance(data, bool), data, where, "a number"
+        )
         return float(typing.cast(float, data))
     if hint is int:
-        return _checked(isinstance(data, int) and not isinstance(data, bool), data, where, "an integer")
+        return _checked(
+            isinstance(data, int) and not isinstance(data, bool), data, where, "an integer"
+        )
     assert isinstance(hint, type), hint
     return _checked(isinstance(data, hint), data, where, f"a {hint.__name__}")
 
@@ -77,7 +81,12 @@ def _decode_row(cls: type, data: object, where: str) -> object:
     hints = _hints(cls)
     if not isinstance(data, list) or len(data) != len(hints):
         raise ValueError(f"{where}: expected a list of {len(hints)} ({', '.join(hints)})")
-    return cls(*(_decode(hint, item, f"{where}.{name}") for (name, hint), item in zip(hints.items(), data, strict=True)))
+    return cls(
+        *(
+            _decode(hint, item, f"{where}.{name}")
+            for (name, hint), item in zip(hints.items(), data, strict=True)
+        )
+    )
 
 
 def _decode_fields(cls: type, data: object, where: str) -> object:
@@ -86,13 +95,18 @@ def _decode_fields(cls: type, data: object, where: str) -> object:
     fields: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(data) - set(fields))
     missing = sorted(
-        name for name, f in fields.items()
-        if name not in data and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        name
+        for name, f in fields.items()
+        if name not in data
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
     )
     if unknown or missing:
         raise ValueError(f"{where}: unknown fields {unknown}, missing fields {missing}")
     hints = _hints(cls)
-    return cls(**{name: _decode(hints[name], item, f"{where}.{name}") for name, item in data.items()})
+    return cls(
+        **{name: _decode(hints[name], item, f"{where}.{name}") for name, item in data.items()}
+    )
 
 
 def _checked(ok: bool, data: object, where: str, expected: str) -> object:

@@ -21,11 +21,19 @@ def parameter_records(trace: Trace) -> tuple[ParameterRecord, ...]:
     records = []
     for index, (parameter, (template, _)) in enumerate(zip(trace.parameters, names, strict=True)):
         layers = sorted(set(spans.get(template, ())))
-        records.append(ParameterRecord(
-            fqn=parameter.fqn, shape=parameter.shape, dtype=parameter.dtype, num_elements=parameter.num_elements,
-            requires_grad=parameter.requires_grad, gradient=parameter.gradient, grad_norm=parameter.grad_norm,
-            group=template.replace("{}", _ranges(layers)), explanation=_explanation(trace, index),
-        ))
+        records.append(
+            ParameterRecord(
+                fqn=parameter.fqn,
+                shape=parameter.shape,
+                dtype=parameter.dtype,
+                num_elements=parameter.num_elements,
+                requires_grad=parameter.requires_grad,
+                gradient=parameter.gradient,
+                grad_norm=parameter.grad_norm,
+                group=template.replace("{}", _ranges(layers)),
+                explanation=_explanation(trace, index),
+            )
+        )
     return tuple(records)
 
 
@@ -90,7 +98,11 @@ class _Tree:
             parts = parameter.fqn.split(".")[:-1]
             for length in range(len(parts) + 1):
                 self._below.setdefault(".".join(parts[:length]), []).append(index)
-        self._cuts = {trace.modules[item.module].fqn for item in trace.chain.breaks if item.module != NONE and item.starved}
+        self._cuts = {
+            trace.modules[item.module].fqn
+            for item in trace.chain.breaks
+            if item.module != NONE and item.starved
+        }
         lost = trace.chain.starved | trace.chain.unused | trace.chain.unexplained
         self._lost = lost if trace.loss is not None else frozenset(range(len(trace.parameters)))
 
@@ -125,8 +137,15 @@ class _Tree:
         if folded:
             first, last = folded[0], folded[-1]
             name = first[1].name if len(folded) == 1 else f"{first[1].name}-{last[0]}"
-            yield Link(name=name, type=first[1].type, count=len(folded), trainable=sum(x.trainable for _, x in folded),
-                       reached=sum(x.reached for _, x in folded), state=first[1].state, cut=first[1].cut)
+            yield Link(
+                name=name,
+                type=first[1].type,
+                count=len(folded),
+                trainable=sum(x.trainable for _, x in folded),
+                reached=sum(x.reached for _, x in folded),
+                state=first[1].state,
+                cut=first[1].cut,
+            )
             folded.clear()
 
     def _link(self, index: int) -> Link:
@@ -134,8 +153,15 @@ class _Tree:
         trainable = [i for i in self._below[module.fqn] if self._trace.parameters[i].requires_grad]
         reached = [i for i in trainable if i not in self._lost]
         inside = any(cut == module.fqn or cut.startswith(f"{module.fqn}.") for cut in self._cuts)
-        return Link(name=module.fqn, type=module.type.rpartition(".")[2], count=1, trainable=len(trainable),
-                    reached=len(reached), state=self._state(trainable, reached), cut=inside)
+        return Link(
+            name=module.fqn,
+            type=module.type.rpartition(".")[2],
+            count=1,
+            trainable=len(trainable),
+            reached=len(reached),
+            state=self._state(trainable, reached),
+            cut=inside,
+        )
 
     def _state(self, trainable: list[int], reached: list[int]) -> str:
         if not trainable:

@@ -21,8 +21,12 @@ class Regions:
         for index, region in enumerate(trace.regions):
             parent = region.parent
             outer = parent != NONE and self._opaque[parent]
-            self._opaque[index] = outer or region.kind == "function" or not self._result_carries(index)
-            self._in_checkpoint[index] = region.kind == "checkpoint" or (parent != NONE and self._in_checkpoint[parent])
+            self._opaque[index] = (
+                outer or region.kind == "function" or not self._result_carries(index)
+            )
+            self._in_checkpoint[index] = region.kind == "checkpoint" or (
+                parent != NONE and self._in_checkpoint[parent]
+            )
             above = self._ancestors[parent] if parent != NONE else frozenset()
             self._ancestors.append(above | {index})
             for call in region.ends:
@@ -57,7 +61,9 @@ class Regions:
             return row.live
         if row.recomputed is not None:
             return row.recomputed
-        return not row.dtype.startswith(("int", "uint", "bool", "python"))  # not recomputed: taken to be as it should
+        return not row.dtype.startswith(
+            ("int", "uint", "bool", "python")
+        )  # not recomputed: taken to be as it should
 
     def region_of_value(self, value: int) -> int:
         """The region inside which ``value`` was made, or NONE."""
@@ -95,7 +101,9 @@ class Regions:
 
     def escape_cause(self, region: int) -> str:
         """Why a tensor made inside the opaque ``region`` and read outside carries nothing."""
-        return "custom-function" if self._trace.regions[region].kind == "function" else "hidden-input"
+        return (
+            "custom-function" if self._trace.regions[region].kind == "function" else "hidden-input"
+        )
 
     def hidden_inputs(self, region: int) -> tuple[int, ...]:
         """Values that carry a gradient, are read inside ``region``, come from outside, and are not its arguments."""
@@ -107,7 +115,11 @@ class Regions:
             if call.region == NONE or region not in self._ancestors[call.region]:
                 continue
             for value in call.inputs:
-                outside = values[value].parameter == NONE and value not in arguments and values[value].live
+                outside = (
+                    values[value].parameter == NONE
+                    and value not in arguments
+                    and values[value].live
+                )
                 if outside and region not in self._made_in(value):
                     found.append(value)
         return tuple(dict.fromkeys(found))
@@ -118,7 +130,11 @@ class Regions:
 
     def _result_carries(self, region: int) -> bool:
         row = self._trace.regions[region]
-        values = [self._trace.values[value] for call in row.ends for value in self._trace.calls[call].outputs]
+        values = [
+            self._trace.values[value]
+            for call in row.ends
+            for value in self._trace.calls[call].outputs
+        ]
         if row.parent != NONE:  # inside another region autograd is off; its recomputation tells
             return any(value.live or value.recomputed is not False for value in values)
         return any(value.live for value in values)

@@ -40,5 +40,7 @@ class Registry(Generic[Entry]):
 
 def _module_names(package: str) -> Iterator[str]:
     root = importlib.import_module(package)
-    for info in sorted(pkgutil.walk_packages(root.__path__, prefix=f"{package}."), key=lambda info: info.name):
+    for info in sorted(
+        pkgutil.walk_packages(root.__path__, prefix=f"{package}."), key=lambda info: info.name
+    ):
         yield info.name

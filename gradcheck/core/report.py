@@ -98,7 +98,10 @@ class Report:
 
     def to_dict(self) -> dict[str, object]:
         """The JSON format: the fields of this class, ``healthy`` and ``schema_version``."""
-        document: dict[str, object] = {"schema_version": REPORT_SCHEMA_VERSION, "healthy": self.healthy}
+        document: dict[str, object] = {
+            "schema_version": REPORT_SCHEMA_VERSION,
+            "healthy": self.healthy,
+        }
         body = to_json(self)
         assert isinstance(body, dict)
         return {**document, **body}

@@ -47,7 +47,9 @@ def rule(code: str, *, needs: tuple[Need, ...] = ()) -> Callable[[RuleFunction],
         page = inspect.cleandoc(function.__doc__ or "")
         headings = tuple(re.findall(r"^## (.+)$", page, re.MULTILINE))
         if headings != HEADINGS:
-            raise ValueError(f"{code}: the docstring needs the headings {HEADINGS}, it has {headings}")
+            raise ValueError(
+                f"{code}: the docstring needs the headings {HEADINGS}, it has {headings}"
+            )
         name = function.__name__.replace("_", "-")
         family = function.__module__.split(".")[-2]
         entry = Rule(code=code, name=name, family=family, function=function, needs=needs, page=page)

@@ -353,7 +353,9 @@ class Trace:
     @cached_property
     def chain(self) -> "Chain":
         """The judgement of the two graphs, worked out once."""
-        from gradcheck.core.chain import Chain  # chain reads Trace: the import cannot stand at the top
+        from gradcheck.core.chain import (
+            Chain,
+        )  # chain reads Trace: the import cannot stand at the top
 
         return Chain.of(self)
 

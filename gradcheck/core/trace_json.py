@@ -21,7 +21,9 @@ def loads(text: str, source: str = "trace") -> Trace:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise TraceError(f"{source} is no JSON ({error}); give a file written by `gradcheck inspect --trace`") from error
+        raise TraceError(
+            f"{source} is no JSON ({error}); give a file written by `gradcheck inspect --trace`"
+        ) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
         raise TraceError(
@@ -31,4 +33,6 @@ def loads(text: str, source: str = "trace") -> Trace:
     try:
         return from_json(Trace, data)
     except (ValueError, TypeError) as error:
-        raise TraceError(f"{source} is damaged: {error}; record it again with `gradcheck inspect --trace`") from error
+        raise TraceError(
+            f"{source} is damaged: {error}; record it again with `gradcheck inspect --trace`"
+        ) from error

@@ -41,18 +41,23 @@ def _gradients(report: Report) -> str:
             return _share(0, total, "a gradient")
         if unexplained[state]:
             return _share(unexplained[state], total, words)
-    incomplete = len(
-        {fqn for cut in report.breaks for fqn in cut.partial} & {p.fqn for p in trainable}
-    )
+    incomplete = _incomplete(report) & {p.fqn for p in trainable}
     excused = Counter((str(p.gradient), p.explanation) for p in trainable if p.explanation)
     absent = sum(p.gradient == "missing" for p in trainable)
     sentence = _share(total - absent, total, "a gradient")
-    if incomplete and not report.healthy:
-        return f"{sentence}, {incomplete:,} of them an incomplete one"
+    if incomplete:
+        return f"{sentence}, {len(incomplete):,} of them an incomplete one"
     if not report.healthy:
         first = by_severity(report.findings)[0]
         return f"{sentence}, but: {clean(first.rule, 60)}"
     return sentence + _excuses(excused)
+
+
+def _incomplete(report: Report) -> set[str]:
+    """Parameters that lose some of their paths at a break which is told of as more than a note."""
+    grave = (finding for finding in report.findings if finding.severity != "note")
+    cuts = (break_of(report, finding) for finding in grave)
+    return {fqn for cut in cuts if cut is not None for fqn in cut.partial}
 
 
 def _share(part: int, total: int, words: str) -> str:

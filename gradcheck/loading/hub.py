@@ -49,15 +49,17 @@ def check_hub_weights(name: str, files: frozenset[str], *, allow_pickle: bool) -
         TargetError: where it has none, or only pickled ones that are not allowed.
     """
     pickled = sorted(file for file in files if Path(file).suffix in PICKLED_SUFFIXES)
-    if any(file.endswith((".safetensors", ".gguf")) for file in files) or (
-        pickled and allow_pickle
-    ):
+    if any(file.endswith(".safetensors") for file in files) or (pickled and allow_pickle):
         return
     if pickled:
         raise TargetError(
             f"the weights of {name} are pickled ({pickled[0]}), and loading a pickle can run any code; "
             "choose a revision with safetensors, or pass --allow-pickle where you trust their source"
         )
+    if any(file.endswith(".gguf") for file in files):
+        raise TargetError(
+            f"the Hub repository {name} holds GGUF files only; download one of them and give its path"
+        )
     raise TargetError(
-        f"the Hub repository {name} holds no weights; give one with safetensors or GGUF files"
+        f"the Hub repository {name} holds no weights; give one with safetensors files"
     )

@@ -77,7 +77,7 @@ def source(target: Target) -> Source:
         return _hub_source(target)
     folder = path if path.is_dir() else path.parent
     gguf = path.name if path.is_file() else None
-    if gguf is None and not (path / "config.json").is_file():
+    if gguf is None and _holds_only_gguf(path):
         gguf = _only_gguf(path)
     if gguf is None:
         read_json(path / "config.json")
@@ -117,6 +117,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TargetError(f"{path} does not hold a JSON object; save or download it again")
     return content
+
+
+def _holds_only_gguf(folder: Path) -> bool:
+    """Whether there is no other model in it; a config.json may lie next to GGUF files."""
+    if not (folder / "config.json").is_file():
+        return True
+    return any(folder.glob("*.gguf")) and not any(folder.glob("*.safetensors"))
 
 
 def _only_gguf(folder: Path) -> str:

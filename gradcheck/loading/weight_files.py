@@ -29,7 +29,7 @@ def check_model_weights(folder: Path, *, allow_pickle: bool) -> None:
             )
     for path in [folder / name for name in shards] or present:
         tensor_shapes(path)
-    if not present and not any(folder.glob("*.gguf")):
+    if not present:
         _refuse_or_allow_pickled(folder, allow_pickle=allow_pickle)
 
 

@@ -32,12 +32,18 @@ def adapter_layers(
             owner = next((part for part in path.split(".") if part in names), None)
             if owner is not None and "base_layer." not in path and id(parameter) in parameters:
                 found.setdefault(owner, []).append(parameters[id(parameter)])
-        rows.append(AdapterLayer(
-            module=modules[fqn], adapters=tuple((name, tuple(indices)) for name, indices in sorted(found.items())),
-            active=_names(getattr(module, "active_adapters", ())), merged=_names(getattr(module, "merged_adapters", ())),
-            disabled=bool(getattr(module, "disable_adapters", False)),
-            base_parameters=tuple(parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters),
-        ))
+        rows.append(
+            AdapterLayer(
+                module=modules[fqn],
+                adapters=tuple((name, tuple(indices)) for name, indices in sorted(found.items())),
+                active=_names(getattr(module, "active_adapters", ())),
+                merged=_names(getattr(module, "merged_adapters", ())),
+                disabled=bool(getattr(module, "disable_adapters", False)),
+                base_parameters=tuple(
+                    parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters
+                ),
+            )
+        )
     return tuple(rows)
 
 
@@ -57,9 +63,12 @@ def adapter_configs(
             targets = _targets(config)
             unmatched = tuple(t for t in targets if not any(_matches(fqn, t) for fqn in layer_fqns))
             rows[str(name)] = AdapterConfig(
-                name=str(name), type=str(getattr(config.peft_type, "value", config.peft_type)),
-                inference_mode=bool(getattr(config, "inference_mode", False)), active=str(name) in active,
-                target_modules=targets, unmatched=unmatched,
+                name=str(name),
+                type=str(getattr(config.peft_type, "value", config.peft_type)),
+                inference_mode=bool(getattr(config, "inference_mode", False)),
+                active=str(name) in active,
+                target_modules=targets,
+                unmatched=unmatched,
                 unmatched_parameters=tuple(_parameters_named(unmatched, parameters)),
                 is_prompt=bool(getattr(config, "is_prompt_learning", False)),
             )
@@ -82,7 +91,9 @@ def _layer_kinds() -> tuple[type, ...]:
     """PEFT's base classes of adapted layers; none where PEFT was never imported."""
     tuners, other = sys.modules.get("peft.tuners.tuners_utils"), sys.modules.get("peft.utils.other")
     kinds = [getattr(tuners, "BaseTunerLayer", None)]
-    kinds += [getattr(other, name, None) for name in ("AuxiliaryTrainingWrapper", "ModulesToSaveWrapper")]
+    kinds += [
+        getattr(other, name, None) for name in ("AuxiliaryTrainingWrapper", "ModulesToSaveWrapper")
+    ]
     return tuple(kind for kind in kinds if isinstance(kind, type))
 
 
@@ -101,7 +112,11 @@ def _active_of(module: Any) -> Any:
 
 
 def _base_parameters(module: Any) -> Iterator[torch.Tensor]:
-    base = module.get_base_layer() if hasattr(module, "get_base_layer") else getattr(module, "original_module", None)
+    base = (
+        module.get_base_layer()
+        if hasattr(module, "get_base_layer")
+        else getattr(module, "original_module", None)
+    )
     if isinstance(base, torch.nn.Module):
         yield from base.parameters(recurse=False)
 
@@ -116,7 +131,9 @@ def _matches(fqn: str, target: str) -> bool:
     return fqn == target or fqn.endswith(f".{target}")
 
 
-def _parameters_named(names: tuple[str, ...], parameters: list[tuple[str, torch.Tensor]]) -> Iterator[int]:
+def _parameters_named(
+    names: tuple[str, ...], parameters: list[tuple[str, torch.Tensor]]
+) -> Iterator[int]:
     """Matrices held as bare parameters whose name has all the words of one of ``names``: fused experts."""
     words = [set(re.split(r"[._]", name)) for name in names]
     for index, (fqn, tensor) in enumerate(parameters):

@@ -20,7 +20,13 @@ from gradcheck.core.trace import NONE, Call, GradientRequest, Labels, Mutation, 
 from gradcheck.recording.labels import label_counts
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.operations import ADDITIVE, DETACHES, Operation, classified
+from gradcheck.recording.operations import (
+    ADDITIVE,
+    DETACHES,
+    ZERO_PRESERVING,
+    Operation,
+    classified,
+)
 from gradcheck.recording.passages import Passages
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import tensors_in
@@ -74,7 +80,11 @@ class DataFlow(TorchFunctionMode):
         self._paused = True
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if self._paused:
@@ -95,7 +105,9 @@ class DataFlow(TorchFunctionMode):
             return self._set(func, operation, args, frame)
         return self._recorded(func, operation, args, kwargs, frame)
 
-    def _backward(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _backward(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         self.num_backwards += 1
         roots = tensors_in(args[0] if args else kwargs.get("tensors"))
         self.backward_of += [self.value_of(root) for root in roots]
@@ -107,7 +119,12 @@ class DataFlow(TorchFunctionMode):
         return result
 
     def _recorded(
-        self, func: Callable[..., Any], operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType
+        self,
+        func: Callable[..., Any],
+        operation: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
@@ -127,8 +144,15 @@ class DataFlow(TorchFunctionMode):
         return result
 
     def _record(  # noqa: PLR0913 (the parts of one call)
-        self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any], read: list[int], result: Any,
-        target: torch.Tensor | None, region: int, frame: FrameType,
+        self,
+        operation: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        read: list[int],
+        result: Any,
+        target: torch.Tensor | None,
+        region: int,
+        frame: FrameType,
     ) -> None:
         ledger = self.ledger
         index = len(ledger.calls)
@@ -147,7 +171,12 @@ class DataFlow(TorchFunctionMode):
             read += self.passages.numbers(args)
         if kind == "op" and not read and not outputs and index != self.failed_call:
             return
-        if kind == "op" and operation.short == "mul" and len(args) == 2 and _is_zero_number(args[1]):
+        if (
+            kind == "op"
+            and operation.short == "mul"
+            and len(args) == 2
+            and _is_zero_number(args[1])
+        ):
             kind = "scaled-to-zero"
         if operation.in_place and kind == "op":
             kind = "in-place"
@@ -158,8 +187,18 @@ class DataFlow(TorchFunctionMode):
         where = ledger.lines.nearest(frame)
         if self.guarded:
             self._note_guarded_reads(read, index, frame)
-        ledger.calls.append(Call(operation.name, tuple(read), tuple(outputs), where, self.modules.current, region,
-                                 self.switches.current, kind))
+        ledger.calls.append(
+            Call(
+                operation.name,
+                tuple(read),
+                tuple(outputs),
+                where,
+                self.modules.current,
+                region,
+                self.switches.current,
+                kind,
+            )
+        )
         for open_region in self.region_stack:
             ledger.regions[open_region].calls.append(index)
         if region != NONE and (not self.region_stack or region != self.region_stack[-1]):
@@ -180,7 +219,9 @@ class DataFlow(TorchFunctionMode):
     def _made(self, tensors: list[torch.Tensor], call: int) -> list[int]:
         """New values for what a call gave; a parameter that was only passed through stays what it is."""
         add = self.ledger.add_value
-        return [add(t, call) for t in tensors if type(t) is torch.Tensor or not self._is_parameter(t)]
+        return [
+            add(t, call) for t in tensors if type(t) is torch.Tensor or not self._is_parameter(t)
+        ]
 
     def value_of(self, tensor: torch.Tensor) -> int:
         """The value that ``tensor`` is, with what it carries now; a new one for a tensor from outside."""
@@ -209,8 +250,18 @@ class DataFlow(TorchFunctionMode):
             call = len(ledger.calls)
             value = ledger.add_value(tensor, call)
             frame = ledger.lines.nearest(sys._getframe(1))
-            ledger.calls.append(Call("torch.from_numpy", tuple(self.passages.memory(tensor)), (value,), frame,
-                                     self.modules.current, NONE, self.switches.current, "entry"))
+            ledger.calls.append(
+                Call(
+                    "torch.from_numpy",
+                    tuple(self.passages.memory(tensor)),
+                    (value,),
+                    frame,
+                    self.modules.current,
+                    NONE,
+                    self.switches.current,
+                    "entry",
+                )
+            )
         if tensor.is_inference():
             ledger.inference.add(value)
         return value
@@ -242,7 +293,9 @@ class DataFlow(TorchFunctionMode):
         values = (self._written.get(_storage(tensor), NONE) for tensor in tensors_in(list(args)))
         return [value for value in values if value != NONE and value not in read]
 
-    def _target(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    def _target(
+        self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> torch.Tensor | None:
         """The tensor that the call writes in place, or None."""
         if operation.in_place and args and isinstance(args[0], torch.Tensor):
             return args[0]
@@ -251,7 +304,12 @@ class DataFlow(TorchFunctionMode):
             return out
         if (kwargs.get("inplace") is True) and args and isinstance(args[0], torch.Tensor):
             return args[0]
-        if operation.in_place and args and isinstance(args[0], (list, tuple)) and self.before_write is not None:
+        if (
+            operation.in_place
+            and args
+            and isinstance(args[0], (list, tuple))
+            and self.before_write is not None
+        ):
             for tensor in tensors_in(args[0]):  # torch._foreach_add_ and the fused optimizers
                 self.before_write(tensor)
         return None
@@ -261,7 +319,11 @@ class DataFlow(TorchFunctionMode):
             self.before_write(target)
         if target.grad_fn is not None and operation.kind != "requires-grad":
             self.mutations.append(
-                Mutation(call=len(self.ledger.calls), grad_fn=target.grad_fn.name(), shape=tuple(target.shape))
+                Mutation(
+                    call=len(self.ledger.calls),
+                    grad_fn=target.grad_fn.name(),
+                    shape=tuple(target.shape),
+                )
             )
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
@@ -278,15 +340,31 @@ class DataFlow(TorchFunctionMode):
         implicit = self.implicit_region(frame)
         return implicit if implicit != NONE else announced
 
-    def _spread_zero(self, operation: Operation, read: list[int], outputs: list[int], result: Any) -> None:
+    def _spread_zero(
+        self, operation: Operation, read: list[int], outputs: list[int], result: Any
+    ) -> None:
         """Marks the results which are zero because a zero trainable parameter went in."""
-        if operation.short in ADDITIVE and not self.ledger.zero.issuperset(read):
+        zero = self.ledger.zero
+        if operation.short in ADDITIVE and not zero.issuperset(read):
+            return
+        if operation.short in ZERO_PRESERVING and (operation.short != "linear" or len(read) == 2):
+            zero.update(outputs)
             return
         for value, tensor in zip(outputs, tensors_in(result), strict=False):
-            if tensor.is_floating_point() and tensor.device.type != "meta" and not bool(tensor.detach().any()):
-                self.ledger.zero.add(value)
+            if (
+                tensor.is_floating_point()
+                and tensor.device.type != "meta"
+                and not bool(tensor.detach().any())
+            ):
+                zero.add(value)
 
-    def _set(self, func: Callable[..., Any], operation: Operation, args: tuple[Any, ...], frame: FrameType) -> Any:
+    def _set(
+        self,
+        func: Callable[..., Any],
+        operation: Operation,
+        args: tuple[Any, ...],
+        frame: FrameType,
+    ) -> Any:
         tensor = args[0]
         if operation.short == "data" and self.before_write is not None:
             self.before_write(tensor)
@@ -297,25 +375,44 @@ class DataFlow(TorchFunctionMode):
             raise
         if operation.short == "requires_grad":
             made = classified(torch.Tensor.requires_grad_)
-            self._record(made, args, {}, [self.value_of(tensor)], tensor, None, self._region(frame), frame)
+            self._record(
+                made, args, {}, [self.value_of(tensor)], tensor, None, self._region(frame), frame
+            )
         return result
 
-    def _note_request(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType, where: int) -> None:
+    def _note_request(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType, where: int
+    ) -> None:
         asked = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
         value = self.ledger.known(args[0])
         parameter = NONE if value is None else self.ledger.parameter_of.get(value, NONE)
-        self.requests.append(GradientRequest(
-            on=bool(asked), parameter=parameter, value=NONE if value is None else value, frame=where,
-            user_frame=self.ledger.lines.nearest_user(frame), module=self.modules.current,
-        ))
+        self.requests.append(
+            GradientRequest(
+                on=bool(asked),
+                parameter=parameter,
+                value=NONE if value is None else value,
+                frame=where,
+                user_frame=self.ledger.lines.nearest_user(frame),
+                module=self.modules.current,
+            )
+        )
 
-    def _note_refused_request(self, operation: Operation, args: tuple[Any, ...], frame: FrameType) -> None:
+    def _note_refused_request(
+        self, operation: Operation, args: tuple[Any, ...], frame: FrameType
+    ) -> None:
         if operation.short in ("requires_grad_", "requires_grad"):
             lines = self.ledger.lines
-            self.requests.append(GradientRequest(
-                on=True, parameter=NONE, value=NONE, frame=lines.nearest(frame), user_frame=lines.nearest_user(frame),
-                module=self.modules.current, raised=True,
-            ))
+            self.requests.append(
+                GradientRequest(
+                    on=True,
+                    parameter=NONE,
+                    value=NONE,
+                    frame=lines.nearest(frame),
+                    user_frame=lines.nearest_user(frame),
+                    module=self.modules.current,
+                    raised=True,
+                )
+            )
 
     def _note_guarded_reads(self, read: list[int], call: int, frame: FrameType) -> None:
         """A weight of an adapted layer was handed to a call while another module was running."""
@@ -327,8 +424,14 @@ class DataFlow(TorchFunctionMode):
             running = self.modules.fqns[current] if current != NONE else ""
             owner = self.modules.fqns[layer]
             if running != owner and not running.startswith(f"{owner}."):
-                self.reads.append(ParameterRead(parameter=self.ledger.parameter_of[value], call=call,
-                                                frame=self._running_frame(frame), module=self.modules.current))
+                self.reads.append(
+                    ParameterRead(
+                        parameter=self.ledger.parameter_of[value],
+                        call=call,
+                        frame=self._running_frame(frame),
+                        module=self.modules.current,
+                    )
+                )
 
     def _running_frame(self, frame: FrameType | None) -> int:
         """The line in the forward of the innermost running module, torch's own modules included."""

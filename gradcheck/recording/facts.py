@@ -16,17 +16,24 @@ _PACKAGES = ("gradcheck", "torch", "transformers", "peft", "bitsandbytes", "acce
 
 
 def module_rows(
-    stack: ModuleStack, parameters: dict[int, int], layers: tuple[AdapterLayer, ...], training: list[bool]
+    stack: ModuleStack,
+    parameters: dict[int, int],
+    layers: tuple[AdapterLayer, ...],
+    training: list[bool],
 ) -> tuple[Module, ...]:
     """The modules as rows of the Trace; ``training``: their flags before the step."""
     layer_of = _layer_of_module(stack.fqns, layers)
     return tuple(
         Module(
-            fqn=fqn, type=f"{type(module).__module__}.{type(module).__qualname__}", training=training[index],
-            num_calls=stack.num_calls[index], parameters=tuple(
+            fqn=fqn,
+            type=f"{type(module).__module__}.{type(module).__qualname__}",
+            training=training[index],
+            num_calls=stack.num_calls[index],
+            parameters=tuple(
                 parameters[id(p)] for p in module.parameters(recurse=False) if id(p) in parameters
             ),
-            quantized=_quantization(module), checkpointing=_checkpointing(module),
+            quantized=_quantization(module),
+            checkpointing=_checkpointing(module),
             dropout=isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0,
             adapter=layer_of.get(index, NONE),
         )
@@ -70,29 +77,45 @@ def task_heads(model: torch.nn.Module) -> dict[str, float]:
     """
     heads: dict[str, float] = {}
     for prefix, module in model.named_modules():
-        backbone, config = getattr(module, "base_model_prefix", None), getattr(module, "config", None)
-        if not isinstance(backbone, str) or not backbone or not hasattr(module, backbone) or config is None:
+        backbone, config = (
+            getattr(module, "base_model_prefix", None),
+            getattr(module, "config", None),
+        )
+        if (
+            not isinstance(backbone, str)
+            or not backbone
+            or not hasattr(module, backbone)
+            or config is None
+        ):
             continue
         if not hasattr(module, "get_output_embeddings"):
             continue
         for name, child in module.named_modules():
             inside = name == backbone or name.startswith(f"{backbone}.")
-            if isinstance(child, torch.nn.Linear) and not inside and child is not module.get_output_embeddings():
+            if (
+                isinstance(child, torch.nn.Linear)
+                and not inside
+                and child is not module.get_output_embeddings()
+            ):
                 if child.out_features == getattr(config, "num_labels", None):
                     fqn = ".".join(part for part in (prefix, name, "weight") if part)
                     heads[fqn] = float(getattr(config, "initializer_range", None) or 0.02)
     return heads
 
 
-def optimizer_row(optimizer: torch.optim.Optimizer | None, parameters: dict[int, int]) -> Optimizer | None:
+def optimizer_row(
+    optimizer: torch.optim.Optimizer | None, parameters: dict[int, int]
+) -> Optimizer | None:
     """What the optimizer holds; ``parameters``: ``id`` -> index."""
     if optimizer is None:
         return None
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     known = [parameters[id(parameter)] for parameter in held if id(parameter) in parameters]
     return Optimizer(
-        type=type(optimizer).__name__, learning_rates=tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
-        parameters=tuple(known), num_foreign=len(held) - len(known),
+        type=type(optimizer).__name__,
+        learning_rates=tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
+        parameters=tuple(known),
+        num_foreign=len(held) - len(known),
     )
 
 
@@ -107,8 +130,21 @@ def environment(model: torch.nn.Module) -> Environment:
     first = next(iter(model.parameters()), None)
     device = "none" if first is None else str(first.device)
     if device.startswith("cuda"):
-        device = f"{device} ({torch.cuda.get_device_name(first.device if first is not None else None)})"
-    autocast = next((f"{kind} {torch.get_autocast_dtype(kind)}" for kind in ("cpu", "cuda")
-                     if torch.is_autocast_enabled(kind)), "")
-    return Environment(versions=tuple(versions), python=platform.python_version(), platform=platform.platform(),
-                       device=device, autocast=autocast)
+        device = (
+            f"{device} ({torch.cuda.get_device_name(first.device if first is not None else None)})"
+        )
+    autocast = next(
+        (
+            f"{kind} {torch.get_autocast_dtype(kind)}"
+            for kind in ("cpu", "cuda")
+            if torch.is_autocast_enabled(kind)
+        ),
+        "",
+    )
+    return Environment(
+        versions=tuple(versions),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=device,
+        autocast=autocast,
+    )

@@ -56,7 +56,12 @@ class Functions:
             _replace(stack, Function, "apply", classmethod(apply))
             for name in ("apply", "apply_boxed"):  # apply_boxed: since torch 2.13
                 if name in BackwardCFunction.__dict__:
-                    _replace(stack, BackwardCFunction, name, self._watched_backward(BackwardCFunction.__dict__[name]))
+                    _replace(
+                        stack,
+                        BackwardCFunction,
+                        name,
+                        self._watched_backward(BackwardCFunction.__dict__[name]),
+                    )
             stack.callback(self._release)
             yield
 
@@ -91,14 +96,23 @@ class Functions:
         flow, ledger = self._flow, self._ledger
         checkpoint = issubclass(cls, CheckpointFunction)
         stack = flow.region_stack
-        positions = {at: flow.value_of(arg) for at, arg in enumerate(args) if isinstance(arg, torch.Tensor)}
+        positions = {
+            at: flow.value_of(arg) for at, arg in enumerate(args) if isinstance(arg, torch.Tensor)
+        }
         region = OpenRegion(
-            kind="checkpoint" if checkpoint else "function", name=cls.__name__, parent=stack[-1] if stack else NONE,
-            frame=ledger.lines.nearest(caller(2)), module=flow.modules.current, running=flow.modules.current, arguments=tuple(positions.values()),
+            kind="checkpoint" if checkpoint else "function",
+            name=cls.__name__,
+            parent=stack[-1] if stack else NONE,
+            frame=ledger.lines.nearest(caller(2)),
+            module=flow.modules.current,
+            running=flow.modules.current,
+            arguments=tuple(positions.values()),
             positions=positions,
         )
         if checkpoint:
-            region.hidden = tuple((name, flow.value_of(tensor)) for name, tensor in hidden_tensors(args))
+            region.hidden = tuple(
+                (name, flow.value_of(tensor)) for name, tensor in hidden_tensors(args)
+            )
             self._name_owner(region, _owner(args[0]))
         ledger.regions.append(region)
         return len(ledger.regions) - 1
@@ -110,7 +124,9 @@ class Functions:
             return
         region.module, region.entered = index, True
         frame = caller(3)
-        inside = [f for f in _frames(frame) if f.f_locals.get("self") is owner and not is_plumbing(f)]
+        inside = [
+            f for f in _frames(frame) if f.f_locals.get("self") is owner and not is_plumbing(f)
+        ]
         if inside:
             region.frame = self._ledger.lines.nearest(inside[-1].f_back)
 
@@ -130,7 +146,9 @@ class Functions:
         read = (*region.arguments, *inside)
         outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
         if not ledger.zero.isdisjoint(read):
-            ledger.zero.update(v for v, t in zip(outputs, tensors, strict=True) if not bool(t.detach().any()))
+            ledger.zero.update(
+                v for v, t in zip(outputs, tensors, strict=True) if not bool(t.detach().any())
+            )
         self._append(index, region, read, outputs)
         self._mark(result, index)
 
@@ -142,13 +160,25 @@ class Functions:
             if isinstance(tensor.grad_fn, BackwardCFunction):
                 setattr(tensor.grad_fn, _MARK, index)
 
-    def _append(self, index: int, region: OpenRegion, read: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+    def _append(
+        self, index: int, region: OpenRegion, read: tuple[int, ...], outputs: tuple[int, ...]
+    ) -> None:
         flow, ledger = self._flow, self._ledger
         call = len(ledger.calls)
         region.ends.append(call)
         ledger.region_ended_by[call] = index
-        ledger.calls.append(Call(region.name, read, outputs, region.frame, flow.modules.current, region.parent,
-                                 flow.switches.current, "region"))
+        ledger.calls.append(
+            Call(
+                region.name,
+                read,
+                outputs,
+                region.frame,
+                flow.modules.current,
+                region.parent,
+                flow.switches.current,
+                "region",
+            )
+        )
         for outer in flow.region_stack:
             ledger.regions[outer].calls.append(call)
 
@@ -161,15 +191,23 @@ class Functions:
         if self._implicit is not None and self._implicit[0] is found:
             return self._implicit[1]
         positions = {
-            at: self._flow.value_of(arg) for at, arg in enumerate(found.f_locals["args"]) if isinstance(arg, torch.Tensor)
+            at: self._flow.value_of(arg)
+            for at, arg in enumerate(found.f_locals["args"])
+            if isinstance(arg, torch.Tensor)
         }
         stack = self._flow.region_stack
-        self._ledger.regions.append(OpenRegion(
-            kind="function", name=found.f_locals["cls"].__name__, parent=stack[-1] if stack else NONE,
-            frame=self._ledger.lines.nearest(found), module=self._flow.modules.current,
-            running=self._flow.modules.current,
-            arguments=tuple(positions.values()), positions=positions,
-        ))
+        self._ledger.regions.append(
+            OpenRegion(
+                kind="function",
+                name=found.f_locals["cls"].__name__,
+                parent=stack[-1] if stack else NONE,
+                frame=self._ledger.lines.nearest(found),
+                module=self._flow.modules.current,
+                running=self._flow.modules.current,
+                arguments=tuple(positions.values()),
+                positions=positions,
+            )
+        )
         self._implicit = (found, len(self._ledger.regions) - 1)
         return self._implicit[1]
 
@@ -198,8 +236,13 @@ class Functions:
                 region.cuts.add(region.positions[at])
         return result
 
-    def _recomputed(self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
-        outer, recomputation = self._recomputation, Recomputation(self._ledger, self._flow.modules, region)
+    def _recomputed(
+        self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]
+    ) -> Any:
+        outer, recomputation = (
+            self._recomputation,
+            Recomputation(self._ledger, self._flow.modules, region),
+        )
         self._recomputation = recomputation
         try:
             with self._flow.modules.recomputation(region.running), recomputation:
@@ -220,7 +263,9 @@ def hidden_tensors(args: tuple[Any, ...]) -> Iterator[tuple[str, torch.Tensor]]:
             yield from (("", tensor) for tensor in tensors_in(arg))
         elif is_dataclass(arg) and not isinstance(arg, type):
             for field in fields(arg):
-                yield from ((field.name, tensor) for tensor in tensors_in(getattr(arg, field.name, None)))
+                yield from (
+                    (field.name, tensor) for tensor in tensors_in(getattr(arg, field.name, None))
+                )
 
 
 def _owner(function: Any) -> object:
@@ -229,7 +274,9 @@ def _owner(function: Any) -> object:
         if function.args and isinstance(function.args[0], torch.nn.Module):
             return function.args[0]
         function = function.func
-    return function if isinstance(function, torch.nn.Module) else getattr(function, "__self__", None)
+    return (
+        function if isinstance(function, torch.nn.Module) else getattr(function, "__self__", None)
+    )
 
 
 def _frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -243,7 +290,9 @@ def _apply_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame of ``Function.apply``, unless the wrapper called it."""
     while frame is not None:
         if frame.f_code is ORIGINAL_APPLY.__func__.__code__:
-            announced = frame.f_back is not None and frame.f_back.f_code is Functions._forward.__code__
+            announced = (
+                frame.f_back is not None and frame.f_back.f_code is Functions._forward.__code__
+            )
             return None if announced else frame
         frame = frame.f_back
     return None

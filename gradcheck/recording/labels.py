@@ -16,7 +16,11 @@ def label_counts(call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> li
     """Counts of the class labels given to the call ``call``; empty for soft labels."""
     logits = args[0] if args else kwargs.get("input")
     target = args[1] if len(args) > 1 else kwargs.get("target")
-    if not isinstance(logits, torch.Tensor) or not isinstance(target, torch.Tensor) or target.is_floating_point():
+    if (
+        not isinstance(logits, torch.Tensor)
+        or not isinstance(target, torch.Tensor)
+        or target.is_floating_point()
+    ):
         return []
     if target.device.type == "meta":
         return []
@@ -24,5 +28,12 @@ def label_counts(call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> li
     num_classes = logits.shape[1] if logits.dim() > 1 else logits.shape[0]
     ignored = target == ignore
     outside = ~ignored & ((target < 0) | (target >= num_classes))
-    return [Labels(call=call, num_labels=target.numel(), num_ignored=int(ignored.sum()), num_classes=int(num_classes),
-                   num_out_of_range=int(outside.sum()))]
+    return [
+        Labels(
+            call=call,
+            num_labels=target.numel(),
+            num_ignored=int(ignored.sum()),
+            num_classes=int(num_classes),
+            num_out_of_range=int(outside.sum()),
+        )
+    ]

@@ -36,9 +36,18 @@ class OpenRegion:
     recomputation: Literal["none", "matched", "mismatch"] = "none"
 
     def row(self) -> Region:
-        return Region(kind=self.kind, name=self.name, parent=self.parent, ends=tuple(self.ends), frame=self.frame,
-                      module=self.module, arguments=self.arguments, hidden=self.hidden, cuts=tuple(sorted(self.cuts)),
-                      recomputation=self.recomputation)
+        return Region(
+            kind=self.kind,
+            name=self.name,
+            parent=self.parent,
+            ends=tuple(self.ends),
+            frame=self.frame,
+            module=self.module,
+            arguments=self.arguments,
+            hidden=self.hidden,
+            cuts=tuple(sorted(self.cuts)),
+            recomputation=self.recomputation,
+        )
 
 
 class Ledger:
@@ -73,7 +82,9 @@ class Ledger:
         self._known[id(tensor)] = (weakref.ref(tensor), index)
         return index
 
-    def add_row(self, shape: tuple[int, ...], dtype: torch.dtype | None, maker: int, live: bool) -> int:
+    def add_row(
+        self, shape: tuple[int, ...], dtype: torch.dtype | None, maker: int, live: bool
+    ) -> int:
         """A new value; ``dtype`` None stands for a number of Python."""
         index = len(self.live)
         self.shapes.append(shape)
@@ -92,8 +103,18 @@ class Ledger:
             name = names.get(dtype)
             if name is None:
                 name = names[dtype] = str(dtype).removeprefix("torch.")
-            rows.append(Value(shape, name, maker, self.parameter_of.get(index, NONE), live, self.recomputed.get(index),
-                              index in self.zero, index in self.inference))
+            rows.append(
+                Value(
+                    shape,
+                    name,
+                    maker,
+                    self.parameter_of.get(index, NONE),
+                    live,
+                    self.recomputed.get(index),
+                    index in self.zero,
+                    index in self.inference,
+                )
+            )
         return tuple(rows)
 
     def region_rows(self) -> tuple[Region, ...]:

@@ -92,6 +92,12 @@ class ModuleStack:
         elif self._stack:
             self.current = self._stack.pop()
 
-    def _registered(self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None) -> None:
-        if self.on_wrap is not None and self.index_of(child) != NONE and self.index_of(parent) == NONE:
+    def _registered(
+        self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None
+    ) -> None:
+        if (
+            self.on_wrap is not None
+            and self.index_of(child) != NONE
+            and self.index_of(parent) == NONE
+        ):
             self.on_wrap(parent)

@@ -6,40 +6,207 @@ from typing import Any, NamedTuple
 EXITS = frozenset({"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__"})
 """Calls whose result is no tensor any more. ``__bool__`` and ``__index__`` are control flow, not data."""
 
-ENTRIES = frozenset({"tensor", "as_tensor", "asarray", "from_numpy", "frombuffer", "scalar_tensor", "full", "new_tensor",
-                     "new_full", "full_like"})
+ENTRIES = frozenset(
+    {
+        "tensor",
+        "as_tensor",
+        "asarray",
+        "from_numpy",
+        "frombuffer",
+        "scalar_tensor",
+        "full",
+        "new_tensor",
+        "new_full",
+        "full_like",
+    }
+)
 """Calls that make a tensor from numbers of Python or NumPy."""
 
 DETACHES = frozenset({"detach", "detach_", "tensor", "new_tensor"})
 """Calls whose result shares or copies the data of a tensor and nothing of its graph."""
 
-ZERO_DERIVATIVES = frozenset({"round", "round_", "floor", "floor_", "ceil", "ceil_", "trunc", "trunc_", "fix", "fix_", "sign",
-                              "sign_", "sgn", "sgn_", "heaviside", "floor_divide", "floor_divide_", "__floordiv__",
-                              "__rfloordiv__", "bernoulli", "bernoulli_"})
+ZERO_DERIVATIVES = frozenset(
+    {
+        "round",
+        "round_",
+        "floor",
+        "floor_",
+        "ceil",
+        "ceil_",
+        "trunc",
+        "trunc_",
+        "fix",
+        "fix_",
+        "sign",
+        "sign_",
+        "sgn",
+        "sgn_",
+        "heaviside",
+        "floor_divide",
+        "floor_divide_",
+        "__floordiv__",
+        "__rfloordiv__",
+        "bernoulli",
+        "bernoulli_",
+    }
+)
 """Calls that autograd differentiates to zero everywhere (torch's derivatives.yaml: ``self: zeros_like(grad)``)."""
 
-ADDITIVE = frozenset({"add", "add_", "sub", "sub_", "rsub", "__radd__", "__rsub__", "cat", "concat", "concatenate", "stack",
-                      "hstack", "vstack", "sum", "mean", "where", "index_add", "index_add_", "scatter_add", "scatter_add_",
-                      "__setitem__", "index_copy", "index_put", "index_put_", "masked_scatter", "masked_scatter_"})
+ADDITIVE = frozenset(
+    {
+        "add",
+        "add_",
+        "sub",
+        "sub_",
+        "rsub",
+        "__radd__",
+        "__rsub__",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "sum",
+        "mean",
+        "where",
+        "index_add",
+        "index_add_",
+        "scatter_add",
+        "scatter_add_",
+        "__setitem__",
+        "index_copy",
+        "index_put",
+        "index_put_",
+        "masked_scatter",
+        "masked_scatter_",
+    }
+)
 """Calls in which a zero operand does not hold back the gradient of the others."""
 
-SHAPE_ONLY = frozenset({"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "new_zeros",
-                        "new_ones", "new_empty", "new_empty_strided"})
+ZERO_PRESERVING = frozenset(
+    {
+        "mul",
+        "__mul__",
+        "__rmul__",
+        "mul_",
+        "matmul",
+        "__matmul__",
+        "mm",
+        "bmm",
+        "kron",
+        "to",
+        "type",
+        "float",
+        "half",
+        "bfloat16",
+        "double",
+        "view",
+        "reshape",
+        "transpose",
+        "permute",
+        "t",
+        "T",
+        "mT",
+        "contiguous",
+        "flatten",
+        "unflatten",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "dropout",
+        "neg",
+        "clone",
+        "linear",
+    }
+)
+"""Calls whose result is zero where an operand is zero (``linear``: without a bias): it need not be looked at."""
+
+SHAPE_ONLY = frozenset(
+    {
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "new_zeros",
+        "new_ones",
+        "new_empty",
+        "new_empty_strided",
+    }
+)
 """Calls that read a tensor for its shape, dtype and device alone."""
 
 FIRST_ONLY = frozenset({"expand_as", "view_as", "reshape_as", "type_as", "to"})
 """Calls that read only their first tensor for its content."""
 
-SILENT = frozenset({
-    "dim", "size", "stride", "numel", "nelement", "element_size", "storage_offset", "data_ptr", "get_device", "ndimension",
-    "is_floating_point", "is_complex", "is_contiguous", "is_inference", "is_signed", "is_shared", "is_pinned", "is_tensor",
-    "is_nonzero", "is_same_size", "is_set_to", "is_conj", "is_neg", "__len__", "__bool__", "__index__", "__hash__", "__repr__",
-    "__format__", "__contains__", "__dir__", "__deepcopy__", "__reduce_ex__", "register_hook", "retain_grad", "result_type",
-    "register_post_accumulate_grad_hook", "untyped_storage", "storage", "_typed_storage", "can_cast", "promote_types",
-    "is_storage", "allclose", "equal", "_assert", "_assert_async", "broadcast_shapes", "get_default_dtype", "nbytes",
-    "__array_priority__", "_nested_tensor_from_tensor_list", "type", "has_names", "_is_view", "__torch_dispatch__",
-    "_has_compatible_shallow_copy_type", "data_ptr", "pin_memory", "share_memory_", "retain_graph", "_version",
-})
+SILENT = frozenset(
+    {
+        "dim",
+        "size",
+        "stride",
+        "numel",
+        "nelement",
+        "element_size",
+        "storage_offset",
+        "data_ptr",
+        "get_device",
+        "ndimension",
+        "is_floating_point",
+        "is_complex",
+        "is_contiguous",
+        "is_inference",
+        "is_signed",
+        "is_shared",
+        "is_pinned",
+        "is_tensor",
+        "is_nonzero",
+        "is_same_size",
+        "is_set_to",
+        "is_conj",
+        "is_neg",
+        "__len__",
+        "__bool__",
+        "__index__",
+        "__hash__",
+        "__repr__",
+        "__format__",
+        "__contains__",
+        "__dir__",
+        "__deepcopy__",
+        "__reduce_ex__",
+        "register_hook",
+        "retain_grad",
+        "result_type",
+        "register_post_accumulate_grad_hook",
+        "untyped_storage",
+        "storage",
+        "_typed_storage",
+        "can_cast",
+        "promote_types",
+        "is_storage",
+        "allclose",
+        "equal",
+        "_assert",
+        "_assert_async",
+        "broadcast_shapes",
+        "get_default_dtype",
+        "nbytes",
+        "__array_priority__",
+        "_nested_tensor_from_tensor_list",
+        "type",
+        "has_names",
+        "_is_view",
+        "__torch_dispatch__",
+        "_has_compatible_shallow_copy_type",
+        "data_ptr",
+        "pin_memory",
+        "share_memory_",
+        "retain_graph",
+        "_version",
+    }
+)
 """Calls that read no content that could reach a loss, or are control flow."""
 
 GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
@@ -67,8 +234,13 @@ def classified(function: Callable[..., Any]) -> Operation:
         return _property(function, short)
     if short == "_set_grad_enabled":
         return _operation(short, short, "grad-mode")
-    if short in ("backward", "grad") and getattr(function, "__module__", "") in ("torch.autograd", "torch._tensor"):
-        return _operation(f"torch.autograd.{short}", short, "backward" if short == "backward" else "op")
+    if short in ("backward", "grad") and getattr(function, "__module__", "") in (
+        "torch.autograd",
+        "torch._tensor",
+    ):
+        return _operation(
+            f"torch.autograd.{short}", short, "backward" if short == "backward" else "op"
+        )
     return _operation(_shown_name(function, short), short, _kind(short))
 
 
@@ -87,7 +259,9 @@ def _kind(short: str) -> str:
 
 
 def _operation(name: str, short: str, kind: str) -> Operation:
-    in_place = (short.endswith("_") and not short.endswith("__") and kind != "requires-grad") or short == "__setitem__"
+    in_place = (
+        short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
+    ) or short == "__setitem__"
     return Operation(name, short, kind, in_place, short in SHAPE_ONLY, short in FIRST_ONLY)
 
 
@@ -104,7 +278,9 @@ def _property(function: Callable[..., Any], short: str) -> Operation:
 
 def _shown_name(function: Callable[..., Any], short: str) -> str:
     owner = getattr(function, "__objclass__", None)
-    if owner is not None or str(getattr(function, "__qualname__", "")).startswith(("Tensor.", "TensorBase.")):
+    if owner is not None or str(getattr(function, "__qualname__", "")).startswith(
+        ("Tensor.", "TensorBase.")
+    ):
         return f"Tensor.{short}"
     module = str(getattr(function, "__module__", None) or "torch")
     module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch"}.get(module, module)

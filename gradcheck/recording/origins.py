@@ -67,7 +67,11 @@ class Origins(TorchFunctionMode):
         self._conclude()
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         operation = self._operations.get(func)
@@ -82,13 +86,17 @@ class Origins(TorchFunctionMode):
             self._made(operation, read, tensor, frame)
         return result
 
-    def _made(self, operation: Operation, read: list[torch.Tensor], tensor: torch.Tensor, frame: int) -> None:
+    def _made(
+        self, operation: Operation, read: list[torch.Tensor], tensor: torch.Tensor, frame: int
+    ) -> None:
         if not tensor.is_floating_point():
             return
         inputs = tuple(number for number in map(self._number_of, read) if number is not None)
         number = self._count
         dtype = str(tensor.dtype).removeprefix("torch.")
-        self._sites[number] = _Site(operation.name, frame, self._modules.current, tuple(tensor.shape), dtype)
+        self._sites[number] = _Site(
+            operation.name, frame, self._modules.current, tuple(tensor.shape), dtype
+        )
         self._inputs[number] = inputs
         if _has_nan(tensor) and not any(_has_nan(given) for given in read):
             self._add("non-finite", "forward", number)
@@ -125,12 +133,26 @@ class Origins(TorchFunctionMode):
                 if state is not None and state != "fine":
                     self._add(state, "backward", number)
 
-    def _add(self, kind: Literal["non-finite", "zero"], stage: Literal["forward", "backward"], number: int) -> None:
+    def _add(
+        self,
+        kind: Literal["non-finite", "zero"],
+        stage: Literal["forward", "backward"],
+        number: int,
+    ) -> None:
         site = self._sites[number]
         if any(known.kind == kind and known.frame == site.frame for known in self.found):
             return
-        self.found.append(Origin(kind=kind, stage=stage, op=site.op, frame=site.frame, module=site.module,
-                                 shape=site.shape, dtype=site.dtype))
+        self.found.append(
+            Origin(
+                kind=kind,
+                stage=stage,
+                op=site.op,
+                frame=site.frame,
+                module=site.module,
+                shape=site.shape,
+                dtype=site.dtype,
+            )
+        )
 
 
 def origins(subject: Subject, seed: int, trace: Trace) -> Trace:
@@ -148,7 +170,8 @@ def origins(subject: Subject, seed: int, trace: Trace) -> Trace:
                 loss.backward()
     first = len(trace.frames)
     found = tuple(
-        dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE) for origin in watched.found
+        dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE)
+        for origin in watched.found
     )
     return dataclasses.replace(trace, origins=found, frames=(*trace.frames, *lines.rows()))
 
@@ -158,7 +181,9 @@ def _unexplained(trace: Trace) -> bool:
     if trace.failure is not None or not trace.backward_ran:
         return False
     chain = trace.chain
-    known = chain.starved | chain.unused | chain.empty | chain.scaled_to_zero | frozenset(chain.waiting)
+    known = (
+        chain.starved | chain.unused | chain.empty | chain.scaled_to_zero | frozenset(chain.waiting)
+    )
     return any(
         parameter.gradient == "non-finite" or (parameter.gradient == "zero" and index not in known)
         for index, parameter in enumerate(trace.parameters)

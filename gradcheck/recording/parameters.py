@@ -43,12 +43,17 @@ def parameters_before(
     for fqn, tensor in model.named_parameters():
         trainable = tensor.requires_grad
         readable = trainable and tensor.device.type != "meta"
-        rows.append(Before(
-            fqn=fqn, tensor=tensor, module=owners.get(fqn.rpartition(".")[0], NONE), requires_grad=trainable,
-            zero=readable and not bool(tensor.detach().any()),
-            immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
-            fresh=_looks_fresh(tensor, heads[fqn]) if fqn in heads and not trainable else None,
-        ))
+        rows.append(
+            Before(
+                fqn=fqn,
+                tensor=tensor,
+                module=owners.get(fqn.rpartition(".")[0], NONE),
+                requires_grad=trainable,
+                zero=readable and not bool(tensor.detach().any()),
+                immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
+                fresh=_looks_fresh(tensor, heads[fqn]) if fqn in heads and not trainable else None,
+            )
+        )
     return rows
 
 
@@ -58,12 +63,24 @@ def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
     for row in before:
         state, norm = _gradient(row.tensor) if row.requires_grad else ("frozen", None)
         shape = logical_shape(row.tensor)
-        rows.append(Parameter(
-            fqn=row.fqn, module=row.module, shape=shape, dtype=str(row.tensor.dtype).removeprefix("torch."),
-            num_elements=_product(shape), quantized=is_quantized(row.tensor), requires_grad=row.requires_grad,
-            requires_grad_after=row.tensor.requires_grad, gradient=state, grad_norm=norm, zero=row.zero,
-            immovable_ratio=row.immovable_ratio, inference=row.tensor.is_inference(), fresh=row.fresh,
-        ))
+        rows.append(
+            Parameter(
+                fqn=row.fqn,
+                module=row.module,
+                shape=shape,
+                dtype=str(row.tensor.dtype).removeprefix("torch."),
+                num_elements=_product(shape),
+                quantized=is_quantized(row.tensor),
+                requires_grad=row.requires_grad,
+                requires_grad_after=row.tensor.requires_grad,
+                gradient=state,
+                grad_norm=norm,
+                zero=row.zero,
+                immovable_ratio=row.immovable_ratio,
+                inference=row.tensor.is_inference(),
+                fresh=row.fresh,
+            )
+        )
     return tuple(rows)
 
 
@@ -73,7 +90,9 @@ def logical_shape(tensor: torch.Tensor) -> tuple[int, ...]:
     shape = getattr(state, "shape", None)
     if shape is not None:
         return tuple(int(n) for n in shape)
-    if type(tensor).__name__ == "Params4bit":  # bitsandbytes, not packed yet or loaded without its state
+    if (
+        type(tensor).__name__ == "Params4bit"
+    ):  # bitsandbytes, not packed yet or loaded without its state
         packed = getattr(tensor, "bnb_quantized", False)
         return (tensor.numel() * 2 * tensor.element_size(),) if packed else tuple(tensor.shape)
     return tuple(tensor.shape)
@@ -81,7 +100,10 @@ def logical_shape(tensor: torch.Tensor) -> tuple[int, ...]:
 
 def is_quantized(tensor: torch.Tensor) -> bool:
     """Whether ``tensor`` holds codes instead of numbers."""
-    return not (tensor.is_floating_point() or tensor.is_complex()) or getattr(tensor, "quant_state", None) is not None
+    return (
+        not (tensor.is_floating_point() or tensor.is_complex())
+        or getattr(tensor, "quant_state", None) is not None
+    )
 
 
 def _gradient(tensor: torch.Tensor) -> tuple[GradientState, float | None]:
@@ -95,7 +117,9 @@ def _gradient(tensor: torch.Tensor) -> tuple[GradientState, float | None]:
         return "flows", None
     if gradient.numel() == 0:
         return "zero", 0.0
-    norm = float(torch.linalg.vector_norm(gradient, dtype=torch.promote_types(gradient.dtype, torch.float32)))
+    norm = float(
+        torch.linalg.vector_norm(gradient, dtype=torch.promote_types(gradient.dtype, torch.float32))
+    )
     if norm > 0 and norm != float("inf"):
         return "flows", norm
     largest = float(gradient.abs().max())  # a norm under- and overflows before its elements do
@@ -131,7 +155,10 @@ def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
     tolerance = 4 / (2 * count) ** 0.5
     spread, mean = float(values.std()), float(values.mean())
     bound = fan_in**-0.5  # kaiming_uniform(a=sqrt(5)), torch.nn.Linear.reset_parameters
-    for expected, inside in ((initializer_range, True), (bound / 3**0.5, float(values.abs().max()) <= bound * 1.001)):
+    for expected, inside in (
+        (initializer_range, True),
+        (bound / 3**0.5, float(values.abs().max()) <= bound * 1.001),
+    ):
         centered = abs(mean) <= 4 * expected / count**0.5
         if inside and centered and abs(spread / expected - 1) <= tolerance:
             return True

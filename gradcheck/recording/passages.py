@@ -78,6 +78,10 @@ def _numbers(value: Any) -> list[float]:
 
 def _address(value: Any) -> int | None:
     if isinstance(value, torch.Tensor):
-        return value.data_ptr() if value.device.type == "cpu" and value.layout == torch.strided else None
+        return (
+            value.data_ptr()
+            if value.device.type == "cpu" and value.layout == torch.strided
+            else None
+        )
     interface = getattr(value, "__array_interface__", None)
     return int(interface["data"][0]) if isinstance(interface, dict) else None

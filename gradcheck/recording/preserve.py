@@ -21,7 +21,12 @@ class Preserved:
     fills the memory can be inspected; buffers, which C++ kernels write unseen, are copied at once.
     """
 
-    def __init__(self, model: torch.nn.Module, batch: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        batch: Mapping[str, Any],
+        optimizer: torch.optim.Optimizer | None,
+    ) -> None:
         self._model = model
         self._batch = batch
         self._optimizer = optimizer
@@ -66,7 +71,9 @@ class Preserved:
         return restore
 
     def _keep_gradients(self) -> Any:
-        leaves = [t for t in (*self._model.parameters(), *tensors_in(dict(self._batch))) if t.is_leaf]
+        leaves = [
+            t for t in (*self._model.parameters(), *tensors_in(dict(self._batch))) if t.is_leaf
+        ]
         gradients = [(leaf, leaf.grad) for leaf in leaves]
         for leaf, gradient in gradients:
             if gradient is not None:
@@ -106,7 +113,10 @@ class Preserved:
 
 def _keep_modules(model: torch.nn.Module) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
-    modules = [(module, module.training, dict(module._parameters), dict(module._buffers)) for module in model.modules()]
+    modules = [
+        (module, module.training, dict(module._parameters), dict(module._buffers))
+        for module in model.modules()
+    ]
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def restore() -> None:
@@ -132,7 +142,10 @@ def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 
 
 def _keep_random_states() -> Any:
-    states: list[Any] = [(random.setstate, random.getstate()), (torch.set_rng_state, torch.get_rng_state())]
+    states: list[Any] = [
+        (random.setstate, random.getstate()),
+        (torch.set_rng_state, torch.get_rng_state()),
+    ]
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         states.append((numpy.random.set_state, numpy.random.get_state()))
@@ -147,7 +160,11 @@ def _keep_random_states() -> Any:
 
 
 def _keep_global_state() -> Any:
-    grad, anomaly, dtype = torch.is_grad_enabled(), torch.is_anomaly_enabled(), torch.get_default_dtype()
+    grad, anomaly, dtype = (
+        torch.is_grad_enabled(),
+        torch.is_anomaly_enabled(),
+        torch.get_default_dtype(),
+    )
     check_nan = torch.is_anomaly_check_nan_enabled()
 
     def restore() -> None:

@@ -44,7 +44,11 @@ class Recomputation(TorchFunctionMode):
         self._operations: dict[Any, Operation] = {}
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         operation = self._operations.get(func)
@@ -61,7 +65,9 @@ class Recomputation(TorchFunctionMode):
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
-            self._match(operation.name, self._ledger.lines.nearest(frame), self._modules.recomputing, made)
+            self._match(
+                operation.name, self._ledger.lines.nearest(frame), self._modules.recomputing, made
+            )
         return result
 
     def region_ended(self, name: str, result: Any) -> int:
@@ -73,7 +79,9 @@ class Recomputation(TorchFunctionMode):
         """Settles whether the recomputation was the forward again: at least half of its calls were known."""
         calls = self._region.calls
         if self._started:
-            self._region.recomputation = "matched" if 2 * self._matched >= len(calls) else "mismatch"
+            self._region.recomputation = (
+                "matched" if 2 * self._matched >= len(calls) else "mismatch"
+            )
         self._known.clear()
 
     def _look_again(self, tensor: torch.Tensor) -> None:

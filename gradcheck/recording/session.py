@@ -19,7 +19,11 @@ from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.origins import origins
-from gradcheck.recording.parameters import DEFAULT_LEARNING_RATE, parameters_after, parameters_before
+from gradcheck.recording.parameters import (
+    DEFAULT_LEARNING_RATE,
+    parameters_after,
+    parameters_before,
+)
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller
 from gradcheck.recording.switches import Switches
@@ -67,15 +71,24 @@ class Session:
         self._describe_parameters()
 
     def _describe_parameters(self) -> None:
-        model, owners = self._subject.model, {fqn: index for index, fqn in enumerate(self._modules.fqns)}
+        model, owners = (
+            self._subject.model,
+            {fqn: index for index, fqn in enumerate(self._modules.fqns)},
+        )
         optimizer = self._subject.optimizer
-        rates = [group.get("lr", 0.0) for group in optimizer.param_groups] if optimizer is not None else []
+        rates = (
+            [group.get("lr", 0.0) for group in optimizer.param_groups]
+            if optimizer is not None
+            else []
+        )
         rate = float(max(rates)) if rates else DEFAULT_LEARNING_RATE
         self._before = parameters_before(model, owners, rate, facts.task_heads(model))
         self._parameter_index = {id(row.tensor): index for index, row in enumerate(self._before)}
         named = [(row.fqn, row.tensor) for row in self._before]
         configs = adapters.adapter_configs(model, [], named)
-        self._layers = adapters.adapter_layers(model, {c.name for c in configs}, owners, self._parameter_index)
+        self._layers = adapters.adapter_layers(
+            model, {c.name for c in configs}, owners, self._parameter_index
+        )
         layer_fqns = [self._modules.fqns[layer.module] for layer in self._layers]
         self._configs = adapters.adapter_configs(model, layer_fqns, named)
         self._optimizer = facts.optimizer_row(optimizer, self._parameter_index)
@@ -86,7 +99,9 @@ class Session:
     def recording(self, preserved: Preserved | None) -> Iterator[None]:
         """Acquires every instrument, for the length of the body."""
         if Function.__dict__["apply"] is not ORIGINAL_APPLY:
-            raise RecordingError("another recording is running in this process; finish it first, one step at a time")
+            raise RecordingError(
+                "another recording is running in this process; finish it first, one step at a time"
+            )
         self._modules.on_wrap = self._wrapped
         self._introduce_parameters()
         if preserved is not None:
@@ -117,8 +132,10 @@ class Session:
                 self.flow.guarded[first[parameter]] = layer.module
 
     def _wrapped(self, parent: torch.nn.Module) -> None:
-        wrapper = Wrapper(type=f"{type(parent).__module__}.{type(parent).__qualname__}",
-                          frame=self._ledger.lines.nearest(caller()))
+        wrapper = Wrapper(
+            type=f"{type(parent).__module__}.{type(parent).__qualname__}",
+            frame=self._ledger.lines.nearest(caller()),
+        )
         self._wrappers.append(wrapper)
 
     def run_step(self) -> None:
@@ -155,10 +172,20 @@ class Session:
         if not output.requires_grad and done:
             value = done[-1]
         with torch._C.DisableTorchFunction():
-            number = float(output.detach()) if output.numel() == 1 and output.device.type != "meta" else None
+            number = (
+                float(output.detach())
+                if output.numel() == 1 and output.device.type != "meta"
+                else None
+            )
         own = value in done
-        return Loss(value=value, number=number, requires_grad=self._ledger.live[value],
-                    is_leaf=output.is_leaf and not own, is_tensor=True, frame=frame)
+        return Loss(
+            value=value,
+            number=number,
+            requires_grad=self._ledger.live[value],
+            is_leaf=output.is_leaf and not own,
+            is_tensor=True,
+            frame=frame,
+        )
 
     def _number_row(self, output: Any) -> Loss:
         if not isinstance(output, (int, float)) or isinstance(output, bool):
@@ -169,8 +196,14 @@ class Session:
         found = self.flow.passages.numbers((float(output),))
         value = found[0] if found else NONE
         frame = self._ledger.calls[self._ledger.makers[value]].frame if found else NONE
-        return Loss(value=value, number=float(output) if math.isfinite(output) else None, requires_grad=False, is_leaf=True,
-                    is_tensor=False, frame=frame)
+        return Loss(
+            value=value,
+            number=float(output) if math.isfinite(output) else None,
+            requires_grad=False,
+            is_leaf=True,
+            is_tensor=False,
+            frame=frame,
+        )
 
     def backward_done(self, loss: torch.Tensor) -> None:
         """The user's own backward of ``loss`` has run."""
@@ -197,8 +230,13 @@ class Session:
         call = last if self.flow.failed_call == last else NONE
         nearest, user = self._ledger.lines.of_traceback(error.__traceback__)
         self._failure = Failure(
-            stage=stage, type=type(error).__name__, message=" ".join(str(error).split())[:_MAX_MESSAGE], frame=nearest,
-            user_frame=user, module=self._module_of(error), call=call,
+            stage=stage,
+            type=type(error).__name__,
+            message=" ".join(str(error).split())[:_MAX_MESSAGE],
+            frame=nearest,
+            user_frame=user,
+            module=self._module_of(error),
+            call=call,
             op=self._ledger.calls[call].op if call != NONE else "",
         )
 
@@ -206,8 +244,14 @@ class Session:
         """The loss of a backward that the user's own step ran before it raised."""
         maker = self._ledger.makers[value]
         frame = self._ledger.calls[maker].frame if maker != NONE else NONE
-        return Loss(value=value, number=None, requires_grad=self._ledger.live[value], is_leaf=False, is_tensor=True,
-                    frame=frame)
+        return Loss(
+            value=value,
+            number=None,
+            requires_grad=self._ledger.live[value],
+            is_leaf=False,
+            is_tensor=True,
+            frame=frame,
+        )
 
     def _module_of(self, error: Exception) -> int:
         """The innermost module of the model whose method was running."""
@@ -222,14 +266,32 @@ class Session:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
         ledger, flow = self._ledger, self.flow
         trace = Trace(
-            environment=self._environment, setup=self._subject.setup, seed=self._settings.seed,
-            modules=facts.module_rows(self._modules, self._parameter_index, self._layers, self._training),
-            parameters=parameters_after(self._before), frames=ledger.lines.rows(), values=ledger.value_rows(),
-            calls=tuple(ledger.calls), regions=ledger.region_rows(), switches=tuple(ledger.switches), loss=self._loss,
-            backward_ran=self._backward_ran, failure=self._failure, batch=_batch_rows(self._subject.batch),
-            adapters=self._configs, adapter_layers=self._layers, optimizer=self._optimizer, labels=tuple(flow.labels),
-            mutations=tuple(flow.mutations), gradient_requests=tuple(flow.requests), parameter_reads=tuple(flow.reads),
-            wrappers=tuple(self._wrappers), input_grad_hooks=self._input_grad_hooks, num_backwards=flow.num_backwards,
+            environment=self._environment,
+            setup=self._subject.setup,
+            seed=self._settings.seed,
+            modules=facts.module_rows(
+                self._modules, self._parameter_index, self._layers, self._training
+            ),
+            parameters=parameters_after(self._before),
+            frames=ledger.lines.rows(),
+            values=ledger.value_rows(),
+            calls=tuple(ledger.calls),
+            regions=ledger.region_rows(),
+            switches=tuple(ledger.switches),
+            loss=self._loss,
+            backward_ran=self._backward_ran,
+            failure=self._failure,
+            batch=_batch_rows(self._subject.batch),
+            adapters=self._configs,
+            adapter_layers=self._layers,
+            optimizer=self._optimizer,
+            labels=tuple(flow.labels),
+            mutations=tuple(flow.mutations),
+            gradient_requests=tuple(flow.requests),
+            parameter_reads=tuple(flow.reads),
+            wrappers=tuple(self._wrappers),
+            input_grad_hooks=self._input_grad_hooks,
+            num_backwards=flow.num_backwards,
             notes=tuple(ledger.notes),
         )
         self._modules.release()
@@ -240,7 +302,8 @@ class Session:
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     return tuple(
         (str(key), tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-        for key, value in batch.items() for tensor in tensors_in(value)
+        for key, value in batch.items()
+        for tensor in tensors_in(value)
     )
 
 

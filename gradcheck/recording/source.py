@@ -18,8 +18,15 @@ from gradcheck.core.trace import NONE, Frame
 _TORCH_ROOT = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OWN_ROOT = os.path.dirname(os.path.abspath(gradcheck.__file__)) + os.sep
 _LIBRARY_ROOTS = tuple(
-    {os.path.abspath(path) + os.sep for path in (*site.getsitepackages(), site.getusersitepackages(),
-                                                 sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["purelib"])}
+    {
+        os.path.abspath(path) + os.sep
+        for path in (
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+            sysconfig.get_paths()["stdlib"],
+            sysconfig.get_paths()["purelib"],
+        )
+    }
 )
 _MAX_STATEMENT_LINES = 24
 
@@ -107,14 +114,20 @@ class SourceLines:
 
 def is_library(file: str) -> bool:
     """Whether ``file`` belongs to an installed package or the standard library."""
-    return file.startswith(("<frozen", "<string>")) or file.startswith(_LIBRARY_ROOTS) or "site-packages" in file
+    return (
+        file.startswith(("<frozen", "<string>"))
+        or file.startswith(_LIBRARY_ROOTS)
+        or "site-packages" in file
+    )
 
 
 def is_plumbing(frame: FrameType) -> bool:
     """Frames that only pass a call on: torch's own, ours, and a module's ``__call__``."""
     code = frame.f_code
     file = code.co_filename
-    if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file.endswith(("contextlib.py", "functools.py")):
+    if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file.endswith(
+        ("contextlib.py", "functools.py")
+    ):
         return True
     return code.co_name == "__call__" and isinstance(frame.f_locals.get("self"), torch.nn.Module)
 
@@ -126,10 +139,14 @@ def caller(depth: int = 1) -> FrameType | None:
 
 def _resolved(code: CodeType, where: int) -> Frame:
     line, end = _span(code, where)
-    statement = tuple(
-        (number, linecache.getline(code.co_filename, number).strip())
-        for number in range(line, min(end, line + _MAX_STATEMENT_LINES) + 1)
-    ) if end > line else ()
+    statement = (
+        tuple(
+            (number, linecache.getline(code.co_filename, number).strip())
+            for number in range(line, min(end, line + _MAX_STATEMENT_LINES) + 1)
+        )
+        if end > line
+        else ()
+    )
     return _frame(code.co_filename, line, code.co_name, statement)
 
 
@@ -148,4 +165,11 @@ def _span(code: CodeType, where: int) -> tuple[int, int]:
 
 def _frame(file: str, line: int, function: str, statement: tuple[tuple[int, str], ...]) -> Frame:
     text = linecache.getline(file, line).strip()
-    return Frame(file=file, line=line, function=function, text=text, library=is_library(file), statement=statement)
+    return Frame(
+        file=file,
+        line=line,
+        function=function,
+        text=text,
+        library=is_library(file),
+        statement=statement,
+    )

@@ -87,9 +87,19 @@ class Switches:
             code = getattr(function, "__code__", None)
             if code is not None and not is_library(code.co_filename):
                 line = lines.decorator(code, _WORDS[kind])
-                return Switch(kind=kind, frame=line, module=self._modules.current, decorated=function.__qualname__)
+                return Switch(
+                    kind=kind,
+                    frame=line,
+                    module=self._modules.current,
+                    decorated=function.__qualname__,
+                )
             name = getattr(function, "__qualname__", "")
-            return Switch(kind=kind, frame=lines.nearest_user(frame), module=self._modules.current, decorated=name)
+            return Switch(
+                kind=kind,
+                frame=lines.nearest_user(frame),
+                module=self._modules.current,
+                decorated=name,
+            )
         return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
 
     def _add(self, switch: Switch) -> int:

@@ -19,7 +19,9 @@ from gradcheck.subject import Subject
 class Watch:
     """Records from entering until the first backward has run; the rest of the loop runs unwatched."""
 
-    def __init__(self, model: torch.nn.Module, settings: Settings, judge: Callable[[Trace, Settings], Report]) -> None:
+    def __init__(
+        self, model: torch.nn.Module, settings: Settings, judge: Callable[[Trace, Settings], Report]
+    ) -> None:
         self._subject = Subject(model=model, batch={})
         self._settings = settings
         self._judge = judge
@@ -54,7 +56,9 @@ class Watch:
             RecordingError: before the first backward has run.
         """
         if self._trace is None:
-            raise RecordingError("nothing is recorded yet; run a forward and a backward inside the `with` block first")
+            raise RecordingError(
+                "nothing is recorded yet; run a forward and a backward inside the `with` block first"
+            )
         return self._trace
 
     @property

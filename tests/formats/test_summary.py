@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from gradcheck.core.finding import Severity
 from gradcheck.core.report import Report
 from gradcheck.formats.summary import braces, folded, group_rows, totals
 from gradcheck.formats.verdict import verdict
@@ -92,3 +93,15 @@ def one(gradient: str, explanation: str = "") -> Report:
 )
 def test_the_verdict_on_one_tensor(gradient: str, explanation: str, expected: str) -> None:
     assert verdict(one(gradient, explanation)) == expected
+
+
+@pytest.mark.parametrize(
+    ("severity", "expected"), [("error", True), ("warning", True), ("note", False)]
+)
+def test_an_incomplete_gradient_is_told_unless_it_is_a_mere_note(
+    severity: Severity, expected: bool
+) -> None:
+    report = reports.partial()
+    finding = dataclasses.replace(report.findings[1], severity=severity)
+    text = verdict(dataclasses.replace(report, findings=(finding,)))
+    assert ("40 of them an incomplete one" in text) is expected

@@ -1,6 +1,7 @@
 """Each bad model target gives one sentence: what was given, what is accepted, what to do."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from gradcheck.core.target import Target
 from gradcheck.errors import DiagnosticError, InputError, LoadError, TargetError
 from gradcheck.loading import load
 from gradcheck.loading.failures import explanation
+from gradcheck.loading.hub import check_hub_weights
+from gradcheck.loading.sources import source
 
 from .conftest import plain, save_llama
 
@@ -157,6 +160,29 @@ def test_several_gguf_files(tmp_path: Path) -> None:
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
     assert "holds 2 GGUF files; name one of them" in refusal(plain(tmp_path), TargetError)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"config.json", "pytorch_model.bin"}, "are pickled (pytorch_model.bin)"),
+        ({"config.json", "a.gguf"}, "holds GGUF files only"),
+        ({"README.md"}, "holds no weights"),
+        ({"config.json", "model.safetensors", "pytorch_model.bin"}, ""),
+    ],
+)
+def test_hub_repository_is_judged_by_its_list_of_files(files: set[str], sentence: str) -> None:
+    if not sentence:
+        check_hub_weights("someone/model", frozenset(files), allow_pickle=False)
+        return
+    with pytest.raises(TargetError, match=re.escape(sentence)):
+        check_hub_weights("someone/model", frozenset(files), allow_pickle=False)
+
+
+def test_gguf_file_beside_a_config_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    assert source(plain(tmp_path)).gguf_file == "a.gguf"
 
 
 def test_damaged_gguf_file(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ class Net(nn.Module):
 
 def subject(model: nn.Module, loss_fn: Callable[..., Any] | None = None) -> Subject:
     generator = torch.Generator().manual_seed(3)
-    return Subject(model=model, batch={"x": torch.randn(5, 4, generator=generator)}, loss_fn=loss_fn)
+    return Subject(
+        model=model, batch={"x": torch.randn(5, 4, generator=generator)}, loss_fn=loss_fn
+    )
 
 
 def recorded(model: nn.Module, loss_fn: Callable[..., Any] | None = None) -> Trace:
@@ -72,10 +74,15 @@ def recorded(model: nn.Module, loss_fn: Callable[..., Any] | None = None) -> Tra
 def instruments() -> tuple[object, ...]:
     """Everything global that a session touches."""
     return (
-        Function.__dict__["apply"], BackwardCFunction.__dict__["apply"], torch.inference_mode.__enter__,
-        torch.inference_mode.__exit__, len(module_hooks._global_forward_hooks),
-        len(module_hooks._global_forward_pre_hooks), len(module_hooks._global_module_registration_hooks),
-        torch._C._len_torch_function_stack(), torch.is_grad_enabled(),
+        Function.__dict__["apply"],
+        BackwardCFunction.__dict__["apply"],
+        torch.inference_mode.__enter__,
+        torch.inference_mode.__exit__,
+        len(module_hooks._global_forward_hooks),
+        len(module_hooks._global_forward_pre_hooks),
+        len(module_hooks._global_module_registration_hooks),
+        torch._C._len_torch_function_stack(),
+        torch.is_grad_enabled(),
     )
 
 
@@ -164,7 +171,9 @@ def test_a_recomputation_on_another_thread_is_seen() -> None:
 
 
 @pytest.mark.parametrize("function", [lambda x: Double.apply(x), bound_double])
-def test_a_custom_function_is_one_region_however_its_apply_is_reached(function: Callable[..., Any]) -> None:
+def test_a_custom_function_is_one_region_however_its_apply_is_reached(
+    function: Callable[..., Any],
+) -> None:
     model = nn.Linear(4, 4)
     trace = recorded(model, lambda m, b: function(m(b["x"])).mean())
     (region,) = trace.regions
@@ -204,7 +213,7 @@ def test_a_nested_enable_grad_ends_the_switch_and_leaving_it_restores_it() -> No
 
     trace = recorded(Net(), loss_fn)
     calls = {trace.frames[c.frame].text: c.switch for c in trace.calls}
-    assert calls["first = model.stem(batch[\"x\"])"] == 0
+    assert calls['first = model.stem(batch["x"])'] == 0
     assert calls["second = model.stem(first)"] == NONE
     assert calls["third = second.tanh()"] == 0
 
