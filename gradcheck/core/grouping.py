@@ -1,4 +1,4 @@
-"""What the report shows of the parameters and of the modules: records with their group, and the chain as folded links."""
+"""What the report shows of parameters and modules: records with their group, and the chain as folded links."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class ParameterRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Break:
-    """A call that reads something that carries a gradient and whose result, which flows on to the loss, carries none."""
+    """A call that reads something that carries a gradient, and whose result flows on to the loss and carries none."""
 
     cause: str
     """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "custom-function",

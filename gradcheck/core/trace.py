@@ -84,7 +84,7 @@ class Switch:
     kind: Literal["no_grad", "inference_mode", "before-step"]
     """"before-step": autograd was off already when the step began."""
     frame: int
-    """The line that switched it off: the ``with`` line, the decorator's line, or the call of a decorated library function."""
+    """The line that switched it off: the ``with`` line, the decorator, or the call of a decorated library function."""
     module: int
     decorated: str = ""
     """The decorated function, where it was a decorator."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ def adapter_layers(
 
 
 def adapter_configs(
-    model: torch.nn.Module, layer_fqns: list[str], parameters: list[tuple[str, torch.Tensor]]
+    model: torch.nn.Module, layer_fqns: list[str], parameters: Sequence[tuple[str, torch.Tensor]]
 ) -> tuple[AdapterConfig, ...]:
     """The adapters' configurations, each once."""
     rows: dict[str, AdapterConfig] = {}
@@ -87,7 +87,7 @@ def input_grad_hooks(model: torch.nn.Module) -> int:
     return count
 
 
-def _layer_kinds() -> tuple[type, ...]:
+def _layer_kinds() -> tuple[type[torch.nn.Module], ...]:
     """PEFT's base classes of adapted layers; none where PEFT was never imported."""
     tuners, other = sys.modules.get("peft.tuners.tuners_utils"), sys.modules.get("peft.utils.other")
     kinds = [getattr(tuners, "BaseTunerLayer", None)]
@@ -127,12 +127,12 @@ def _targets(config: Any) -> tuple[str, ...]:
 
 
 def _matches(fqn: str, target: str) -> bool:
-    """PEFT's rule for a list of names: the last part of the FQN, or the whole of it (``check_target_module_exists``)."""
+    """PEFT's rule for a list of names: the last part of the FQN, or all of it (``check_target_module_exists``)."""
     return fqn == target or fqn.endswith(f".{target}")
 
 
 def _parameters_named(
-    names: tuple[str, ...], parameters: list[tuple[str, torch.Tensor]]
+    names: tuple[str, ...], parameters: Sequence[tuple[str, torch.Tensor]]
 ) -> Iterator[int]:
     """Matrices held as bare parameters whose name has all the words of one of ``names``: fused experts."""
     words = [set(re.split(r"[._]", name)) for name in names]

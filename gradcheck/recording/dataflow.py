@@ -7,19 +7,19 @@ time the tensor is used, because a custom function's result only gets its ``grad
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
-from gradcheck.core.trace import NONE, Call, GradientRequest, Labels, Mutation, ParameterRead
-from gradcheck.recording.labels import label_counts
+from gradcheck.core.trace import NONE, Call
 from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.memory import WrittenMemory
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.notices import Notices
 from gradcheck.recording.operations import (
     ADDITIVE,
     DETACHES,
@@ -29,9 +29,8 @@ from gradcheck.recording.operations import (
 )
 from gradcheck.recording.passages import Passages
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import is_zero, tensors_in
 
-_CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 
 
@@ -44,6 +43,7 @@ class DataFlow(TorchFunctionMode):
         self.modules = modules
         self.switches = switches
         self.passages = Passages(ledger)
+        self.notices = Notices(ledger, modules)
         self.region_stack: list[int] = []
         self.implicit_region: Callable[[FrameType], int] | None = None
         """Finds the custom function that runs without having been announced (its ``apply`` was bound beforehand)."""
@@ -56,12 +56,6 @@ class DataFlow(TorchFunctionMode):
         """Values of the tensors whose backward was run."""
         self.backward_roots: list[torch.Tensor] = []
         """What backward is running on, or raised on."""
-        self.labels: list[Labels] = []
-        self.mutations: list[Mutation] = []
-        self.requests: list[GradientRequest] = []
-        self.reads: list[ParameterRead] = []
-        self.guarded: dict[int, int] = {}
-        """Value of a parameter of an adapted layer -> index of that layer's module."""
         self.failed_call = NONE
         """The last call that raised."""
         self.num_backwards = 0
@@ -70,10 +64,7 @@ class DataFlow(TorchFunctionMode):
         self._reading_region = NONE
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
-        self._written: dict[int, int] = {}
-        """Memory that was written in place -> the value of its last write."""
-        self._held: list[StorageWeakRef] = []
-        """Weak references to that memory: while they are held, its address is not given to another."""
+        self._written = WrittenMemory()
 
     def pause(self) -> None:
         """Records nothing from now on."""
@@ -132,89 +123,73 @@ class DataFlow(TorchFunctionMode):
         read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
         target = self._target(operation, args, kwargs)
         if target is not None:
-            self._note_write(target, operation, read)
+            self.notices.before_call(operation, target)
         try:
             result = func(*args, **kwargs)
         except Exception:
             self.failed_call = len(self.ledger.calls)
-            self._note_refused_request(operation, args, frame)
-            self._record(operation, args, kwargs, read, None, None, region, frame)
+            self.notices.refused(operation, frame)
+            self._add_call(operation.name, operation.kind, read, [], region, frame)
             raise
-        self._record(operation, args, kwargs, read, result, target, region, frame)
+        made = tensors_in(result) if target is None else [target]
+        self._record(operation, args, kwargs, read, made, result, region, frame)
+        if target is not None and not self._is_parameter(target):
+            self._written.wrote(target, self.value_of(target))
         return result
 
-    def _record(  # noqa: PLR0913 (the parts of one call)
+    def _record(
         self,
         operation: Operation,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         read: list[int],
+        made: list[torch.Tensor],
         result: Any,
-        target: torch.Tensor | None,
         region: int,
         frame: FrameType,
     ) -> None:
         ledger = self.ledger
         index = len(ledger.calls)
-        kind = operation.kind
-        if kind == "exit":
-            outputs = self.passages.left(result, read, index)
-        elif target is not None:
-            outputs = self._made([target], index)
+        if operation.kind == "exit":
+            outputs = self.passages.left(result, index)
         else:
-            outputs = self._made(tensors_in(result), index)
-        if kind == "entry" and read:
-            kind = "detach" if operation.short in DETACHES else "op"
-        elif kind == "entry":
+            outputs = self._made(made, index)
+        kind = _kind(operation, args, bool(read))
+        if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)
         elif self.passages.open:
             read += self.passages.numbers(args)
-        if kind == "op" and not read and not outputs and index != self.failed_call:
+        if not read and not outputs:
             return
-        if (
-            kind == "op"
-            and operation.short == "mul"
-            and len(args) == 2
-            and _is_zero_number(args[1])
-        ):
-            kind = "scaled-to-zero"
-        if operation.in_place and kind == "op":
-            kind = "in-place"
-        if ledger.zero and outputs and not ledger.zero.isdisjoint(read):
-            self._spread_zero(operation, read, outputs, result)
-        if self.switches._inference:
+        if ledger.zero and not ledger.zero.isdisjoint(read):
+            self._spread_zero(operation, read, outputs, made)
+        if self.switches.in_inference_mode:
             ledger.inference.update(outputs)
-        where = ledger.lines.nearest(frame)
-        if self.guarded:
-            self._note_guarded_reads(read, index, frame)
+        if self.notices.guarded:
+            self.notices.guarded_reads(read, index, frame)
+        self._add_call(operation.name, kind, read, outputs, region, frame)
+        self.notices.after_call(operation, index, args, kwargs, frame)
+
+    def _add_call(
+        self,
+        name: str,
+        kind: str,
+        read: list[int],
+        outputs: list[int],
+        region: int,
+        frame: FrameType,
+    ) -> None:
+        ledger = self.ledger
+        index, where = len(ledger.calls), ledger.lines.nearest(frame)
+        module, switch = self.modules.current, self.switches.current
         ledger.calls.append(
-            Call(
-                operation.name,
-                tuple(read),
-                tuple(outputs),
-                where,
-                self.modules.current,
-                region,
-                self.switches.current,
-                kind,
-            )
+            Call(name, tuple(read), tuple(outputs), where, module, region, switch, kind)
         )
         for open_region in self.region_stack:
             ledger.regions[open_region].calls.append(index)
         if region != NONE and (not self.region_stack or region != self.region_stack[-1]):
             ledger.regions[region].calls.append(index)
             self._implicit_values.update(dict.fromkeys(outputs, region))
-        if index == self.failed_call:
-            return
-        if kind == "requires-grad":
-            self._note_request(args, kwargs, frame, where)
-        elif operation.short in _CROSS_ENTROPIES:
-            self.labels += label_counts(index, args, kwargs)
-        if target is not None and outputs:
-            key = _storage(target)
-            if key not in self._written:
-                self._held.append(StorageWeakRef(target.untyped_storage()))
-            self._written[key] = outputs[0]
 
     def _made(self, tensors: list[torch.Tensor], call: int) -> list[int]:
         """New values for what a call gave; a parameter that was only passed through stays what it is."""
@@ -243,27 +218,14 @@ class DataFlow(TorchFunctionMode):
         ``torch.from_numpy`` is not seen by a function mode: once something has left torch, a floating-point tensor
         of unknown origin may be it, come back.
         """
-        ledger = self.ledger
-        if not self.passages.any_left or not tensor.is_floating_point():
-            value = ledger.add_value(tensor, NONE)
+        if self.passages.any_left and tensor.is_floating_point():
+            value = self.ledger.add_value(tensor, len(self.ledger.calls))
+            memory = self.passages.memory(tensor)
+            self._add_call("torch.from_numpy", "entry", memory, [value], NONE, sys._getframe(1))
         else:
-            call = len(ledger.calls)
-            value = ledger.add_value(tensor, call)
-            frame = ledger.lines.nearest(sys._getframe(1))
-            ledger.calls.append(
-                Call(
-                    "torch.from_numpy",
-                    tuple(self.passages.memory(tensor)),
-                    (value,),
-                    frame,
-                    self.modules.current,
-                    NONE,
-                    self.switches.current,
-                    "entry",
-                )
-            )
+            value = self.ledger.add_value(tensor, NONE)
         if tensor.is_inference():
-            ledger.inference.add(value)
+            self.ledger.inference.add(value)
         return value
 
     def left(self, value: int | None) -> None:
@@ -285,46 +247,24 @@ class DataFlow(TorchFunctionMode):
             if name != "out":
                 read += [value_of(tensor) for tensor in tensors_in(arg)]
         if self._written:
-            read += self._written_under(args, read)
+            under = self._written.under(tensors_in(list(args)))
+            read += [value for value in under if value not in read]
         return read
-
-    def _written_under(self, args: Iterable[Any], read: list[int]) -> list[int]:
-        """Values written in place into the memory of the tensors in ``args``, through another view of it."""
-        values = (self._written.get(_storage(tensor), NONE) for tensor in tensors_in(list(args)))
-        return [value for value in values if value != NONE and value not in read]
 
     def _target(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor | None:
-        """The tensor that the call writes in place, or None."""
-        if operation.in_place and args and isinstance(args[0], torch.Tensor):
-            return args[0]
-        out = kwargs.get("out")
-        if isinstance(out, torch.Tensor):
-            return out
-        if (kwargs.get("inplace") is True) and args and isinstance(args[0], torch.Tensor):
-            return args[0]
-        if (
-            operation.in_place
-            and args
-            and isinstance(args[0], (list, tuple))
-            and self.before_write is not None
-        ):
-            for tensor in tensors_in(args[0]):  # torch._foreach_add_ and the fused optimizers
-                self.before_write(tensor)
-        return None
-
-    def _note_write(self, target: torch.Tensor, operation: Operation, read: list[int]) -> None:
+        """The tensor that the call writes in place, or None; whoever wants a copy of it is told."""
+        first = args[0] if args else None
+        target = kwargs.get("out")
+        if target is None and (operation.in_place or kwargs.get("inplace") is True):
+            target = first
         if self.before_write is not None:
-            self.before_write(target)
-        if target.grad_fn is not None and operation.kind != "requires-grad":
-            self.mutations.append(
-                Mutation(
-                    call=len(self.ledger.calls),
-                    grad_fn=target.grad_fn.name(),
-                    shape=tuple(target.shape),
-                )
-            )
+            for tensor in tensors_in(
+                target
+            ):  # a list: torch._foreach_add_ and the fused optimizers
+                self.before_write(tensor)
+        return target if isinstance(target, torch.Tensor) else None
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
         value = self.ledger.known(tensor)
@@ -341,7 +281,11 @@ class DataFlow(TorchFunctionMode):
         return implicit if implicit != NONE else announced
 
     def _spread_zero(
-        self, operation: Operation, read: list[int], outputs: list[int], result: Any
+        self,
+        operation: Operation,
+        read: list[int],
+        outputs: list[int],
+        made: list[torch.Tensor],
     ) -> None:
         """Marks the results which are zero because a zero trainable parameter went in."""
         zero = self.ledger.zero
@@ -350,12 +294,8 @@ class DataFlow(TorchFunctionMode):
         if operation.short in ZERO_PRESERVING and (operation.short != "linear" or len(read) == 2):
             zero.update(outputs)
             return
-        for value, tensor in zip(outputs, tensors_in(result), strict=False):
-            if (
-                tensor.is_floating_point()
-                and tensor.device.type != "meta"
-                and not bool(tensor.detach().any())
-            ):
+        for value, tensor in zip(outputs, made, strict=False):
+            if is_zero(tensor):
                 zero.add(value)
 
     def _set(
@@ -371,85 +311,26 @@ class DataFlow(TorchFunctionMode):
         try:
             result = func(*args)
         except RuntimeError:
-            self._note_refused_request(operation, args, frame)
+            self.notices.refused(operation, frame)
             raise
         if operation.short == "requires_grad":
-            made = classified(torch.Tensor.requires_grad_)
-            self._record(
-                made, args, {}, [self.value_of(tensor)], tensor, None, self._region(frame), frame
-            )
+            request = classified(torch.Tensor.requires_grad_)
+            read = [self.value_of(tensor)]
+            self._record(request, args, {}, read, [tensor], tensor, self._region(frame), frame)
         return result
 
-    def _note_request(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType, where: int
-    ) -> None:
-        asked = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
-        value = self.ledger.known(args[0])
-        parameter = NONE if value is None else self.ledger.parameter_of.get(value, NONE)
-        self.requests.append(
-            GradientRequest(
-                on=bool(asked),
-                parameter=parameter,
-                value=NONE if value is None else value,
-                frame=where,
-                user_frame=self.ledger.lines.nearest_user(frame),
-                module=self.modules.current,
-            )
-        )
 
-    def _note_refused_request(
-        self, operation: Operation, args: tuple[Any, ...], frame: FrameType
-    ) -> None:
-        if operation.short in ("requires_grad_", "requires_grad"):
-            lines = self.ledger.lines
-            self.requests.append(
-                GradientRequest(
-                    on=True,
-                    parameter=NONE,
-                    value=NONE,
-                    frame=lines.nearest(frame),
-                    user_frame=lines.nearest_user(frame),
-                    module=self.modules.current,
-                    raised=True,
-                )
-            )
-
-    def _note_guarded_reads(self, read: list[int], call: int, frame: FrameType) -> None:
-        """A weight of an adapted layer was handed to a call while another module was running."""
-        for value in read:
-            layer = self.guarded.get(value, NONE)
-            if layer == NONE:
-                continue
-            current = self.modules.current
-            running = self.modules.fqns[current] if current != NONE else ""
-            owner = self.modules.fqns[layer]
-            if running != owner and not running.startswith(f"{owner}."):
-                self.reads.append(
-                    ParameterRead(
-                        parameter=self.ledger.parameter_of[value],
-                        call=call,
-                        frame=self._running_frame(frame),
-                        module=self.modules.current,
-                    )
-                )
-
-    def _running_frame(self, frame: FrameType | None) -> int:
-        """The line in the forward of the innermost running module, torch's own modules included."""
-        current = self.modules.current
-        start, running = frame, self.modules.modules[current] if current != NONE else None
-        while frame is not None and running is not None:
-            if frame.f_code.co_varnames[:1] == ("self",) and frame.f_locals.get("self") is running:
-                return self.ledger.lines.at(frame)
-            frame = frame.f_back
-        return self.ledger.lines.nearest(start)
+def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
+    """The kind of this very call of ``operation``; ``reads``: whether it was given a tensor."""
+    kind = operation.kind
+    if kind == "entry" and reads:
+        return "detach" if operation.short in DETACHES else "op"
+    if kind == "op" and operation.in_place:
+        return "in-place"
+    if operation.short == "mul" and len(args) == 2 and _is_zero_number(args[1]):
+        return "scaled-to-zero"
+    return kind
 
 
 def _is_zero_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):  # sparse and other tensors without a storage
-        return id(tensor)

@@ -26,7 +26,7 @@ from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.source import caller, is_plumbing
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import is_zero, tensors_in
 
 ORIGINAL_APPLY = Function.__dict__["apply"]
 _MARK = "_gradcheck_region"
@@ -147,7 +147,7 @@ class Functions:
         outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
         if not ledger.zero.isdisjoint(read):
             ledger.zero.update(
-                v for v, t in zip(outputs, tensors, strict=True) if not bool(t.detach().any())
+                value for value, tensor in zip(outputs, tensors, strict=True) if is_zero(tensor)
             )
         self._append(index, region, read, outputs)
         self._mark(result, index)

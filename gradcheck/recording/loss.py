@@ -18,7 +18,7 @@ def step_loss(subject: Subject) -> Any:
 
 
 def _loss_of(output: Any) -> Any:
-    """The loss in what a model returns: a scalar tensor, ``output.loss``, ``output["loss"]``, or the first of a tuple."""
+    """The loss in what a model returns: a tensor, ``output.loss``, ``output["loss"]``, or the first of a tuple."""
     if isinstance(output, Mapping):
         return output.get("loss")
     if isinstance(output, torch.Tensor):

@@ -200,7 +200,6 @@ SILENT = frozenset(
         "_is_view",
         "__torch_dispatch__",
         "_has_compatible_shallow_copy_type",
-        "data_ptr",
         "pin_memory",
         "share_memory_",
         "retain_graph",

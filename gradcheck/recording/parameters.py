@@ -9,9 +9,6 @@ import torch
 
 from gradcheck.core.trace import NONE, GradientState, Parameter
 
-DEFAULT_LEARNING_RATE = 2e-4
-"""Assumed where no optimizer is given: that of QLoRA for 7B and 13B (Dettmers et al. 2023, arXiv:2305.14314, table 9)."""
-
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
 

@@ -27,7 +27,7 @@ class Passages:
         """Whether anything has left."""
         return bool(self._numbers)
 
-    def left(self, result: Any, read: list[int], call: int) -> list[int]:
+    def left(self, result: Any, call: int) -> list[int]:
         """``result`` left torch at ``call``: the value that stands for it outside."""
         self.any_left = True
         value = self._ledger.add_row((), None, call, False)

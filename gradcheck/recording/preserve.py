@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gradcheck.recording.memory import storage_key
 from gradcheck.recording.tensors import tensors_in
 
 
@@ -41,7 +42,7 @@ class Preserved:
             stack.callback(self._release)
             for keep in (_keep_global_state, _keep_random_states):
                 stack.callback(keep())
-            stack.callback(self._keep_optimizer(stack))
+            stack.callback(self._keep_optimizer())
             stack.callback(_keep_modules(self._model))
             stack.callback(self._keep_parameters())
             stack.callback(self._keep_gradients())
@@ -49,14 +50,14 @@ class Preserved:
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """Copies the parameters that share memory with ``tensor``, once."""
-        for parameter in self._owners.get(_memory(tensor), ()):
+        for parameter in self._owners.get(storage_key(tensor), ()):
             if id(parameter) not in self._copied:
                 self._copied.add(id(parameter))
                 self._copies.append((parameter, parameter.data, parameter.data.clone()))
 
     def _keep_parameters(self) -> Any:
         for parameter in self._model.parameters():
-            self._owners.setdefault(_memory(parameter), []).append(parameter)
+            self._owners.setdefault(storage_key(parameter), []).append(parameter)
         flags = [(parameter, parameter.requires_grad) for parameter in self._model.parameters()]
 
         def restore() -> None:
@@ -86,9 +87,10 @@ class Preserved:
 
         return restore
 
-    def _keep_optimizer(self, stack: ExitStack) -> Any:
+    def _keep_optimizer(self) -> Any:
         """The optimizer's state is copied when its ``step`` is first called: a step of the user's own loss function."""
-        optimizer, saved = self._optimizer, []
+        optimizer = self._optimizer
+        saved: list[dict[str, Any]] = []
         if optimizer is None:
             return lambda: None
 
@@ -182,10 +184,3 @@ def seed_everything(seed: int) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed(seed % 2**32)
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):  # no storage: sparse, or a wrapper subclass
-        return id(tensor)

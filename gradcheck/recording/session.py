@@ -129,7 +129,7 @@ class Session:
         first = {index: value for value, index in self._ledger.parameter_of.items()}
         for layer in self._layers:
             for parameter in layer.base_parameters:
-                self.flow.guarded[first[parameter]] = layer.module
+                self.flow.notices.guarded[first[parameter]] = layer.module
 
     def _wrapped(self, parent: torch.nn.Module) -> None:
         wrapper = Wrapper(
@@ -285,10 +285,10 @@ class Session:
             adapters=self._configs,
             adapter_layers=self._layers,
             optimizer=self._optimizer,
-            labels=tuple(flow.labels),
-            mutations=tuple(flow.mutations),
-            gradient_requests=tuple(flow.requests),
-            parameter_reads=tuple(flow.reads),
+            labels=tuple(flow.notices.labels),
+            mutations=tuple(flow.notices.mutations),
+            gradient_requests=tuple(flow.notices.requests),
+            parameter_reads=tuple(flow.notices.reads),
             wrappers=tuple(self._wrappers),
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,

@@ -38,6 +38,11 @@ class Switches:
         """Index of the switch in force, or NONE."""
         return self._inference[-1] if self._inference else self._grad
 
+    @property
+    def in_inference_mode(self) -> bool:
+        """Whether ``inference_mode`` is on."""
+        return bool(self._inference)
+
     def begin(self) -> None:
         """Records that autograd was off before the step, where it was."""
         if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():

@@ -22,3 +22,9 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     if isinstance(value, dict):
         return tensors_in(list(value.values()))
     return []
+
+
+def is_zero(tensor: torch.Tensor) -> bool:
+    """Whether all elements are zero, as far as there are numbers to look at."""
+    readable = tensor.is_floating_point() and tensor.device.type != "meta"
+    return readable and not bool(tensor.detach().any())

@@ -1,0 +1,150 @@
+"""One pass over the calls of a Trace: what flows where, and at which calls a gradient is cut.
+
+Every set of parameters is a bit mask, one bit a trainable parameter, so that the pass is linear in the calls. For
+each value:
+
+    flow      parameters from which data flows into it
+    live      of these, the ones that a gradient reaches back from it
+    pending   inside a custom function: the ones that would be live, had the function kept the graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gradcheck.core.bits import union
+from gradcheck.core.holding import Holding
+from gradcheck.core.regions import Regions
+from gradcheck.core.trace import NONE, Call, Trace
+
+INTEGRAL = ("int", "uint", "bool")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One break before ranking and folding."""
+
+    cause: str
+    call: int
+    region: int
+    value: int
+    mask: int
+    outputs: tuple[int, ...]
+
+
+class Flow:
+    """The masks of every value, and the cuts."""
+
+    def __init__(
+        self, trace: Trace, bits: Mapping[int, int], extra: Mapping[int, tuple[int, ...]]
+    ) -> None:
+        """Goes over ``trace``.
+
+        Args:
+            bits: trainable parameter -> its bit.
+            extra: inputs of calls that are inferred, not recorded.
+        """
+        self._trace = trace
+        self._extra = extra
+        self.regions = Regions(trace)
+        self.flow = [bits.get(value.parameter, 0) for value in trace.values]
+        self.live = self.flow.copy()
+        self._pending = [0] * len(trace.values)
+        self.holding = Holding(trace, self.live)
+        self.cuts: list[Cut] = []
+        for index, call in enumerate(trace.calls):
+            self._pass(index, call)
+
+    def _pass(self, index: int, call: Call) -> None:
+        inputs = self.inputs(index, call)
+        mask = union(self.flow, inputs)
+        for value in call.outputs:
+            self.flow[value] |= mask
+        if self.regions.inside_opaque(call.region):
+            self._pend(call, inputs)
+        elif call.kind == "region":
+            self._leave_region(index, call)
+        else:
+            self._step(index, call, inputs)
+
+    def inputs(self, index: int, call: Call) -> tuple[int, ...]:
+        """What flows into ``call``: for the end of a checkpoint what its forward gave, as its inside is known."""
+        if call.kind == "region":
+            region = self._trace.regions[self.regions.ended_by(index)]
+            inside = call.inputs[len(region.arguments) :]
+            return inside if region.kind == "checkpoint" and inside else call.inputs
+        return call.inputs + self._extra.get(index, ())
+
+    def _pend(self, call: Call, inputs: tuple[int, ...]) -> None:
+        """Inside a custom function: nothing is cut yet; its end decides."""
+        mask = union(self.live, inputs) | union(self._pending, inputs)
+        for value in call.outputs:
+            self._pending[value] |= mask
+
+    def _step(self, index: int, call: Call, inputs: tuple[int, ...]) -> None:
+        live, regions = 0, self.regions
+        for value in inputs:
+            if self._pending[value]:  # it slipped out of a region that kept no graph
+                region = regions.opaque_of_value(value)
+                cause = regions.escape_cause(region)
+                self._cut(Cut(cause, index, region, value, self._pending[value], call.outputs))
+            elif self.live[value] and regions.escapes(value, call.region):
+                region = regions.region_of_value(value)
+                self._cut(Cut("hidden-input", index, region, value, self.live[value], call.outputs))
+            else:
+                live |= self.live[value]
+        self._settle(index, call, inputs, live)
+
+    def _settle(self, index: int, call: Call, inputs: tuple[int, ...], live: int) -> None:
+        """Gives the outputs of ``call`` what is live in its inputs, or records the cut."""
+        cuts = call.kind in ("zero-derivative", "detach", "exit")
+        dead = tuple(v for v in call.outputs if cuts or not self.regions.carries(v))
+        for value in call.outputs:
+            if value not in dead:
+                self.live[value] |= live
+        if dead:
+            source = next((value for value in inputs if self.live[value]), NONE)
+            self._cut(Cut(_cause(self._trace, call, dead), index, NONE, source, live, dead))
+        if live and not cuts:
+            self.holding.follow(call, inputs)
+
+    def _leave_region(self, index: int, call: Call) -> None:
+        """The end of a custom function: what of its arguments its backward reaches, and what of its inside."""
+        number = self.regions.ended_by(index)
+        region = self._trace.regions[number]
+        results = call.inputs[len(region.arguments) :]
+        inside = union(self._pending, results) | union(self.live, results)
+        alive = tuple(value for value in call.outputs if self.regions.carries(value))
+        if region.kind == "checkpoint" and not self.regions.is_opaque(number):
+            kept = wanted = inside  # what was lost inside was recorded there
+        else:
+            kept = union(self.live, set(region.arguments).difference(region.cuts))
+            wanted = inside | union(self.live, region.arguments)
+        for value in alive:
+            self.live[value] |= kept
+        lost = wanted & ~kept if alive else wanted
+        source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & lost), NONE)
+        dead = tuple(value for value in call.outputs if value not in alive)
+        self._cut(Cut(self.regions.cause(number), index, number, source, lost, dead or alive))
+        if alive:
+            self.holding.follow(call, self.inputs(index, call))
+
+    def _cut(self, cut: Cut) -> None:
+        if cut.mask and cut.outputs:
+            self.cuts.append(cut)
+
+
+def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> str:
+    """Why the outputs ``dead`` of ``call`` carry nothing."""
+    if call.kind == "exit":
+        return "left-torch"
+    if call.switch != NONE:
+        return "gradient-disabled"
+    if call.kind == "detach":
+        return "detach"
+    if call.kind == "zero-derivative":
+        return "zero-derivative"
+    integral = all(trace.values[value].dtype.startswith(INTEGRAL) for value in dead)
+    left = call.kind == "requires-grad" or call.op.endswith(".detach_")
+    return "detach" if left and not integral else "non-differentiable"

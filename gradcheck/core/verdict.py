@@ -1,0 +1,188 @@
+"""From the flow through a Trace to its Chain: what counts for the loss, checked against the real backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gradcheck.core.bits import single_bits
+from gradcheck.core.chain import Chain, ChainBreak
+from gradcheck.core.flow import INTEGRAL, Cut, Flow
+from gradcheck.core.trace import NONE, Trace
+
+_FAMILY = {"hidden-input": "reentrant-checkpoint"}
+"""Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
+
+
+def verdict(trace: Trace) -> Chain:
+    """The Chain of ``trace``."""
+    loss = trace.loss.value if trace.loss is not None else NONE
+    if loss == NONE:
+        return _NOTHING
+    judged = _Verdict(trace, loss, {})
+    inferred = judged.passages()
+    return (_Verdict(trace, loss, inferred) if inferred else judged).chain()
+
+
+class _Verdict:
+    def __init__(self, trace: Trace, loss: int, inferred: Mapping[int, tuple[int, ...]]) -> None:
+        self._trace = trace
+        self._loss = loss
+        self._inferred = bool(inferred)
+        self._trainable = [i for i, p in enumerate(trace.parameters) if p.requires_grad]
+        self._bits = {index: 1 << at for at, index in enumerate(self._trainable)}
+        self._flow = Flow(trace, self._bits, inferred)
+        self._needed = self._values_needed()
+
+    def _values_needed(self) -> list[bool]:
+        """Which values flow into the loss."""
+        needed = [False] * len(self._trace.values)
+        needed[self._loss] = True
+        for index in range(len(self._trace.calls) - 1, -1, -1):
+            call = self._trace.calls[index]
+            if any(needed[value] for value in call.outputs):
+                for value in self._flow.inputs(index, call):
+                    needed[value] = True
+        return needed
+
+    def passages(self) -> dict[int, tuple[int, ...]]:
+        """Inputs to add: what left torch with unused parameters behind it, into tensors made of numbers later."""
+        unused = ((1 << len(self._trainable)) - 1) & ~self._flow.flow[self._loss]
+        if not unused:
+            return {}
+        exits: list[int] = []
+        found: dict[int, tuple[int, ...]] = {}
+        for index, call in enumerate(self._trace.calls):
+            if call.kind == "exit":
+                exits += [value for value in call.outputs if self._flow.flow[value] & unused]
+            elif exits and call.kind == "entry" and not call.inputs and self._counts(call.outputs):
+                found[index] = tuple(exits)
+        return found
+
+    def _counts(self, values: tuple[int, ...]) -> bool:
+        """Whether one of ``values`` is a number that flows into the loss."""
+        rows = self._trace.values
+        return any(self._needed[v] and not rows[v].dtype.startswith(INTEGRAL) for v in values)
+
+    def chain(self) -> Chain:
+        """The Chain."""
+        flow = self._flow.flow[self._loss]
+        live, disagreements, unexplained = self._refereed(self._flow.live[self._loss])
+        starved = flow & ~live
+        breaks = self._breaks(starved, live)
+        waiting, empty, scaled = self._held_back(live)
+        return Chain(
+            breaks=breaks,
+            starved=self._set(starved),
+            unused=self._set(((1 << len(self._trainable)) - 1) & ~flow & ~live),
+            partial=frozenset().union(*(item.partial for item in breaks)),
+            waiting=waiting,
+            empty=empty,
+            scaled_to_zero=scaled,
+            disagreements=disagreements,
+            unexplained=unexplained,
+        )
+
+    def _refereed(self, live: int) -> tuple[int, tuple[str, ...], frozenset[int]]:
+        """``live`` corrected by the gradients that the real backward left, what it says against it, what it lacks."""
+        if not self._trace.backward_ran or self._trace.failure is not None:
+            return live, (), frozenset()
+        words: list[str] = []
+        unexplained = set()
+        for index, bit in self._bits.items():
+            parameter = self._trace.parameters[index]
+            if live & bit and parameter.gradient == "missing":
+                words.append(f"{parameter.fqn}: the graphs show a path, backward left no gradient")
+                unexplained.add(index)
+                live &= ~bit
+            elif not live & bit and parameter.gradient in ("flows", "non-finite"):
+                words.append(f"{parameter.fqn}: backward left a gradient, the graphs show no path")
+                live |= bit
+        return live, tuple(words), frozenset(unexplained)
+
+    def _held_back(self, live: int) -> tuple[dict[int, int], frozenset[int], frozenset[int]]:
+        """Zero gradients with a reason: (waiting, empty, scaled to zero)."""
+        waiting: dict[int, int] = {}
+        empty, scaled = set(), set()
+        holding = self._flow.holding
+        moving = holding.moving[self._loss]
+        for index, bit in self._bits.items():
+            zero = self._trace.parameters[index].gradient == "zero"
+            if not zero or not live & bit or moving & bit:
+                continue
+            partner = holding.partner_of(bit)
+            if partner not in (NONE, index) and moving & self._bits.get(partner, 0):
+                waiting[index] = partner
+            elif holding.emptied & bit:
+                empty.add(index)
+            elif holding.scaled & bit:
+                scaled.add(index)
+        return waiting, frozenset(empty), frozenset(scaled)
+
+    def _breaks(self, starved: int, live: int) -> tuple[ChainBreak, ...]:
+        """The cuts that count, those of one cause on one line folded, ranked."""
+        folded: dict[tuple[str, int], ChainBreak] = {}
+        for cut in self._flow.cuts:
+            if not any(self._needed[value] for value in cut.outputs):
+                continue
+            item = self._break(cut, self._set(cut.mask & starved), self._set(cut.mask & live))
+            key = (_FAMILY.get(item.cause, item.cause), item.frame)
+            folded[key] = _merged(folded[key], item) if key in folded else item
+        ranked = sorted(folded.values(), key=lambda b: (-len(b.starved), -len(b.partial), b.call))
+        return tuple(ranked)
+
+    def _break(self, cut: Cut, starved: frozenset[int], partial: frozenset[int]) -> ChainBreak:
+        trace, call = self._trace, self._trace.calls[cut.call]
+        frame, module = call.frame, call.module
+        if cut.region != NONE:
+            frame, module = trace.regions[cut.region].frame, trace.regions[cut.region].module
+        elif cut.cause == "gradient-disabled":
+            frame, module = trace.switches[call.switch].frame, trace.switches[call.switch].module
+        return ChainBreak(
+            cause=cut.cause,
+            call=cut.call,
+            frame=frame,
+            module=module,
+            region=cut.region,
+            switch=call.switch,
+            value=cut.value,
+            starved=starved,
+            partial=partial - starved,
+            inferred=self._inferred and cut.cause == "left-torch",
+            detail=call.op,
+        )
+
+    def _set(self, mask: int) -> frozenset[int]:
+        return frozenset(self._trainable[bit.bit_length() - 1] for bit in single_bits(mask))
+
+
+def _merged(first: ChainBreak, other: ChainBreak) -> ChainBreak:
+    """Two breaks of the same cause on the same line as one."""
+    starved = first.starved | other.starved
+    return ChainBreak(
+        cause=first.cause,
+        call=first.call,
+        frame=first.frame,
+        module=first.module,
+        region=first.region,
+        switch=first.switch,
+        value=first.value,
+        starved=starved,
+        partial=(first.partial | other.partial) - starved,
+        times=first.times + other.times,
+        inferred=first.inferred or other.inferred,
+        detail=first.detail,
+    )
+
+
+_NOTHING = Chain(
+    breaks=(),
+    starved=frozenset(),
+    unused=frozenset(),
+    partial=frozenset(),
+    waiting={},
+    empty=frozenset(),
+    scaled_to_zero=frozenset(),
+    disagreements=(),
+    unexplained=frozenset(),
+)
+"""Where the step gave no loss there is nothing to judge."""

@@ -1,0 +1,45 @@
+"""Which tensors share memory, and what was last written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from gradcheck.core.trace import NONE
+
+
+def storage_key(tensor: torch.Tensor) -> int:
+    """A number that tensors over the same memory share."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):  # sparse, and wrappers without memory of their own
+        return id(tensor)
+
+
+class WrittenMemory:
+    """Memory that was written in place -> the value of its last write.
+
+    A view that is read later holds what was written through another. Weak references keep the address of written
+    memory from being given to another tensor.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}
+        self._held: list[StorageWeakRef] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._last)
+
+    def wrote(self, target: torch.Tensor, value: int) -> None:
+        """``value`` was written into the memory of ``target``."""
+        key = storage_key(target)
+        if key not in self._last and key != id(target):
+            self._held.append(StorageWeakRef(target.untyped_storage()))
+        self._last[key] = value
+
+    def under(self, tensors: Iterable[torch.Tensor]) -> list[int]:
+        """The values last written into the memory of ``tensors``."""
+        values = (self._last.get(storage_key(tensor), NONE) for tensor in tensors)
+        return [value for value in values if value != NONE]
