@@ -128,7 +128,8 @@ class Flow:
         dead = tuple(value for value in call.outputs if value not in alive)
         self._cut(Cut(self.regions.cause(number), index, number, source, lost, dead or alive))
         if alive:
-            self.holding.follow(call, self.inputs(index, call))
+            function = region.kind == "function"
+            self.holding.follow(call, region.arguments if function else self.inputs(index, call))
 
     def _cut(self, cut: Cut) -> None:
         if cut.mask and cut.outputs:

@@ -1,18 +1,26 @@
-"""Which findings are symptoms of which: where the cause is an error, its symptoms are not reported."""
+"""Which findings are symptoms of which: where the cause is an error, its symptoms are not reported.
 
-_NOTHING_TRAINS = ("GC101", "GC201", "GC210", "GC702")
+GC210 is in no list: it speaks only of exceptions that no other rule claims.
+"""
+
+_NOTHING_LEARNS = ("GC101", "GC201", "GC702")
 
 SYMPTOMS: dict[str, tuple[str, ...]] = {
-    "GC101": ("GC201", "GC210", "GC702"),
-    "GC103": ("GC101", "GC105", "GC210"),
-    "GC105": ("GC101", "GC201", "GC210"),
-    "GC501": _NOTHING_TRAINS,
+    "GC101": ("GC201", "GC702"),
+    "GC103": ("GC101", "GC105", "GC106"),
+    "GC106": ("GC501",),
     "GC207": ("GC702",),
-    "GC502": (*_NOTHING_TRAINS, "GC507"),
-    "GC503": _NOTHING_TRAINS,
-    "GC507": _NOTHING_TRAINS,
-    "GC701": ("GC401", "GC402", "GC403"),
     "GC401": ("GC402", "GC403"),
     "GC402": ("GC403",),
+    "GC501": _NOTHING_LEARNS,
+    "GC502": (*_NOTHING_LEARNS, "GC102", "GC501", "GC507"),
+    "GC503": ("GC102", "GC201", "GC702"),
+    "GC504": ("GC102", "GC201", "GC702"),
+    "GC505": ("GC102", "GC201", "GC702"),
+    "GC507": _NOTHING_LEARNS,
+    "GC602": ("GC601",),
+    "GC603": ("GC102",),
+    "GC701": ("GC401", "GC402", "GC403"),
+    "GC702": ("GC102", "GC201"),
 }
 """Code of a cause -> codes of its symptoms."""

@@ -150,10 +150,8 @@ class DataFlow(TorchFunctionMode):
     ) -> None:
         ledger = self.ledger
         index = len(ledger.calls)
-        if operation.kind == "exit":
-            outputs = self.passages.left(result, index)
-        else:
-            outputs = self._made(made, index)
+        exits = operation.kind == "exit"
+        outputs = self.passages.left(result, index) if exits else self._made(made, index)
         kind = _kind(operation, args, bool(read))
         if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)

@@ -91,16 +91,18 @@ def task_heads(model: torch.nn.Module) -> dict[str, float]:
         if not hasattr(module, "get_output_embeddings"):
             continue
         for name, child in module.named_modules():
-            inside = name == backbone or name.startswith(f"{backbone}.")
-            if (
-                isinstance(child, torch.nn.Linear)
-                and not inside
-                and child is not module.get_output_embeddings()
-            ):
-                if child.out_features == getattr(config, "num_labels", None):
-                    fqn = ".".join(part for part in (prefix, name, "weight") if part)
-                    heads[fqn] = float(getattr(config, "initializer_range", None) or 0.02)
+            if name == backbone or name.startswith(f"{backbone}."):
+                continue
+            if _is_task_head(child, module):
+                fqn = ".".join(part for part in (prefix, name, "weight") if part)
+                heads[fqn] = float(getattr(config, "initializer_range", None) or 0.02)
     return heads
+
+
+def _is_task_head(child: torch.nn.Module, model: Any) -> bool:
+    if not isinstance(child, torch.nn.Linear) or child is model.get_output_embeddings():
+        return False
+    return child.out_features == getattr(model.config, "num_labels", None)
 
 
 def optimizer_row(

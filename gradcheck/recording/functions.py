@@ -239,10 +239,8 @@ class Functions:
     def _recomputed(
         self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]
     ) -> Any:
-        outer, recomputation = (
-            self._recomputation,
-            Recomputation(self._ledger, self._flow.modules, region),
-        )
+        outer, boundary = self._recomputation, Functions._recomputed.__code__
+        recomputation = Recomputation(self._ledger, self._flow.modules, region, boundary)
         self._recomputation = recomputation
         try:
             with self._flow.modules.recomputation(region.running), recomputation:

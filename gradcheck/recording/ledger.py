@@ -36,6 +36,7 @@ class OpenRegion:
     recomputation: Literal["none", "matched", "mismatch"] = "none"
 
     def row(self) -> Region:
+        """The region as a row of the Trace."""
         return Region(
             kind=self.kind,
             name=self.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import torch
@@ -32,8 +33,12 @@ class Recomputation(TorchFunctionMode):
     not make is taken to carry what flows into it.
     """
 
-    def __init__(self, ledger: Ledger, modules: ModuleStack, region: OpenRegion) -> None:
+    def __init__(
+        self, ledger: Ledger, modules: ModuleStack, region: OpenRegion, boundary: CodeType
+    ) -> None:
+        """``boundary``: the code of the frame that recomputes; lines above it are those of the backward."""
         super().__init__()
+        self._boundary = boundary
         self._ledger = ledger
         self._modules = modules
         self._region = region
@@ -65,14 +70,13 @@ class Recomputation(TorchFunctionMode):
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
-            self._match(
-                operation.name, self._ledger.lines.nearest(frame), self._modules.recomputing, made
-            )
+            line = self._ledger.lines.nearest(frame, self._boundary)
+            self._match(operation.name, line, made)
         return result
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
-        call = self._match(name, None, self._modules.recomputing, tensors_in(result))
+        call = self._match(name, NONE, tensors_in(result))
         return self._ledger.region_ended_by.get(call, NONE)
 
     def finish(self) -> None:
@@ -90,12 +94,13 @@ class Recomputation(TorchFunctionMode):
         if entry is not None and entry[0]() is tensor and tensor.requires_grad:
             self._ledger.recomputed[entry[1]] = True
 
-    def _match(self, name: str, line: int | None, module: int, made: list[torch.Tensor]) -> int:
-        """The forward's call that this one repeats, or NONE."""
+    def _match(self, name: str, line: int, made: list[torch.Tensor]) -> int:
+        """The forward's call that this one repeats, or NONE; ``line`` NONE: one of no line inside the checkpoint."""
+        module = self._modules.recomputing
         calls, rows = self._region.calls, self._ledger.calls
         for position in range(self._position, min(self._position + _LOOK_AHEAD, len(calls))):
             row = rows[calls[position]]
-            if row.op == name and row.module == module and line in (None, row.frame):
+            if row.op == name and row.module == module and line in (NONE, row.frame):
                 break
         else:
             return NONE

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.autograd.function import Function
 
+from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, RecordingError
 from gradcheck.recording import adapters, facts
@@ -20,7 +21,6 @@ from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.origins import origins
 from gradcheck.recording.parameters import (
-    DEFAULT_LEARNING_RATE,
     parameters_after,
     parameters_before,
 )
@@ -81,7 +81,7 @@ class Session:
             if optimizer is not None
             else []
         )
-        rate = float(max(rates)) if rates else DEFAULT_LEARNING_RATE
+        rate = float(max(rates)) if rates else ASSUMED_LEARNING_RATE
         self._before = parameters_before(model, owners, rate, facts.task_heads(model))
         self._parameter_index = {id(row.tensor): index for index, row in enumerate(self._before)}
         named = [(row.fqn, row.tensor) for row in self._before]
@@ -220,7 +220,7 @@ class Session:
     def _failed(self, stage: Stage, error: Exception) -> None:
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
             raise RecordingError(
-                "memory ran out during the step; give a smaller --batch-size or --seq-len, or a machine with more memory"
+                "memory ran out during the step; give a smaller --batch-size or --seq-len, or more memory"
             ) from error
         if isinstance(error, BatchError):
             raise error

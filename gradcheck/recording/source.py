@@ -39,11 +39,13 @@ class SourceLines:
         self._fixed: dict[int, Frame] = {}
         self._skipped: dict[CodeType, bool] = {}
 
-    def nearest(self, frame: FrameType | None) -> int:
-        """Index of the nearest frame outside torch, starting at ``frame``; NONE where there is none."""
+    def nearest(self, frame: FrameType | None, until: CodeType | None = None) -> int:
+        """Index of the nearest frame outside torch, from ``frame`` up; NONE where ``until`` comes first."""
         skipped = self._skipped
         while frame is not None:
             code = frame.f_code
+            if code is until:
+                return NONE
             skip = skipped.get(code)
             if skip is None:
                 skip = skipped[code] = is_plumbing(frame)

@@ -96,7 +96,7 @@ class Switches:
                     kind=kind,
                     frame=line,
                     module=self._modules.current,
-                    decorated=function.__qualname__,
+                    decorated=str(getattr(function, "__qualname__", "")),
                 )
             name = getattr(function, "__qualname__", "")
             return Switch(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.chain import ChainBreak
 from gradcheck.core.evidence import break_finding, loss_of_gradient
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
@@ -24,7 +25,8 @@ def detached_tensor(trace: Trace) -> Iterator[Finding]:
 
     Reports `detach()`, `.data` and tensors copied out of the graph (`torch.tensor(x)`, `torch.as_tensor`) that read
     something which carries a gradient and whose result goes on to the loss. It is an error where parameters lose
-    their last path there, and a warning where they keep another: then their gradient is incomplete.
+    their last path there, and a warning where they keep another: then their gradient is incomplete. A detach inside
+    an installed package that leaves every parameter a path is meant (DoRA's weight norm) and is not reported.
 
     ## Why this breaks training
 
@@ -47,7 +49,7 @@ def detached_tensor(trace: Trace) -> Iterator[Finding]:
     - torch.Tensor.detach: https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html
     """
     for broken in trace.chain.breaks:
-        if broken.cause != "detach":
+        if broken.cause != "detach" or _meant_by_a_library(trace, broken):
             continue
         op = trace.calls[broken.call].op if broken.call != NONE else "detach"
         where = module_text(trace, broken.module)
@@ -61,3 +63,7 @@ def detached_tensor(trace: Trace) -> Iterator[Finding]:
             remedy=f"Use the tensor itself, or clone() for a copy.{meant}",
             repairs=(KEEP_ATTACHED,),
         )
+
+
+def _meant_by_a_library(trace: Trace, broken: ChainBreak) -> bool:
+    return not broken.starved and broken.frame != NONE and trace.frames[broken.frame].library

@@ -9,6 +9,12 @@ from gradcheck.core.selection import Parameters, first_owner, location, owners, 
 from gradcheck.core.trace import Origin, Trace
 from gradcheck.core.wording import cost_text, listed, module_text, origin_text
 
+_SELECTING = frozenset(
+    {"index_copy", "index_select", "index_put", "index_add", "index_fill", "gather", "scatter"}
+    | {"scatter_add", "embedding", "take", "take_along_dim", "masked_select", "__getitem__"}
+)
+"""Calls that pass on some rows: which ones, the batch decides."""
+
 
 @rule("GC403", needs=("gradients",))
 def zero_gradient(trace: Trace) -> Iterator[Finding]:
@@ -18,7 +24,8 @@ def zero_gradient(trace: Trace) -> Iterator[Finding]:
 
     Reports trainable parameters whose gradient arrived and is zero in every element. Left out are those that wait for
     a partner which is zero itself (LoRA's A as long as B is zero), those whose path was multiplied by zero on
-    purpose, experts without tokens, and those that a break already explains.
+    purpose, experts without tokens, and those that a break already explains. It is a warning where the gradient
+    vanishes in a call that picks rows by index: another batch may pick the others.
 
     ## Why this breaks training
 
@@ -48,21 +55,30 @@ def zero_gradient(trace: Trace) -> Iterator[Finding]:
         return
     origin = _origin(trace, zero)
     names = listed(owners(trace, zero))
+    selected = origin is not None and origin.op.rpartition(".")[2] in _SELECTING
     where = (
         f" It becomes zero in {module_text(trace, origin.module)} ({origin.op})." if origin else ""
     )
     yield finding(
         trace,
         "GC403",
-        "error",
+        "warning" if selected else "error",
         what=f"The gradient of {cost_text(trace, zero)} is exactly zero ({names}).{where}",
-        why="They are connected to the loss and do not move it, so they never learn.",
-        remedy="Look at the call where the gradient vanishes: a mask, a clamp, a zero factor or an underflow.",
+        why=_NOT_PICKED if selected else _NEVER_LEARN,
+        remedy=_OTHER_BATCH if selected else _LOOK,
         module=origin.module if origin else first_owner(trace, zero),
         at=location(trace, origin.frame) if origin else None,
         parameters=zero,
         evidence=(("modules", names), ("becomes zero in", origin_text(trace, origin))),
     )
+
+
+_NEVER_LEARN = "They are connected to the loss and do not move it, so they never learn."
+_LOOK = (
+    "Look at the call where the gradient vanishes: a mask, a clamp, a zero factor or an underflow."
+)
+_NOT_PICKED = "None of their rows was picked in this batch, so they learn nothing from it."
+_OTHER_BATCH = "Inspect a batch that uses them; --data FILE makes one of your own examples."
 
 
 def _origin(trace: Trace, zero: Parameters) -> Origin | None:
