@@ -10,21 +10,14 @@ from typing import Any
 import torch
 
 from gradcheck.core.trace import AdapterConfig, AdapterLayer
+from gradcheck.recording.inventory import Inventory
 
 
-def adapter_layers(
-    model: torch.nn.Module, names: set[str], modules: dict[str, int], parameters: dict[int, int]
-) -> tuple[AdapterLayer, ...]:
-    """The adapted layers.
-
-    Args:
-        names: the adapters' names.
-        modules: FQN of a module -> its index.
-        parameters: ``id`` of a parameter -> its index.
-    """
-    kinds = _layer_kinds()
+def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:
+    """The layers adapted by the adapters called ``names``."""
+    kinds, parameters = _layer_kinds(), inventory.parameter_index
     rows = []
-    for fqn, module in model.named_modules():
+    for index, (_, module) in enumerate(inventory.modules):
         if not isinstance(module, kinds):
             continue
         found: dict[str, list[int]] = {}
@@ -34,7 +27,7 @@ def adapter_layers(
                 found.setdefault(owner, []).append(parameters[id(parameter)])
         rows.append(
             AdapterLayer(
-                module=modules[fqn],
+                module=index,
                 adapters=tuple((name, tuple(indices)) for name, indices in sorted(found.items())),
                 active=_names(getattr(module, "active_adapters", ())),
                 merged=_names(getattr(module, "merged_adapters", ())),
@@ -47,15 +40,26 @@ def adapter_layers(
     return tuple(rows)
 
 
+def adapter_names(inventory: Inventory) -> set[str]:
+    """What the adapters are called."""
+    return {str(name) for module, configs in _configs(inventory) for name in configs}
+
+
+def _configs(inventory: Inventory) -> Iterator[tuple[torch.nn.Module, dict[str, Any]]]:
+    """(module, its adapter configurations), of the modules that have some."""
+    for _, module in inventory.modules:
+        configs = vars(module).get("peft_config")
+        if isinstance(configs, dict):
+            yield module, configs
+
+
 def adapter_configs(
-    model: torch.nn.Module, layer_fqns: list[str], parameters: Sequence[tuple[str, torch.Tensor]]
+    inventory: Inventory, layers: tuple[AdapterLayer, ...]
 ) -> tuple[AdapterConfig, ...]:
-    """The adapters' configurations, each once."""
+    """The adapters' configurations, each once; ``layers``: what they adapted."""
+    layer_fqns = [inventory.modules[layer.module][0] for layer in layers]
     rows: dict[str, AdapterConfig] = {}
-    for module in model.modules():
-        configs = getattr(module, "peft_config", None)
-        if not isinstance(configs, dict):
-            continue
+    for module, configs in _configs(inventory):
         active = _names(_active_of(module))
         for name, config in configs.items():
             if str(name) in rows:
@@ -69,16 +73,16 @@ def adapter_configs(
                 active=str(name) in active,
                 target_modules=targets,
                 unmatched=unmatched,
-                unmatched_parameters=tuple(_parameters_named(unmatched, parameters)),
+                unmatched_parameters=tuple(_parameters_named(unmatched, inventory.parameters)),
                 is_prompt=bool(getattr(config, "is_prompt_learning", False)),
             )
     return tuple(rows.values())
 
 
-def input_grad_hooks(model: torch.nn.Module) -> int:
+def input_grad_hooks(inventory: Inventory) -> int:
     """How many input-gradient hooks transformers says it has registered."""
     count = 0
-    for module in model.modules():
+    for _, module in inventory.modules:
         held = vars(module).get("_require_grads_hooks")  # transformers 5
         if held:
             count += len(held)
@@ -118,7 +122,7 @@ def _base_parameters(module: Any) -> Iterator[torch.Tensor]:
         else getattr(module, "original_module", None)
     )
     if isinstance(base, torch.nn.Module):
-        yield from base.parameters(recurse=False)
+        yield from (p for p in base._parameters.values() if p is not None)
 
 
 def _targets(config: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from gradcheck.core.trace import NONE, AdapterLayer, Environment, Module, Optimizer
+from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.modules import ModuleStack
 
 _PACKAGES = ("gradcheck", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
@@ -30,7 +31,7 @@ def module_rows(
             training=training[index],
             num_calls=stack.num_calls[index],
             parameters=tuple(
-                parameters[id(p)] for p in module.parameters(recurse=False) if id(p) in parameters
+                parameters[id(p)] for p in module._parameters.values() if id(p) in parameters
             ),
             quantized=_quantization(module),
             checkpointing=_checkpointing(module),
@@ -65,44 +66,36 @@ def _quantization(module: torch.nn.Module) -> Literal["8bit", "4bit"] | None:
 
 
 def _checkpointing(module: torch.nn.Module) -> bool | None:
-    flag = getattr(module, "gradient_checkpointing", None)
+    own = vars(module)  # not getattr: it searches parameters, buffers and children, and raises
+    flag = own.get("gradient_checkpointing", getattr(type(module), "gradient_checkpointing", None))
     return flag if isinstance(flag, bool) else None
 
 
-def task_heads(model: torch.nn.Module) -> dict[str, float]:
+def task_heads(inventory: Inventory) -> dict[str, float]:
     """FQN of the weight of each task head -> the model's ``initializer_range``.
 
     A task head is a child of a transformers model that lies outside its backbone (``base_model_prefix``), puts out
     ``num_labels`` numbers and is not the language-model head.
     """
     heads: dict[str, float] = {}
-    for prefix, module in model.named_modules():
-        backbone, config = (
-            getattr(module, "base_model_prefix", None),
-            getattr(module, "config", None),
-        )
-        if (
-            not isinstance(backbone, str)
-            or not backbone
-            or not hasattr(module, backbone)
-            or config is None
-        ):
+    for prefix, module in inventory.modules:
+        backbone = getattr(type(module), "base_model_prefix", None)
+        if backbone not in module._modules or not hasattr(type(module), "get_output_embeddings"):
             continue
-        if not hasattr(module, "get_output_embeddings"):
-            continue
-        for name, child in module.named_modules():
-            if name == backbone or name.startswith(f"{backbone}."):
-                continue
-            if _is_task_head(child, module):
-                fqn = ".".join(part for part in (prefix, name, "weight") if part)
-                heads[fqn] = float(getattr(config, "initializer_range", None) or 0.02)
+        spread = float(getattr(vars(module).get("config"), "initializer_range", None) or 0.02)
+        for name, child in module._modules.items():
+            for path, part in (
+                child.named_modules(prefix=name) if child and name != backbone else ()
+            ):
+                if _is_task_head(part, module):
+                    heads[".".join(p for p in (prefix, path, "weight") if p)] = spread
     return heads
 
 
 def _is_task_head(child: torch.nn.Module, model: Any) -> bool:
     if not isinstance(child, torch.nn.Linear) or child is model.get_output_embeddings():
         return False
-    return child.out_features == getattr(model.config, "num_labels", None)
+    return child.out_features == getattr(getattr(model, "config", None), "num_labels", None)
 
 
 def optimizer_row(
@@ -121,7 +114,7 @@ def optimizer_row(
     )
 
 
-def environment(model: torch.nn.Module) -> Environment:
+def environment(inventory: Inventory) -> Environment:
     """Where the step runs."""
     versions = []
     for package in _PACKAGES:
@@ -129,7 +122,7 @@ def environment(model: torch.nn.Module) -> Environment:
             versions.append((package, version(package)))
         except PackageNotFoundError:
             continue
-    first = next(iter(model.parameters()), None)
+    first = next((parameter for _, parameter in inventory.parameters), None)
     device = "none" if first is None else str(first.device)
     if device.startswith("cuda"):
         device = (

@@ -14,6 +14,7 @@ from torch.nn.modules.module import (
 )
 
 from gradcheck.core.trace import NONE
+from gradcheck.recording.inventory import Inventory
 
 
 class ModuleStack:
@@ -23,14 +24,10 @@ class ModuleStack:
     accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and have a stack of their own.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.fqns: list[str] = []
-        self.modules: list[torch.nn.Module] = []
-        self._index: dict[int, int] = {}
-        for fqn, module in model.named_modules():
-            self._index[id(module)] = len(self.fqns)
-            self.fqns.append(fqn)
-            self.modules.append(module)
+    def __init__(self, inventory: Inventory) -> None:
+        self.fqns = [fqn for fqn, _ in inventory.modules]
+        self.modules = [module for _, module in inventory.modules]
+        self._index = {id(module): index for index, module in enumerate(self.modules)}
         self.num_calls = [0] * len(self.fqns)
         self.current = NONE
         self.recomputing = NONE

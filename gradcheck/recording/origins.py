@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradcheck.core.trace import NONE, Origin, Trace
+from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, classified
@@ -159,9 +160,10 @@ def origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
     if not _unexplained(trace):
         return trace
-    lines, modules = SourceLines(), ModuleStack(subject.model)
+    lines, inventory = SourceLines(), Inventory(subject.model)
+    modules = ModuleStack(inventory)
     watched = Origins(lines, modules)
-    preserved = Preserved(subject.model, subject.batch, subject.optimizer)
+    preserved = Preserved(inventory, subject)
     with preserved.kept():
         seed_everything(seed)
         with watched.watching(subject.model.parameters()):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gradcheck.core.trace import NONE, GradientState, Parameter
+from gradcheck.recording.inventory import Inventory
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
@@ -27,24 +28,23 @@ class Before:
 
 
 def parameters_before(
-    model: torch.nn.Module, owners: dict[str, int], learning_rate: float, heads: dict[str, float]
+    inventory: Inventory, learning_rate: float, heads: dict[str, float]
 ) -> list[Before]:
     """The parameters in the order of ``named_parameters``.
 
     Args:
-        owners: FQN of a module -> its index.
         learning_rate: size of an optimizer step, for ``immovable_ratio``.
         heads: FQN of the weight of a task head -> the standard deviation its initialization aims at.
     """
     rows = []
-    for fqn, tensor in model.named_parameters():
+    for fqn, tensor in inventory.parameters:
         trainable = tensor.requires_grad
         readable = trainable and tensor.device.type != "meta"
         rows.append(
             Before(
                 fqn=fqn,
                 tensor=tensor,
-                module=owners.get(fqn.rpartition(".")[0], NONE),
+                module=inventory.module_index.get(fqn.rpartition(".")[0], NONE),
                 requires_grad=trainable,
                 zero=readable and not bool(tensor.detach().any()),
                 immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,

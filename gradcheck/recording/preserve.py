@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
 from gradcheck.recording.tensors import tensors_in
+from gradcheck.subject import Subject
 
 
 class Preserved:
@@ -22,15 +24,10 @@ class Preserved:
     fills the memory can be inspected; buffers, which C++ kernels write unseen, are copied at once.
     """
 
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        batch: Mapping[str, Any],
-        optimizer: torch.optim.Optimizer | None,
-    ) -> None:
-        self._model = model
-        self._batch = batch
-        self._optimizer = optimizer
+    def __init__(self, inventory: Inventory, subject: Subject) -> None:
+        self._inventory = inventory
+        self._batch = subject.batch
+        self._optimizer = subject.optimizer
         self._owners: dict[int, list[torch.Tensor]] = {}
         self._copies: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._copied: set[int] = set()
@@ -43,7 +40,7 @@ class Preserved:
             for keep in (_keep_global_state, _keep_random_states):
                 stack.callback(keep())
             stack.callback(self._keep_optimizer())
-            stack.callback(_keep_modules(self._model))
+            stack.callback(_keep_modules(self._inventory))
             stack.callback(self._keep_parameters())
             stack.callback(self._keep_gradients())
             yield
@@ -56,9 +53,10 @@ class Preserved:
                 self._copies.append((parameter, parameter.data, parameter.data.clone()))
 
     def _keep_parameters(self) -> Any:
-        for parameter in self._model.parameters():
+        parameters = [parameter for _, parameter in self._inventory.parameters]
+        for parameter in parameters:
             self._owners.setdefault(storage_key(parameter), []).append(parameter)
-        flags = [(parameter, parameter.requires_grad) for parameter in self._model.parameters()]
+        flags = [(parameter, parameter.requires_grad) for parameter in parameters]
 
         def restore() -> None:
             with torch.no_grad():
@@ -72,9 +70,8 @@ class Preserved:
         return restore
 
     def _keep_gradients(self) -> Any:
-        leaves = [
-            t for t in (*self._model.parameters(), *tensors_in(dict(self._batch))) if t.is_leaf
-        ]
+        parameters = (parameter for _, parameter in self._inventory.parameters)
+        leaves = [t for t in (*parameters, *tensors_in(dict(self._batch))) if t.is_leaf]
         gradients = [(leaf, leaf.grad) for leaf in leaves]
         for leaf, gradient in gradients:
             if gradient is not None:
@@ -113,13 +110,13 @@ class Preserved:
         self._copied.clear()
 
 
-def _keep_modules(model: torch.nn.Module) -> Any:
+def _keep_modules(inventory: Inventory) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
     modules = [
         (module, module.training, dict(module._parameters), dict(module._buffers))
-        for module in model.modules()
+        for _, module in inventory.modules
     ]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
 
     def restore() -> None:
         for module, training, parameters, own_buffers in modules:

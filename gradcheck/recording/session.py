@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -16,6 +17,7 @@ from gradcheck.errors import BatchError, RecordingError
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import ORIGINAL_APPLY, Functions
+from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
@@ -42,9 +44,10 @@ def record(subject: Subject, settings: Settings) -> Trace:
         RecordingError: where another session is running, or memory ran out.
         BatchError: where the step gives nothing that could be a loss.
     """
-    session = Session(subject, settings)
-    preserved = Preserved(subject.model, subject.batch, subject.optimizer)
-    with preserved.kept():
+    inventory = Inventory(subject.model)
+    session = Session(subject, settings, inventory)
+    preserved = Preserved(inventory, subject)
+    with collector_paused(), preserved.kept():
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()
@@ -55,45 +58,34 @@ def record(subject: Subject, settings: Settings) -> Trace:
 class Session:
     """The instruments of one recording, and what they found."""
 
-    def __init__(self, subject: Subject, settings: Settings) -> None:
+    def __init__(self, subject: Subject, settings: Settings, inventory: Inventory) -> None:
         self._subject = subject
         self._settings = settings
+        self._inventory = inventory
         self._ledger = Ledger()
-        self._modules = ModuleStack(subject.model)
+        self._modules = ModuleStack(inventory)
         self._switches = Switches(self._ledger, self._modules)
         self.flow = DataFlow(self._ledger, self._modules, self._switches)
         self._functions = Functions(self._ledger, self.flow)
-        self._training = [module.training for module in self._modules.modules]
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
         self._loss: Loss | None = None
         self._backward_ran = False
-        self._describe_parameters()
+        self._describe()
 
-    def _describe_parameters(self) -> None:
-        model, owners = (
-            self._subject.model,
-            {fqn: index for index, fqn in enumerate(self._modules.fqns)},
-        )
-        optimizer = self._subject.optimizer
-        rates = (
-            [group.get("lr", 0.0) for group in optimizer.param_groups]
-            if optimizer is not None
-            else []
-        )
-        rate = float(max(rates)) if rates else ASSUMED_LEARNING_RATE
-        self._before = parameters_before(model, owners, rate, facts.task_heads(model))
-        self._parameter_index = {id(row.tensor): index for index, row in enumerate(self._before)}
-        named = [(row.fqn, row.tensor) for row in self._before]
-        configs = adapters.adapter_configs(model, [], named)
-        self._layers = adapters.adapter_layers(
-            model, {c.name for c in configs}, owners, self._parameter_index
-        )
-        layer_fqns = [self._modules.fqns[layer.module] for layer in self._layers]
-        self._configs = adapters.adapter_configs(model, layer_fqns, named)
-        self._optimizer = facts.optimizer_row(optimizer, self._parameter_index)
-        self._environment = facts.environment(model)
-        self._input_grad_hooks = adapters.input_grad_hooks(model)
+    def _describe(self) -> None:
+        """What is known before the step."""
+        inventory, optimizer = self._inventory, self._subject.optimizer
+        self._training = [module.training for _, module in inventory.modules]
+        self._optimizer = facts.optimizer_row(optimizer, inventory.parameter_index)
+        rates = self._optimizer.learning_rates if self._optimizer is not None else ()
+        heads = facts.task_heads(inventory)
+        rate = max(rates, default=ASSUMED_LEARNING_RATE)
+        self._before = parameters_before(inventory, rate, heads)
+        self._layers = adapters.adapter_layers(inventory, adapters.adapter_names(inventory))
+        self._configs = adapters.adapter_configs(inventory, self._layers)
+        self._environment = facts.environment(inventory)
+        self._input_grad_hooks = adapters.input_grad_hooks(inventory)
 
     @contextmanager
     def recording(self, preserved: Preserved | None) -> Iterator[None]:
@@ -123,7 +115,7 @@ class Session:
             self._ledger.parameter_of[value] = index
             if row.zero:
                 self._ledger.zero.add(value)
-        for tensor in (*self._subject.model.buffers(), *tensors_in(dict(self._subject.batch))):
+        for tensor in (*self._inventory.buffers, *tensors_in(dict(self._subject.batch))):
             if self._ledger.known(tensor) is None:
                 self._ledger.add_value(tensor, NONE)
         first = {index: value for value, index in self._ledger.parameter_of.items()}
@@ -264,13 +256,21 @@ class Session:
 
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
+        with collector_paused():
+            trace = self._trace()
+        self._modules.release()
+        self._inventory.release()
+        self._before.clear()
+        return trace
+
+    def _trace(self) -> Trace:
         ledger, flow = self._ledger, self.flow
-        trace = Trace(
+        return Trace(
             environment=self._environment,
             setup=self._subject.setup,
             seed=self._settings.seed,
             modules=facts.module_rows(
-                self._modules, self._parameter_index, self._layers, self._training
+                self._modules, self._inventory.parameter_index, self._layers, self._training
             ),
             parameters=parameters_after(self._before),
             frames=ledger.lines.rows(),
@@ -294,9 +294,22 @@ class Session:
             num_backwards=flow.num_backwards,
             notes=tuple(ledger.notes),
         )
-        self._modules.release()
-        self._before.clear()
-        return trace
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Python's cyclic garbage collector is off in the body.
+
+    The rows of a Trace are tens of thousands of small objects: making them would set off full collections, each of
+    which walks everything that torch and transformers have loaded (0.3 s, more than all of the recording).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

@@ -11,6 +11,7 @@ import torch
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
 from gradcheck.errors import RecordingError
+from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -31,7 +32,7 @@ class Watch:
         self._report: Report | None = None
 
     def __enter__(self) -> Watch:
-        session = Session(self._subject, self._settings)
+        session = Session(self._subject, self._settings, Inventory(self._subject.model))
         with ExitStack() as stack:
             stack.enter_context(session.recording(None))
             self._instruments = stack.pop_all()
