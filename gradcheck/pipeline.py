@@ -9,6 +9,7 @@ from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import BatchError
+from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.recording.watching import Watch
 from gradcheck.settings import Settings
@@ -51,7 +52,7 @@ def inspect_subject(
 ) -> tuple[Trace, Report]:
     """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
     progress("recording one forward and one backward")
-    trace = record(subject, settings)
+    trace = with_origins(subject, settings.seed, record(subject, settings))
     progress("judging the record")
     return trace, diagnose(trace, settings)
 

@@ -6,6 +6,7 @@ time the tensor is used, because a custom function's result only gets its ``grad
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -32,6 +33,11 @@ from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_Tensor = torch.Tensor
+_new_call = functools.partial(tuple.__new__, Call)
+"""``Call`` without the detour through Python that a named tuple's constructor takes."""
+_WRITING = frozenset({"out", "inplace"})
+"""Keywords that make a call write into a tensor it was given."""
 
 
 class DataFlow(TorchFunctionMode):
@@ -119,11 +125,13 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
-        region = self._reading_region = self._region(frame)
+        region = NONE
+        if self.region_stack or not torch.is_grad_enabled():
+            region = self._region(frame)
+        self._reading_region = region
         read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
-        target = self._target(operation, args, kwargs)
-        if target is not None:
-            self.notices.before_call(operation, target)
+        writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
+        target = self._target(operation, args, kwargs) if writes else None
         try:
             result = func(*args, **kwargs)
         except Exception:
@@ -131,11 +139,35 @@ class DataFlow(TorchFunctionMode):
             self.notices.refused(operation, frame)
             self._add_call(operation.name, operation.kind, read, [], region, frame)
             raise
+        if operation.plain and target is None and not self.passages.any_left:
+            self._record_plain(operation, read, result, region, frame)
+            return result
         made = tensors_in(result) if target is None else [target]
         self._record(operation, args, kwargs, read, made, result, region, frame)
         if target is not None and not self._is_parameter(target):
             self._written.wrote(target, self.value_of(target))
         return result
+
+    def _record_plain(
+        self, operation: Operation, read: list[int], result: Any, region: int, frame: FrameType
+    ) -> None:
+        """``_record`` for the ordinary call, without what only the others need: thousands pass here."""
+        ledger = self.ledger
+        index = len(ledger.calls)
+        if type(result) is torch.Tensor:
+            made, outputs = [result], [ledger.add_value(result, index)]
+        else:
+            made = tensors_in(result)
+            outputs = self._made(made, index)
+            if not read and not outputs:
+                return
+        if not ledger.zero.isdisjoint(read):
+            self._spread_zero(operation, read, outputs, made)
+        if self.switches.any and self.switches.in_inference_mode:
+            ledger.inference.update(outputs)
+        if not self.notices.guarded_values.isdisjoint(read):
+            self.notices.guarded_reads(read, index, frame)
+        self._add_call(operation.name, "op", read, outputs, region, frame)
 
     def _record(
         self,
@@ -163,7 +195,7 @@ class DataFlow(TorchFunctionMode):
             self._spread_zero(operation, read, outputs, made)
         if self.switches.in_inference_mode:
             ledger.inference.update(outputs)
-        if self.notices.guarded:
+        if not self.notices.guarded_values.isdisjoint(read):
             self.notices.guarded_reads(read, index, frame)
         self._add_call(operation.name, kind, read, outputs, region, frame)
         self.notices.after_call(operation, index, args, kwargs, frame)
@@ -178,14 +210,19 @@ class DataFlow(TorchFunctionMode):
         frame: FrameType,
     ) -> None:
         ledger = self.ledger
-        index, where = len(ledger.calls), ledger.lines.nearest(frame)
-        module, switch = self.modules.current, self.switches.current
+        index = len(ledger.calls)
+        where = ledger.lines.nearest(frame)
+        switches = self.switches
+        switch = switches.current if switches.any else NONE
+        current = self.modules.current
         ledger.calls.append(
-            Call(name, tuple(read), tuple(outputs), where, module, region, switch, kind)
+            _new_call((name, tuple(read), tuple(outputs), where, current, region, switch, kind))
         )
+        if region == NONE:
+            return
         for open_region in self.region_stack:
             ledger.regions[open_region].calls.append(index)
-        if region != NONE and (not self.region_stack or region != self.region_stack[-1]):
+        if not self.region_stack or region != self.region_stack[-1]:
             ledger.regions[region].calls.append(index)
             self._implicit_values.update(dict.fromkeys(outputs, region))
 
@@ -232,18 +269,25 @@ class DataFlow(TorchFunctionMode):
             self._implicit_values.pop(value, None)
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], first_only: bool) -> list[int]:
-        value_of = self.value_of
+        """The values that a call reads; flat and repetitive, since every argument of the step passes here."""
+        value_of, known, live = self.value_of, self.ledger.entries.get, self.ledger.live
+        settled = not self._implicit_values
         if first_only:
-            return [value_of(args[0])] if args and isinstance(args[0], torch.Tensor) else []
+            args, kwargs = args[:1], {}
         read = []
         for arg in args:
-            if isinstance(arg, torch.Tensor):
-                read.append(value_of(arg))
+            if isinstance(arg, _Tensor):
+                entry = known(id(arg))
+                if settled and entry is not None and entry[0]() is arg:
+                    value = entry[1]
+                    read.append(value if live[value] is arg.requires_grad else value_of(arg))
+                else:
+                    read.append(value_of(arg))
             elif isinstance(arg, (tuple, list)):
                 read += [value_of(tensor) for tensor in tensors_in(arg)]
-        for name, arg in kwargs.items():
-            if name != "out":
-                read += [value_of(tensor) for tensor in tensors_in(arg)]
+        if kwargs:
+            given = [arg for name, arg in kwargs.items() if name != "out"]
+            read += [value_of(tensor) for tensor in tensors_in(given)]
         if self._written:
             under = self._written.under(tensors_in(list(args)))
             read += [value for value in under if value not in read]
@@ -252,17 +296,19 @@ class DataFlow(TorchFunctionMode):
     def _target(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> torch.Tensor | None:
-        """The tensor that the call writes in place, or None; whoever wants a copy of it is told."""
-        first = args[0] if args else None
+        """The tensor that the call writes in place, or None; whoever wants to know is told before."""
         target = kwargs.get("out")
         if target is None and (operation.in_place or kwargs.get("inplace") is True):
-            target = first
+            target = args[0] if args else None
         if self.before_write is not None:
             for tensor in tensors_in(
                 target
             ):  # a list: torch._foreach_add_ and the fused optimizers
                 self.before_write(tensor)
-        return target if isinstance(target, torch.Tensor) else None
+        if not isinstance(target, torch.Tensor):
+            return None
+        self.notices.before_call(operation, target)
+        return target
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
         value = self.ledger.known(tensor)
@@ -273,8 +319,13 @@ class DataFlow(TorchFunctionMode):
         announced = self.region_stack[-1] if self.region_stack else NONE
         if self.implicit_region is None or torch.is_grad_enabled():
             return announced
-        if self.switches.current != NONE and announced == NONE:
-            return NONE
+        if announced == NONE:
+            if self.switches.current != NONE:
+                return NONE
+        elif self.ledger.regions[announced].kind == "function":
+            return (
+                announced  # private all the way down: what is called inside need not be told apart
+            )
         implicit = self.implicit_region(frame)
         return implicit if implicit != NONE else announced
 

@@ -24,16 +24,19 @@ def module_rows(
 ) -> tuple[Module, ...]:
     """The modules as rows of the Trace; ``training``: their flags before the step."""
     layer_of = _layer_of_module(stack.fqns, layers)
+    kinds = {type(module) for module in stack.modules}
+    types = {kind: f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
+    quantized = {kind: _quantization(kind) for kind in kinds}
     return tuple(
         Module(
             fqn=fqn,
-            type=f"{type(module).__module__}.{type(module).__qualname__}",
+            type=types[type(module)],
             training=training[index],
             num_calls=stack.num_calls[index],
             parameters=tuple(
                 parameters[id(p)] for p in module._parameters.values() if id(p) in parameters
             ),
-            quantized=_quantization(module),
+            quantized=quantized[type(module)],
             checkpointing=_checkpointing(module),
             dropout=isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0,
             adapter=layer_of.get(index, NONE),
@@ -45,24 +48,21 @@ def module_rows(
 def _layer_of_module(fqns: list[str], layers: tuple[AdapterLayer, ...]) -> dict[int, int]:
     """Module -> the adapted layer that it is or lies in."""
     by_fqn = {fqns[layer.module]: index for index, layer in enumerate(layers)}
-    found: dict[int, int] = {}
-    for index, fqn in enumerate(fqns):
-        parts = fqn.split(".")
-        for length in range(len(parts), 0, -1):
-            layer = by_fqn.get(".".join(parts[:length]))
-            if layer is not None:
-                found[index] = layer
-                break
-    return found
+    found: dict[str, int] = {}
+    for fqn in fqns:  # parents come before their children
+        layer = by_fqn.get(fqn, found.get(fqn.rpartition(".")[0]))
+        if layer is not None:
+            found[fqn] = layer
+    return {index: found[fqn] for index, fqn in enumerate(fqns) if fqn in found}
 
 
-def _quantization(module: torch.nn.Module) -> Literal["8bit", "4bit"] | None:
+def _quantization(kind: type[torch.nn.Module]) -> Literal["8bit", "4bit"] | None:
     layers: Any = sys.modules.get("bitsandbytes.nn")
     if layers is None:
         return None
-    if isinstance(module, layers.Linear8bitLt):
+    if issubclass(kind, layers.Linear8bitLt):
         return "8bit"
-    return "4bit" if isinstance(module, layers.Linear4bit) else None
+    return "4bit" if issubclass(kind, layers.Linear4bit) else None
 
 
 def _checkpointing(module: torch.nn.Module) -> bool | None:
@@ -114,14 +114,17 @@ def optimizer_row(
     )
 
 
+def _version(package: str) -> str:
+    """The installed version, or nothing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def environment(inventory: Inventory) -> Environment:
     """Where the step runs."""
-    versions = []
-    for package in _PACKAGES:
-        try:
-            versions.append((package, version(package)))
-        except PackageNotFoundError:
-            continue
+    versions = [(package, _version(package)) for package in _PACKAGES]
     first = next((parameter for _, parameter in inventory.parameters), None)
     device = "none" if first is None else str(first.device)
     if device.startswith("cuda"):
@@ -137,7 +140,7 @@ def environment(inventory: Inventory) -> Environment:
         "",
     )
     return Environment(
-        versions=tuple(versions),
+        versions=tuple((package, found) for package, found in versions if found),
         python=platform.python_version(),
         platform=platform.platform(),
         device=device,

@@ -56,9 +56,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.lines = SourceLines()
-        self.shapes: list[tuple[int, ...]] = []
-        self.dtypes: list[torch.dtype | None] = []
-        self.makers: list[int] = []
+        self._rows: list[tuple[tuple[int, ...], torch.dtype | None, int]] = []
+        """(shape, dtype, the call that made it) of each value."""
         self.parameter_of: dict[int, int] = {}
         self.live: list[bool] = []
         self.recomputed: dict[int, bool] = {}
@@ -70,53 +69,57 @@ class Ledger:
         """Call of kind "region" -> the region that it ends."""
         self.switches: list[Switch] = []
         self.notes: list[str] = []
-        self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self.entries: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        """``id`` of a tensor -> (the tensor, its value)."""
 
     def known(self, tensor: torch.Tensor) -> int | None:
         """The value that ``tensor`` is, or None."""
-        entry = self._known.get(id(tensor))
+        entry = self.entries.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def add_value(self, tensor: torch.Tensor, maker: int) -> int:
         """A new value for ``tensor``, made by the call ``maker``."""
-        index = self.add_row(tuple(tensor.shape), tensor.dtype, maker, tensor.requires_grad)
-        self._known[id(tensor)] = (weakref.ref(tensor), index)
+        live = self.live
+        index = len(live)
+        self._rows.append((tensor.shape, tensor.dtype, maker))
+        live.append(tensor.requires_grad)
+        self.entries[id(tensor)] = (weakref.ref(tensor), index)
         return index
 
-    def add_row(
-        self, shape: tuple[int, ...], dtype: torch.dtype | None, maker: int, live: bool
-    ) -> int:
-        """A new value; ``dtype`` None stands for a number of Python."""
-        index = len(self.live)
-        self.shapes.append(shape)
-        self.dtypes.append(dtype)
-        self.makers.append(maker)
-        self.live.append(live)
-        return index
+    def add_number(self, maker: int) -> int:
+        """A new value for numbers of Python that the call ``maker`` gave."""
+        self._rows.append(((), None, maker))
+        self.live.append(False)
+        return len(self.live) - 1
+
+    def maker(self, value: int) -> int:
+        """The call that made ``value``, or NONE."""
+        return self._rows[value][2]
 
     def value_rows(self) -> tuple[Value, ...]:
         """The values as rows of the Trace."""
-        names: dict[torch.dtype | None, str] = {None: "python"}
-        rows = []
-        for index, (shape, dtype, maker, live) in enumerate(
-            zip(self.shapes, self.dtypes, self.makers, self.live, strict=True)
-        ):
-            name = names.get(dtype)
-            if name is None:
-                name = names[dtype] = str(dtype).removeprefix("torch.")
-            rows.append(
-                Value(
-                    shape,
-                    name,
-                    maker,
-                    self.parameter_of.get(index, NONE),
-                    live,
-                    self.recomputed.get(index),
-                    index in self.zero,
-                    index in self.inference,
-                )
+        dtypes = {dtype for _, dtype, _ in self._rows}
+        names = {
+            dtype: str(dtype).removeprefix("torch.") if dtype else "python" for dtype in dtypes
+        }
+        shapes = {shape: tuple(shape) for shape, _, _ in self._rows}  # torch.Size is torch's
+        parameter, recomputed = self.parameter_of.get, self.recomputed.get
+        zero, inference = self.zero, self.inference
+        return tuple(
+            Value(
+                shapes[shape],
+                names[dtype],
+                maker,
+                parameter(index, NONE),
+                live,
+                recomputed(index),
+                index in zero,
+                index in inference,
             )
-        return tuple(rows)
+            for index, ((shape, dtype, maker), live) in enumerate(
+                zip(self._rows, self.live, strict=True)
+            )
+        )
 
     def region_rows(self) -> tuple[Region, ...]:
         """The regions as rows of the Trace."""
@@ -124,4 +127,4 @@ class Ledger:
 
     def release(self) -> None:
         """Forgets which tensor was which."""
-        self._known.clear()
+        self.entries.clear()

@@ -24,10 +24,16 @@ class Notices:
         self.mutations: list[Mutation] = []
         self.requests: list[GradientRequest] = []
         self.reads: list[ParameterRead] = []
-        self.guarded: dict[int, int] = {}
-        """Value of a parameter of an adapted layer -> index of that layer's module."""
+        self.guarded_values: set[int] = set()
+        """Values of the base parameters of adapted layers."""
+        self._layer_of: dict[int, int] = {}
         self._ledger = ledger
         self._modules = modules
+
+    def guard(self, value: int, layer: int) -> None:
+        """``value`` is a base parameter of the adapted layer whose module is ``layer``."""
+        self.guarded_values.add(value)
+        self._layer_of[value] = layer
 
     def before_call(self, operation: Operation, target: torch.Tensor) -> None:
         """``operation`` is about to write into ``target``."""
@@ -79,7 +85,7 @@ class Notices:
     def guarded_reads(self, read: list[int], call: int, frame: FrameType) -> None:
         """A weight of an adapted layer was handed to a call while another module was running."""
         for value in read:
-            layer = self.guarded.get(value, NONE)
+            layer = self._layer_of.get(value, NONE)
             if layer == NONE:
                 continue
             current = self._modules.current

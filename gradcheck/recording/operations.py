@@ -208,6 +208,9 @@ SILENT = frozenset(
 )
 """Calls that read no content that could reach a loss, or are control flow."""
 
+NOTED = frozenset({"mul", "cross_entropy", "nll_loss"})
+"""Calls whose arguments are looked at: a factor of zero, the labels."""
+
 GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
 """Properties that give a tensor."""
 
@@ -224,6 +227,8 @@ class Operation(NamedTuple):
     in_place: bool
     shape_only: bool
     first_only: bool
+    plain: bool
+    """An ordinary call: nothing about it needs a second look."""
 
 
 def classified(function: Callable[..., Any]) -> Operation:
@@ -261,7 +266,8 @@ def _operation(name: str, short: str, kind: str) -> Operation:
     in_place = (
         short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
     ) or short == "__setitem__"
-    return Operation(name, short, kind, in_place, short in SHAPE_ONLY, short in FIRST_ONLY)
+    plain = kind == "op" and not in_place and short not in NOTED
+    return Operation(name, short, kind, in_place, short in SHAPE_ONLY, short in FIRST_ONLY, plain)
 
 
 def _property(function: Callable[..., Any], short: str) -> Operation:

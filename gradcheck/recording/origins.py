@@ -156,7 +156,7 @@ class Origins(TorchFunctionMode):
         )
 
 
-def origins(subject: Subject, seed: int, trace: Trace) -> Trace:
+def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
     if not _unexplained(trace):
         return trace

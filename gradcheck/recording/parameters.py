@@ -36,8 +36,9 @@ def parameters_before(
         learning_rate: size of an optimizer step, for ``immovable_ratio``.
         heads: FQN of the weight of a task head -> the standard deviation its initialization aims at.
     """
+    zero = _zero_ones(inventory)
     rows = []
-    for fqn, tensor in inventory.parameters:
+    for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
         readable = trainable and tensor.device.type != "meta"
         rows.append(
@@ -46,12 +47,32 @@ def parameters_before(
                 tensor=tensor,
                 module=inventory.module_index.get(fqn.rpartition(".")[0], NONE),
                 requires_grad=trainable,
-                zero=readable and not bool(tensor.detach().any()),
+                zero=index in zero,
                 immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
                 fresh=_looks_fresh(tensor, heads[fqn]) if fqn in heads and not trainable else None,
             )
         )
     return rows
+
+
+def _zero_ones(inventory: Inventory) -> set[int]:
+    """Indices of the trainable parameters that are all zero; one transfer from the device."""
+    trainable = [
+        (index, tensor.detach())
+        for index, (_, tensor) in enumerate(inventory.parameters)
+        if tensor.requires_grad and tensor.device.type != "meta" and tensor.numel() > 0
+    ]
+    by_device: dict[torch.device, list[tuple[int, torch.Tensor]]] = {}
+    for index, tensor in trainable:
+        by_device.setdefault(tensor.device, []).append((index, tensor.any()))
+    return {
+        index
+        for flags in by_device.values()
+        for (index, _), any_set in zip(
+            flags, torch.stack([f for _, f in flags]).tolist(), strict=True
+        )
+        if not any_set
+    }
 
 
 def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:

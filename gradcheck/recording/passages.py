@@ -30,7 +30,7 @@ class Passages:
     def left(self, result: Any, call: int) -> list[int]:
         """``result`` left torch at ``call``: the value that stands for it outside."""
         self.any_left = True
-        value = self._ledger.add_row((), None, call, False)
+        value = self._ledger.add_number(call)
         address = _address(result)
         if address is not None:
             self._arrays[address] = value

@@ -113,7 +113,7 @@ class Preserved:
 def _keep_modules(inventory: Inventory) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
     modules = [
-        (module, module.training, dict(module._parameters), dict(module._buffers))
+        (module, module.training, {**module._parameters}, {**module._buffers})
         for _, module in inventory.modules
     ]
     buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
@@ -121,10 +121,10 @@ def _keep_modules(inventory: Inventory) -> Any:
     def restore() -> None:
         for module, training, parameters, own_buffers in modules:
             module.training = training
-            if not _same(module._parameters, parameters):
+            if (parameters or module._parameters) and not _same(module._parameters, parameters):
                 module._parameters.clear()
                 module._parameters.update(parameters)
-            if not _same(module._buffers, own_buffers):
+            if (own_buffers or module._buffers) and not _same(module._buffers, own_buffers):
                 module._buffers.clear()
                 module._buffers.update(own_buffers)
         with torch.no_grad():

@@ -21,7 +21,6 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.origins import origins
 from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
@@ -51,8 +50,7 @@ def record(subject: Subject, settings: Settings) -> Trace:
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()
-        trace = session.trace()
-    return origins(subject, settings.seed, trace)
+        return session.trace()
 
 
 class Session:
@@ -121,7 +119,7 @@ class Session:
         first = {index: value for value, index in self._ledger.parameter_of.items()}
         for layer in self._layers:
             for parameter in layer.base_parameters:
-                self.flow.notices.guarded[first[parameter]] = layer.module
+                self.flow.notices.guard(first[parameter], layer.module)
 
     def _wrapped(self, parent: torch.nn.Module) -> None:
         wrapper = Wrapper(
@@ -158,7 +156,7 @@ class Session:
         if not isinstance(output, torch.Tensor):
             return self._number_row(output)
         value = self.flow.value_of(output)
-        maker = self._ledger.makers[value]
+        maker = self._ledger.maker(value)
         frame = self._ledger.calls[maker].frame if maker != NONE else NONE
         done = self.flow.backward_of
         if not output.requires_grad and done:
@@ -187,7 +185,7 @@ class Session:
             )
         found = self.flow.passages.numbers((float(output),))
         value = found[0] if found else NONE
-        frame = self._ledger.calls[self._ledger.makers[value]].frame if found else NONE
+        frame = self._ledger.calls[self._ledger.maker(value)].frame if found else NONE
         return Loss(
             value=value,
             number=float(output) if math.isfinite(output) else None,
@@ -234,7 +232,7 @@ class Session:
 
     def _earlier_loss(self, value: int) -> Loss:
         """The loss of a backward that the user's own step ran before it raised."""
-        maker = self._ledger.makers[value]
+        maker = self._ledger.maker(value)
         frame = self._ledger.calls[maker].frame if maker != NONE else NONE
         return Loss(
             value=value,

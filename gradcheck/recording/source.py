@@ -35,9 +35,11 @@ class SourceLines:
     """Interns frames as indices; holds code objects, never frames."""
 
     def __init__(self) -> None:
-        self._index: dict[tuple[CodeType, int], int] = {}
+        self._index: dict[tuple[int, int], int] = {}
+        """(``id`` of a code object, offset in it) -> index: hashing a code object itself walks its constants."""
+        self._codes: dict[int, CodeType] = {}
         self._fixed: dict[int, Frame] = {}
-        self._skipped: dict[CodeType, bool] = {}
+        self._skipped: dict[int, bool] = {}
 
     def nearest(self, frame: FrameType | None, until: CodeType | None = None) -> int:
         """Index of the nearest frame outside torch, from ``frame`` up; NONE where ``until`` comes first."""
@@ -46,11 +48,13 @@ class SourceLines:
             code = frame.f_code
             if code is until:
                 return NONE
-            skip = skipped.get(code)
+            skip = skipped.get(id(code))
             if skip is None:
-                skip = skipped[code] = is_plumbing(frame)
+                self._codes[id(code)] = code
+                skip = skipped[id(code)] = is_plumbing(frame)
             if not skip:
-                return self.at(frame)
+                index = self._index.get((id(code), frame.f_lasti))
+                return self.at(frame) if index is None else index
             frame = frame.f_back
         return NONE
 
@@ -94,14 +98,16 @@ class SourceLines:
 
     def rows(self) -> tuple[Frame, ...]:
         """Every interned frame with its text."""
-        resolved = {index: _resolved(code, where) for (code, where), index in self._index.items()}
+        codes = self._codes
+        resolved = {index: _resolved(codes[code], at) for (code, at), index in self._index.items()}
         resolved.update(self._fixed)
         return tuple(resolved[index] for index in range(len(resolved)))
 
     def _intern(self, code: CodeType, where: int) -> int:
-        key = (code, where)
+        key = (id(code), where)
         index = self._index.get(key)
         if index is None:
+            self._codes[id(code)] = code
             index = self._index[key] = len(self._index) + len(self._fixed)
         return index
 

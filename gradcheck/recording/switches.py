@@ -32,6 +32,8 @@ class Switches:
         self._saved: dict[int, int] = {}
         self._inference: list[int] = []
         self._grad = NONE
+        self.any = False
+        """Whether anything was switched off so far."""
 
     @property
     def current(self) -> int:
@@ -108,6 +110,7 @@ class Switches:
         return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
 
     def _add(self, switch: Switch) -> int:
+        self.any = True
         switches = self._ledger.switches
         for index in range(len(switches) - 1, -1, -1):
             if switches[index] == switch:

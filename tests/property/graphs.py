@@ -62,6 +62,9 @@ KINDS: dict[str, Kind] = {
     "write_in_place": _plain(2),
     "copy_into_buffer": _plain(1),
     "write_through_view": _plain(2),
+    "write_through_view_of_cut": Kind(
+        2, 0, (Op(("x0",), "d", "write_through_view_of_cut"), Op(("d", "x1")))
+    ),
     "select_by_index": _plain(1),
     "shape_only": Kind(1, 0, (Op(()),)),
     "no_grad_statistics": _plain(1),

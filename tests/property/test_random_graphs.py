@@ -140,6 +140,46 @@ def test_a_reentrant_checkpoint_on_the_batch(kind: str) -> None:
     assert disagreements(inspected(spec), spec) == []
 
 
+TRAINS = LayerSpec(weight=True, bias=True)
+FOUND = {
+    "a prebound function on the result of another": GraphSpec(
+        (TRAINS,),
+        (
+            StepSpec("linear", (-1,), (0,)),
+            StepSpec("straight_through", (0,), ()),
+            StepSpec("straight_through", (1,), ()),
+        ),
+        (2,),
+    ),
+    "a detached alias of a buffer that was written": GraphSpec(
+        (TRAINS, TRAINS),
+        (
+            StepSpec("linear", (-1,), (0,)),
+            StepSpec("copy_into_buffer", (0,), ()),
+            StepSpec("linear", (1,), (1,)),
+            StepSpec("detach", (1,), ()),
+        ),
+        (2, 3),
+    ),
+    "a write through a view of what was made without gradients": GraphSpec(
+        (TRAINS, TRAINS, TRAINS),
+        (
+            StepSpec("linear", (-1,), (0,)),
+            StepSpec("linear", (-1,), (1,)),
+            StepSpec("write_through_view_of_cut", (0, 1), ()),
+            StepSpec("linear", (2,), (2,)),
+        ),
+        (3,),
+    ),
+}
+"""Graphs on which longer runs once found a disagreement."""
+
+
+@pytest.mark.parametrize("spec", FOUND.values(), ids=FOUND)
+def test_graphs_that_once_went_wrong(spec: GraphSpec) -> None:
+    assert disagreements(inspected(spec), spec) == []
+
+
 @given(graph_specs())
 @deterministic
 def test_random_graphs(spec: GraphSpec) -> None:
