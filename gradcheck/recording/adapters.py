@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,39 @@ def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer,
             )
         )
     return tuple(rows)
+
+
+class LayersAtWork:
+    """What the adapted layers did while they ran with autograd on: the adapters may be off for a part of the step."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        kinds = _layer_kinds()
+        self._layers = {
+            index: module
+            for index, (_, module) in enumerate(inventory.modules)
+            if isinstance(module, kinds)
+        }
+        self._states: dict[int, set[bool]] = {}
+
+    def entered(self, module: int) -> None:
+        """The forward of the module with this index begins."""
+        layer = self._layers.get(module)
+        if layer is not None and torch.is_grad_enabled():
+            off = bool(getattr(layer, "disable_adapters", False))
+            self._states.setdefault(module, set()).add(off)
+
+    def settled(self, layers: tuple[AdapterLayer, ...]) -> tuple[AdapterLayer, ...]:
+        """``layers``, disabled where they ran disabled each time, enabled where they ran enabled once."""
+        return tuple(
+            dataclasses.replace(layer, disabled=False not in self._states[layer.module])
+            if layer.module in self._states
+            else layer
+            for layer in layers
+        )
+
+    def release(self) -> None:
+        """Forgets the layers."""
+        self._layers.clear()
 
 
 def adapter_names(inventory: Inventory) -> set[str]:

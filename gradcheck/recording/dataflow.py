@@ -30,7 +30,7 @@ from gradcheck.recording.operations import (
 )
 from gradcheck.recording.passages import Passages
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import is_zero, tensors_in
+from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _Tensor = torch.Tensor
@@ -250,17 +250,31 @@ class DataFlow(TorchFunctionMode):
     def _from_outside(self, tensor: torch.Tensor) -> int:
         """A value for a tensor that no recorded call made.
 
-        ``torch.from_numpy`` is not seen by a function mode: once something has left torch, a floating-point tensor
-        of unknown origin may be it, come back.
+        A function mode sees neither ``torch.from_numpy`` nor what TorchScript runs. So once something has left torch,
+        a floating-point tensor of unknown origin may be it, come back; and one that has a history was worked out from
+        the leaves of its autograd graph.
         """
-        if self.passages.any_left and tensor.is_floating_point():
-            value = self.ledger.add_value(tensor, len(self.ledger.calls))
-            memory = self.passages.memory(tensor)
-            self._add_call("torch.from_numpy", "entry", memory, [value], NONE, sys._getframe(1))
+        node = tensor.grad_fn
+        if node is not None:
+            read = [
+                value
+                for leaf in leaves_behind(node)
+                if (value := self.ledger.known(leaf)) is not None
+            ]
+            value = self._add_unseen(node.name(), "op", read, tensor)
+        elif self.passages.any_left and tensor.is_floating_point():
+            value = self._add_unseen(
+                "torch.from_numpy", "entry", self.passages.memory(tensor), tensor
+            )
         else:
             value = self.ledger.add_value(tensor, NONE)
         if tensor.is_inference():
             self.ledger.inference.add(value)
+        return value
+
+    def _add_unseen(self, name: str, kind: str, read: list[int], tensor: torch.Tensor) -> int:
+        value = self.ledger.add_value(tensor, len(self.ledger.calls))
+        self._add_call(name, kind, read, [value], NONE, sys._getframe(2))
         return value
 
     def left(self, value: int | None) -> None:

@@ -42,7 +42,7 @@ class Functions:
         self._recomputation: Recomputation | None = None
         flow.implicit_region = self._unannounced
         flow.leave_implicit = self._leave_unannounced
-        flow.modules.on_enter = self._module_entered
+        flow.modules.on_enter.append(self._module_entered)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -35,7 +35,7 @@ class ModuleStack:
         self._stack: list[int] = []
         self._recomputed: list[int] = []
         self._hooks = ExitStack()
-        self.on_enter: Callable[[int], None] | None = None
+        self.on_enter: list[Callable[[int], None]] = []
         """Called with the index of a module of the model as its forward begins."""
         self.on_wrap: Callable[[torch.nn.Module], None] | None = None
         """Called with a foreign module that takes one of the model's as its child."""
@@ -80,8 +80,8 @@ class ModuleStack:
         if index != NONE:
             self.current = index
             self.num_calls[index] += 1
-            if self.on_enter is not None:
-                self.on_enter(index)
+            for told in self.on_enter:
+                told(index)
 
     def _leave(self, _module: torch.nn.Module, _arguments: Any, _output: Any) -> None:
         if torch._C._current_graph_task_id() != -1:

@@ -115,6 +115,9 @@ def _keep_modules(inventory: Inventory) -> Any:
     modules = [
         (module, module.training, {**module._parameters}, {**module._buffers})
         for _, module in inventory.modules
+        if not isinstance(
+            module, torch.jit.ScriptModule
+        )  # its tables are C++'s and cannot be swapped
     ]
     buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
 

@@ -84,6 +84,8 @@ class Session:
         self._configs = adapters.adapter_configs(inventory, self._layers)
         self._environment = facts.environment(inventory)
         self._input_grad_hooks = adapters.input_grad_hooks(inventory)
+        self._at_work = adapters.LayersAtWork(inventory)
+        self._modules.on_enter.append(self._at_work.entered)
 
     @contextmanager
     def recording(self, preserved: Preserved | None) -> Iterator[None]:
@@ -258,6 +260,7 @@ class Session:
             trace = self._trace()
         self._modules.release()
         self._inventory.release()
+        self._at_work.release()
         self._before.clear()
         return trace
 
@@ -281,7 +284,7 @@ class Session:
             failure=self._failure,
             batch=_batch_rows(self._subject.batch),
             adapters=self._configs,
-            adapter_layers=self._layers,
+            adapter_layers=self._at_work.settled(self._layers),
             optimizer=self._optimizer,
             labels=tuple(flow.notices.labels),
             mutations=tuple(flow.notices.mutations),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd.graph import Node
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
@@ -28,3 +29,18 @@ def is_zero(tensor: torch.Tensor) -> bool:
     """Whether all elements are zero, as far as there are numbers to look at."""
     readable = tensor.is_floating_point() and tensor.device.type != "meta"
     return readable and not bool(tensor.detach().any())
+
+
+def leaves_behind(node: Node) -> list[torch.Tensor]:
+    """The leaf tensors from which the autograd graph above ``node`` starts."""
+    leaves: list[torch.Tensor] = []
+    seen, todo = {node}, [node]
+    while todo:
+        at = todo.pop()
+        leaf = getattr(at, "variable", None)  # AccumulateGrad
+        if isinstance(leaf, torch.Tensor):
+            leaves.append(leaf)
+        above = [n for n, _ in at.next_functions if n is not None and n not in seen]
+        seen.update(above)
+        todo += above
+    return leaves
