@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.trace import NONE, Call
@@ -125,7 +126,7 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
-        region = NONE
+        region = self._reading_region = NONE  # what a function is given was read outside it
         if self.region_stack or not torch.is_grad_enabled():
             region = self._region(frame)
         self._reading_region = region
@@ -142,7 +143,7 @@ class DataFlow(TorchFunctionMode):
         if operation.plain and target is None and not self.passages.any_left:
             self._record_plain(operation, read, result, region, frame)
             return result
-        made = tensors_in(result) if target is None else [target]
+        made = tensors_in(result) if target is None else _written_through(target)
         self._record(operation, args, kwargs, read, made, result, region, frame)
         if target is not None and not self._is_parameter(target):
             self._written.wrote(target, self.value_of(target))
@@ -244,8 +245,28 @@ class DataFlow(TorchFunctionMode):
         if value is None:
             value = self._from_outside(tensor)
         elif tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
-            ledger.live[value] = tensor.requires_grad
+            value = self._carrying_otherwise(tensor, value)
         return value
+
+    def _carrying_otherwise(self, tensor: torch.Tensor, value: int) -> int:
+        """What ``tensor`` is now that its ``requires_grad`` differs, though no recorded call made it so.
+
+        Another view of its memory was written, or something that a function mode does not see wrote into it.
+        """
+        if not tensor.requires_grad:
+            self.ledger.live[value] = False
+            return value
+        writes = self._written.under([tensor])
+        if writes:
+            return self._add_unseen("Tensor.copy_", "in-place", [value, *writes], tensor)
+        node = tensor.grad_fn
+        name = "Tensor.requires_grad" if node is None else node.name()
+        return self._add_unseen(name, "op", [value, *self._values_behind(node)], tensor)
+
+    def _values_behind(self, node: Node | None) -> list[int]:
+        """The values of the leaves of the autograd graph above ``node``."""
+        leaves = [] if node is None else leaves_behind(node)
+        return [value for leaf in leaves if (value := self.ledger.known(leaf)) is not None]
 
     def _from_outside(self, tensor: torch.Tensor) -> int:
         """A value for a tensor that no recorded call made.
@@ -256,12 +277,7 @@ class DataFlow(TorchFunctionMode):
         """
         node = tensor.grad_fn
         if node is not None:
-            read = [
-                value
-                for leaf in leaves_behind(node)
-                if (value := self.ledger.known(leaf)) is not None
-            ]
-            value = self._add_unseen(node.name(), "op", read, tensor)
+            value = self._add_unseen(node.name(), "op", self._values_behind(node), tensor)
         elif self.passages.any_left and tensor.is_floating_point():
             value = self._add_unseen(
                 "torch.from_numpy", "entry", self.passages.memory(tensor), tensor
@@ -274,7 +290,7 @@ class DataFlow(TorchFunctionMode):
 
     def _add_unseen(self, name: str, kind: str, read: list[int], tensor: torch.Tensor) -> int:
         value = self.ledger.add_value(tensor, len(self.ledger.calls))
-        self._add_call(name, kind, read, [value], NONE, sys._getframe(2))
+        self._add_call(name, kind, read, [value], self._reading_region, sys._getframe(2))
         return value
 
     def left(self, value: int | None) -> None:
@@ -303,8 +319,10 @@ class DataFlow(TorchFunctionMode):
             given = [arg for name, arg in kwargs.items() if name != "out"]
             read += [value_of(tensor) for tensor in tensors_in(given)]
         if self._written:
-            under = self._written.under(tensors_in(list(args)))
-            read += [value for value in under if value not in read]
+            for tensor in tensors_in(list(args)):
+                # what was written before the tensor was made is in what it was made from
+                own, writes = value_of(tensor), self._written.under([tensor])
+                read += [value for value in writes if value > own and value not in read]
         return read
 
     def _target(
@@ -369,6 +387,7 @@ class DataFlow(TorchFunctionMode):
         frame: FrameType,
     ) -> Any:
         tensor = args[0]
+        read = [self.value_of(tensor)]
         if operation.short == "data" and self.before_write is not None:
             self.before_write(tensor)
         try:
@@ -378,7 +397,6 @@ class DataFlow(TorchFunctionMode):
             raise
         if operation.short == "requires_grad":
             request = classified(torch.Tensor.requires_grad_)
-            read = [self.value_of(tensor)]
             self._record(request, args, {}, read, [tensor], tensor, self._region(frame), frame)
         return result
 
@@ -393,6 +411,11 @@ def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
     if operation.short == "mul" and len(args) == 2 and _is_zero_number(args[1]):
         return "scaled-to-zero"
     return kind
+
+
+def _written_through(target: torch.Tensor) -> list[torch.Tensor]:
+    """``target``, and the tensor that it is a view of: a write gives both another history."""
+    return [target] if target._base is None else [target, target._base]
 
 
 def _is_zero_number(value: Any) -> bool:

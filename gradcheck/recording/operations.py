@@ -124,6 +124,8 @@ ZERO_PRESERVING = frozenset(
 
 SHAPE_ONLY = frozenset(
     {
+        "full_like",
+        "new_full",
         "zeros_like",
         "ones_like",
         "empty_like",

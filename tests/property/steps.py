@@ -2,7 +2,8 @@
 
 A line that cuts carries the comment ``# cut: NAME``; ``LINES`` knows where they stand.
 Every function takes the step's linear layers and the tensors that it reads, ``[batch, WIDTH]``, and keeps that shape.
-No step saturates or multiplies by zero: where autograd has a path, the gradient is not zero by accident.
+No step saturates, multiplies by zero or keeps columns apart: where autograd has a path, the gradient is not zero by
+accident.
 """
 
 import re
@@ -65,14 +66,14 @@ def write_through_view(layers: Layers, x: Tensor, y: Tensor) -> Tensor:
     out = torch.full_like(x, 0.7)
     out[:, :2].copy_(x[:, :2])
     out[:, 2:] = y[:, 2:]
-    return out
+    return out + 0.5 * out.flip(-1)
 
 
 def write_through_view_of_cut(layers: Layers, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad():  # cut: write_through_view_of_cut
         out = x * 1.5
     out[:, 2:].copy_(y[:, 2:])
-    return out
+    return out + 0.5 * out.flip(-1)
 
 
 def select_by_index(layers: Layers, x: Tensor) -> Tensor:
