@@ -181,8 +181,11 @@ def user_frame(frame: int, nearest_own: int) -> int:
 
 def outside_live_values(trace: Trace) -> tuple[int, ...]:
     """Values that carried a graph when the step began: results of an earlier forward, no parameters."""
+    outside = {NONE} | {i for i, call in enumerate(trace.calls) if call.kind == "outside"}
     return tuple(
-        i for i, v in enumerate(trace.values) if v.call == NONE and v.parameter == NONE and v.live
+        i
+        for i, v in enumerate(trace.values)
+        if v.call in outside and v.parameter == NONE and v.live
     )
 
 

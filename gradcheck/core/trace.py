@@ -57,9 +57,9 @@ class Call(NamedTuple):
     switch: int
     """What had autograd switched off (index into ``switches``), or NONE where it was on."""
     kind: str
-    """"op", "detach", "exit" (the value left torch), "entry" (a tensor made from Python numbers), "non-differentiable"
-    (the result is no function with a derivative), "zero-derivative" (round and its kin), "requires-grad"
-    (made a leaf), "in-place", "region" (the end of a custom function)."""
+    """"op"; "detach"; "exit" (the value left torch); "entry" (a tensor made from Python numbers); "zero-derivative"
+    (round and its kin); "scaled-to-zero" (multiplied by the number zero); "requires-grad" (made a leaf); "in-place";
+    "outside" (it had a history when it was first seen); "region" (the end of a custom function)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

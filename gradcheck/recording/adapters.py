@@ -17,28 +17,43 @@ from gradcheck.recording.inventory import Inventory
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:
     """The layers adapted by the adapters called ``names``."""
     kinds, parameters = _layer_kinds(), inventory.parameter_index
-    rows = []
-    for index, (_, module) in enumerate(inventory.modules):
-        if not isinstance(module, kinds):
-            continue
-        found: dict[str, list[int]] = {}
-        for path, parameter in module.named_parameters():
-            owner = next((part for part in path.split(".") if part in names), None)
-            if owner is not None and "base_layer." not in path and id(parameter) in parameters:
-                found.setdefault(owner, []).append(parameters[id(parameter)])
-        rows.append(
-            AdapterLayer(
-                module=index,
-                adapters=tuple((name, tuple(indices)) for name, indices in sorted(found.items())),
-                active=_names(getattr(module, "active_adapters", ())),
-                merged=_names(getattr(module, "merged_adapters", ())),
-                disabled=bool(getattr(module, "disable_adapters", False)),
-                base_parameters=tuple(
-                    parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters
-                ),
-            )
+    brought = _brought_along(inventory, kinds, names)
+    return tuple(
+        AdapterLayer(
+            module=index,
+            adapters=tuple((name, tuple(found)) for name, found in sorted(brought[fqn].items())),
+            active=_names(getattr(module, "active_adapters", ())),
+            merged=_names(getattr(module, "merged_adapters", ())),
+            disabled=bool(getattr(module, "disable_adapters", False)),
+            base_parameters=tuple(
+                parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters
+            ),
         )
-    return tuple(rows)
+        for index, (fqn, module) in enumerate(inventory.modules)
+        if isinstance(module, kinds)
+    )
+
+
+def _brought_along(
+    inventory: Inventory, kinds: tuple[type[torch.nn.Module], ...], names: set[str]
+) -> dict[str, dict[str, list[int]]]:
+    """FQN of an adapted layer -> adapter -> the parameters that it brought along there."""
+    layer_of: dict[str, str] = {}
+    for fqn, module in inventory.modules:  # parents come before their children
+        parent, _, name = fqn.rpartition(".")
+        if isinstance(module, kinds):
+            layer_of[fqn] = fqn
+        elif parent in layer_of and name != "base_layer":
+            layer_of[fqn] = layer_of[parent]
+    found: dict[str, dict[str, list[int]]] = {fqn: {} for fqn in layer_of.values()}
+    for index, (fqn, _) in enumerate(inventory.parameters):
+        layer = layer_of.get(fqn.rpartition(".")[0])
+        if layer is not None:
+            path = fqn[len(layer) + 1 :].split(".")
+            adapter = next((part for part in path if part in names), None)
+            if adapter is not None:
+                found[layer].setdefault(adapter, []).append(index)
+    return found
 
 
 class LayersAtWork:

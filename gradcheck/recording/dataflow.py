@@ -277,7 +277,7 @@ class DataFlow(TorchFunctionMode):
         """
         node = tensor.grad_fn
         if node is not None:
-            value = self._add_unseen(node.name(), "op", self._values_behind(node), tensor)
+            value = self._add_unseen(node.name(), "outside", self._values_behind(node), tensor)
         elif self.passages.any_left and tensor.is_floating_point():
             value = self._add_unseen(
                 "torch.from_numpy", "entry", self.passages.memory(tensor), tensor

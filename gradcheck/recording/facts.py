@@ -33,9 +33,7 @@ def module_rows(
             type=types[type(module)],
             training=training[index],
             num_calls=stack.num_calls[index],
-            parameters=tuple(
-                parameters[id(p)] for p in module._parameters.values() if id(p) in parameters
-            ),
+            parameters=_own_parameters(module, parameters),
             quantized=quantized[type(module)],
             checkpointing=_checkpointing(module),
             dropout=isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0,
@@ -43,6 +41,11 @@ def module_rows(
         )
         for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True))
     )
+
+
+def _own_parameters(module: torch.nn.Module, index: dict[int, int]) -> tuple[int, ...]:
+    own = module._parameters
+    return tuple([index[id(p)] for p in own.values() if id(p) in index]) if own else ()
 
 
 def _layer_of_module(fqns: list[str], layers: tuple[AdapterLayer, ...]) -> dict[int, int]:

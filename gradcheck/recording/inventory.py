@@ -9,7 +9,8 @@ class Inventory:
     """What ``named_modules``, ``named_parameters`` and ``buffers`` give, in their order, each object once."""
 
     def __init__(self, model: torch.nn.Module) -> None:
-        self.modules: list[tuple[str, torch.nn.Module]] = list(model.named_modules())
+        self.modules: list[tuple[str, torch.nn.Module]] = []
+        self._walk("", model, set())
         self.module_index = {fqn: index for index, (fqn, _) in enumerate(self.modules)}
         self.parameters: list[tuple[str, torch.nn.Parameter]] = []
         self.buffers: list[torch.Tensor] = []
@@ -25,6 +26,17 @@ class Inventory:
                     seen.add(id(buffer))
                     self.buffers.append(buffer)
         self.parameter_index = {id(p): index for index, (_, p) in enumerate(self.parameters)}
+
+    def _walk(self, fqn: str, module: torch.nn.Module, seen: set[int]) -> None:
+        """``named_modules``, which hands each module up through a generator for every level above it."""
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        self.modules.append((fqn, module))
+        prefix = f"{fqn}." if fqn else ""
+        for name, child in module._modules.items():
+            if child is not None:
+                self._walk(prefix + name, child, seen)
 
     def release(self) -> None:
         """Forgets the modules and the tensors; the FQNs stay."""
