@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,16 @@ if TYPE_CHECKING:
 
 
 def check_batch(model: Any, batch: Mapping[str, Any]) -> None:
-    """Raises where token ids or labels lie outside the vocabulary; says nothing where it cannot tell.
+    """Raises where the keys do not fit ``forward``, or token ids or labels the vocabulary.
+
+    Says nothing where it cannot tell.
 
     Only counts are told, never the ids themselves. Negative labels are ignored by the loss and pass.
 
     Raises:
         BatchError: where they do.
     """
+    _check_keys(model, batch)
     num_ids = _num_embeddings(model)
     if num_ids is not None:
         ids = _integers(batch, "input_ids")
@@ -28,6 +32,25 @@ def check_batch(model: Any, batch: Mapping[str, Any]) -> None:
     labels = _integers(batch, "labels")
     if num_classes is not None and labels is not None and labels.ndim == 2:
         _check("labels", labels, num_classes, "labels")
+
+
+def _check_keys(model: Any, batch: Mapping[str, Any]) -> None:
+    """Raises where ``forward`` takes no argument of that name, or needs one that is not there."""
+    forward = getattr(model, "forward", None)
+    if not callable(forward):
+        return
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):  # built in C++: it tells nothing
+        return
+    try:
+        signature.bind(**batch)
+    except TypeError as error:
+        accepted = ", ".join(signature.parameters)
+        raise BatchError(
+            f"the batch ({', '.join(batch)}) does not fit {type(model).__name__}.forward: {error}; "
+            f"it takes {accepted}"
+        ) from error
 
 
 def _check(key: str, values: torch.Tensor, limit: int, what: str) -> None:

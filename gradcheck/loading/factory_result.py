@@ -8,6 +8,7 @@ from typing import Any
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
 from gradcheck.loading.batch import shapes_text
+from gradcheck.loading.batch_check import check_batch
 from gradcheck.subject import Subject
 
 _RETURNS = "model, batch; model, batch, loss_fn; or a dict of model, batch, loss_fn and optimizer"
@@ -50,6 +51,8 @@ def subject_of(made: object, target: Target) -> Subject:
             )
     _check_parts(parts, target.name)
     own_setup = made.setup if isinstance(made, Subject) else ()
+    if parts.get("loss_fn") is None:
+        check_batch(parts["model"], parts["batch"])
     return Subject(**parts, setup=(*_setup(parts, target), *own_setup))
 
 
