@@ -10,7 +10,7 @@ from __future__ import annotations
 from gradcheck.core.bits import union
 from gradcheck.core.trace import NONE, Call, Trace
 
-_SUMS = frozenset(
+SUMS = frozenset(
     {
         "add",
         "add_",
@@ -21,10 +21,26 @@ _SUMS = frozenset(
         "__rsub__",
         "cat",
         "concat",
+        "concatenate",
         "stack",
+        "hstack",
+        "vstack",
+        "sum",
+        "mean",
         "where",
+        "index_add",
+        "index_add_",
+        "scatter_add",
+        "scatter_add_",
+        "__setitem__",
+        "index_copy",
+        "index_put",
+        "index_put_",
+        "masked_scatter",
+        "masked_scatter_",
     }
 )
+"""Calls that add or place their operands: a zero one does not hold back the gradient of the others."""
 _SUM_AND_PRODUCT = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", "addcmul"})
 """first + second * third"""
 _PRODUCT_AND_SUM = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
@@ -36,7 +52,7 @@ def _terms_and_factors(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which inputs of ``call`` are added and which may be multiplied with each other."""
     name = call.op.rpartition(".")[2]
-    if name in _SUMS:
+    if name in SUMS:
         return inputs, ()
     if name in _SUM_AND_PRODUCT:
         return inputs[:1], inputs[1:]

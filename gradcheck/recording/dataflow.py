@@ -17,16 +17,17 @@ import torch.utils.checkpoint
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
+from gradcheck.core.holding import SUMS
 from gradcheck.core.trace import NONE, Call
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.notices import Notices
 from gradcheck.recording.operations import (
-    ADDITIVE,
     DETACHES,
     ZERO_PRESERVING,
     Operation,
+    Operations,
     classified,
 )
 from gradcheck.recording.passages import Passages
@@ -67,7 +68,7 @@ class DataFlow(TorchFunctionMode):
         """The last call that raised."""
         self.num_backwards = 0
         self._paused = False
-        self._operations: dict[Any, Operation] = {}
+        self._operations = Operations()
         self._reading_region = NONE
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
@@ -87,9 +88,7 @@ class DataFlow(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._paused:
             return func(*args, **kwargs)
-        operation = self._operations.get(func)
-        if operation is None:
-            operation = self._operations[func] = classified(func)
+        operation = self._operations[func]
         kind = operation.kind
         if kind == "silent":
             return func(*args, **kwargs)
@@ -370,7 +369,7 @@ class DataFlow(TorchFunctionMode):
     ) -> None:
         """Marks the results which are zero because a zero trainable parameter went in."""
         zero = self.ledger.zero
-        if operation.short in ADDITIVE and not zero.issuperset(read):
+        if operation.short in SUMS and not zero.issuperset(read):
             return
         if operation.short in ZERO_PRESERVING and (operation.short != "linear" or len(read) == 2):
             zero.update(outputs)

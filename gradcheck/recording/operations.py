@@ -52,38 +52,6 @@ ZERO_DERIVATIVES = frozenset(
 )
 """Calls that autograd differentiates to zero everywhere (torch's derivatives.yaml: ``self: zeros_like(grad)``)."""
 
-ADDITIVE = frozenset(
-    {
-        "add",
-        "add_",
-        "sub",
-        "sub_",
-        "rsub",
-        "__radd__",
-        "__rsub__",
-        "cat",
-        "concat",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
-        "sum",
-        "mean",
-        "where",
-        "index_add",
-        "index_add_",
-        "scatter_add",
-        "scatter_add_",
-        "__setitem__",
-        "index_copy",
-        "index_put",
-        "index_put_",
-        "masked_scatter",
-        "masked_scatter_",
-    }
-)
-"""Calls in which a zero operand does not hold back the gradient of the others."""
-
 ZERO_PRESERVING = frozenset(
     {
         "mul",
@@ -292,3 +260,11 @@ def _shown_name(function: Callable[..., Any], short: str) -> str:
     module = str(getattr(function, "__module__", None) or "torch")
     module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch"}.get(module, module)
     return f"{module}.{short}" if module.startswith("torch") else f"torch.{short}"
+
+
+class Operations(dict[Any, Operation]):
+    """Torch function -> its operation, classified when it is first met."""
+
+    def __missing__(self, function: Callable[..., Any]) -> Operation:
+        operation = self[function] = classified(function)
+        return operation

@@ -21,7 +21,7 @@ from gradcheck.core.trace import NONE, Origin, Trace
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.operations import Operation, classified
+from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import tensors_in
@@ -47,7 +47,7 @@ class Origins(TorchFunctionMode):
         super().__init__()
         self._lines = lines
         self._modules = modules
-        self._operations: dict[Any, Operation] = {}
+        self._operations = Operations()
         self._states: dict[int, State] = {}
         self._inputs: dict[int, tuple[int, ...]] = {}
         self._sites: dict[int, _Site] = {}
@@ -75,9 +75,7 @@ class Origins(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        operation = self._operations.get(func)
-        if operation is None:
-            operation = self._operations[func] = classified(func)
+        operation = self._operations[func]
         if operation.kind in ("silent", "grad-mode", "backward", "setter"):
             return func(*args, **kwargs)
         read = tensors_in((args, kwargs))

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from gradcheck.core.trace import NONE
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.operations import Operation, classified
+from gradcheck.recording.operations import Operations
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -46,7 +46,7 @@ class Recomputation(TorchFunctionMode):
         self._started = False
         self._matched = 0
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
-        self._operations: dict[Any, Operation] = {}
+        self._operations = Operations()
 
     def __torch_function__(
         self,
@@ -56,9 +56,7 @@ class Recomputation(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        operation = self._operations.get(func)
-        if operation is None:
-            operation = self._operations[func] = classified(func)
+        operation = self._operations[func]
         ended = self._position >= len(self._region.calls)
         frame = sys._getframe(1)
         if operation.kind in _UNMATCHED or ended or frame.f_code.co_filename == _CHECKPOINT_FILE:
