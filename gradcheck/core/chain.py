@@ -20,7 +20,7 @@ class ChainBreak:
     region: int
     switch: int
     value: int
-    """The value that still carried a gradient."""
+    """The value that still carried a gradient; for a reentrant checkpoint, its first argument, which carried none."""
     starved: frozenset[int]
     """Parameters that lost their last path to the loss here."""
     partial: frozenset[int]

@@ -124,9 +124,12 @@ class Flow:
         for value in alive:
             self.live[value] |= kept
         lost = wanted & ~kept if alive else wanted
+        cause = self.regions.cause(number)
         source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & lost), NONE)
+        if cause == "reentrant-checkpoint" and region.arguments:
+            source = region.arguments[0]  # what had to require a gradient and does not
         dead = tuple(value for value in call.outputs if value not in alive)
-        self._cut(Cut(self.regions.cause(number), index, number, source, lost, dead or alive))
+        self._cut(Cut(cause, index, number, source, lost, dead or alive))
         if alive:
             function = region.kind == "function"
             self.holding.follow(call, region.arguments if function else self.inputs(index, call))

@@ -49,10 +49,6 @@ class Regions:
         """Whether a call in ``region`` runs where the graph is lost or private."""
         return region != NONE and self._opaque[region]
 
-    def inside_checkpoint(self, region: int) -> bool:
-        """Whether a call in ``region`` is recomputed: what it cuts leaves zero gradients upstream, not missing ones."""
-        return region != NONE and self._in_checkpoint[region]
-
     def carries(self, value: int) -> bool:
         """Whether ``value`` carries a gradient; inside a checkpointed region, when it is recomputed."""
         row = self._trace.values[value]
