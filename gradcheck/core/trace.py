@@ -1,8 +1,8 @@
 """A Trace: the complete, frozen, JSON-able record of one training step, with no tensor in it.
 
-Rows that come by the thousand (values, calls) are named tuples, because building a frozen dataclass for each of
-them would cost more than recording it; everything else is a frozen dataclass. Cross-references are indices into the
-trace's own tuples; ``NONE`` (-1) stands for "none".
+Rows that come by the thousand (values, calls, modules) are named tuples, because building a frozen dataclass for each
+would cost more than recording it; everything else is a frozen dataclass. Cross-references are indices into the trace's
+own tuples; ``NONE`` (-1) stands for "none".
 """
 
 from dataclasses import dataclass
@@ -113,8 +113,7 @@ class Region:
     recomputation: Literal["none", "matched", "mismatch"] = "none"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Module:
+class Module(NamedTuple):
     """A module of the inspected model."""
 
     fqn: str

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gradcheck.core.bits import single_bits
 from gradcheck.core.chain import Chain, ChainBreak
 from gradcheck.core.flow import INTEGRAL, Cut, Flow
-from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.trace import NONE, Call, Trace
 
 _FAMILY = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
@@ -54,7 +54,7 @@ class _Verdict:
         for index, call in enumerate(self._trace.calls):
             if call.kind == "exit":
                 exits += [value for value in call.outputs if self._flow.flow[value] & unused]
-            elif exits and call.kind == "entry" and not call.inputs and self._counts(call.outputs):
+            elif exits and _from_data(call) and self._counts(call.outputs):
                 found[index] = tuple(exits)
         return found
 
@@ -153,6 +153,15 @@ class _Verdict:
 
     def _set(self, mask: int) -> frozenset[int]:
         return frozenset(self._trainable[bit.bit_length() - 1] for bit in single_bits(mask))
+
+
+_DATA = frozenset({"from_numpy", "tensor", "as_tensor", "asarray", "frombuffer"})
+"""Calls that make a tensor from data; ``full`` and its kin take one number, which is known again if it left torch."""
+
+
+def _from_data(call: Call) -> bool:
+    """Whether ``call`` made a tensor from data of unknown origin."""
+    return call.kind == "entry" and not call.inputs and call.op.rpartition(".")[2] in _DATA
 
 
 def _merged(first: ChainBreak, other: ChainBreak) -> ChainBreak:

@@ -27,6 +27,7 @@ def module_rows(
     kinds = {type(module) for module in stack.modules}
     types = {kind: f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
     quantized = {kind: _quantization(kind) for kind in kinds}
+    dropouts = {kind for kind in kinds if issubclass(kind, torch.nn.modules.dropout._DropoutNd)}
     return tuple(
         Module(
             fqn=fqn,
@@ -36,7 +37,7 @@ def module_rows(
             parameters=_own_parameters(module, parameters),
             quantized=quantized[type(module)],
             checkpointing=_checkpointing(module),
-            dropout=isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0,
+            dropout=type(module) in dropouts and float(getattr(module, "p", 0.0)) > 0,
             adapter=layer_of.get(index, NONE),
         )
         for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True))
@@ -119,6 +120,9 @@ def optimizer_row(
 
 def _version(package: str) -> str:
     """The installed version, or nothing."""
+    loaded = getattr(sys.modules.get(package), "__version__", None)
+    if isinstance(loaded, str):
+        return loaded
     try:
         return version(package)
     except PackageNotFoundError:

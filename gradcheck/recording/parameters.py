@@ -56,23 +56,18 @@ def parameters_before(
 
 
 def _zero_ones(inventory: Inventory) -> set[int]:
-    """Indices of the trainable parameters that are all zero; one transfer from the device."""
-    trainable = [
-        (index, tensor.detach())
-        for index, (_, tensor) in enumerate(inventory.parameters)
-        if tensor.requires_grad and tensor.device.type != "meta" and tensor.numel() > 0
-    ]
-    by_device: dict[torch.device, list[tuple[int, torch.Tensor]]] = {}
-    for index, tensor in trainable:
-        by_device.setdefault(tensor.device, []).append((index, tensor.any()))
-    return {
-        index
-        for flags in by_device.values()
-        for (index, _), any_set in zip(
-            flags, torch.stack([f for _, f in flags]).tolist(), strict=True
-        )
-        if not any_set
-    }
+    """Indices of the trainable parameters that are all zero; one transfer a device and dtype."""
+    alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for index, (_, tensor) in enumerate(inventory.parameters):
+        if tensor.requires_grad and tensor.device.type != "meta" and tensor.numel() > 0:
+            alike.setdefault((tensor.device, tensor.dtype), []).append(index)
+    found: set[int] = set()
+    for indices in alike.values():
+        tensors = [inventory.parameters[index][1].detach() for index in indices]
+        norms = torch.stack(torch._foreach_norm(tensors)).tolist()
+        suspects = (at for at, norm in enumerate(norms) if norm == 0)  # squares underflow first
+        found.update(indices[at] for at in suspects if not bool(tensors[at].any()))
+    return found
 
 
 def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:

@@ -110,26 +110,31 @@ class Preserved:
         self._copied.clear()
 
 
+_SCRIPT = torch.jit.ScriptModule
+"""Its tables are C++'s and cannot be swapped."""
+
+
 def _keep_modules(inventory: Inventory) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
-    modules = [
-        (module, module.training, {**module._parameters}, {**module._buffers})
-        for _, module in inventory.modules
-        if not isinstance(
-            module, torch.jit.ScriptModule
-        )  # its tables are C++'s and cannot be swapped
-    ]
+    own = [module for _, module in inventory.modules if not isinstance(module, _SCRIPT)]
+    flags = [(module, module.training) for module in own]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]]
+    tables = [(table, dict(table)) for m in own for table in (m._parameters, m._buffers) if table]
+    bare = [module for module in own if not (module._parameters or module._buffers)]
     buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
 
     def restore() -> None:
-        for module, training, parameters, own_buffers in modules:
-            module.training = training
-            if (parameters or module._parameters) and not _same(module._parameters, parameters):
+        for module, training in flags:
+            if module.training is not training:
+                module.training = training
+        for module in bare:
+            if module._parameters or module._buffers:
                 module._parameters.clear()
-                module._parameters.update(parameters)
-            if (own_buffers or module._buffers) and not _same(module._buffers, own_buffers):
                 module._buffers.clear()
-                module._buffers.update(own_buffers)
+        for table, before in tables:
+            if not _same(table, before):
+                table.clear()
+                table.update(before)
         with torch.no_grad():
             for buffer, copied in buffers:
                 # batch_norm's kernel writes its running statistics without a new ``_version`` (torch 2.13)
@@ -140,7 +145,7 @@ def _keep_modules(inventory: Inventory) -> Any:
 
 
 def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    return now.keys() == before.keys() and all(now[name] is before[name] for name in before)
+    return len(now) == len(before) and all(now.get(name) is held for name, held in before.items())
 
 
 def _keep_random_states() -> Any:

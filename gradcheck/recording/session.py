@@ -26,7 +26,7 @@ from gradcheck.recording.parameters import (
     parameters_before,
 )
 from gradcheck.recording.preserve import Preserved, seed_everything
-from gradcheck.recording.source import caller
+from gradcheck.recording.source import caller, is_own
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import tensors_in
 from gradcheck.settings import Settings
@@ -216,6 +216,11 @@ class Session:
             ) from error
         if isinstance(error, BatchError):
             raise error
+        if _is_own(error):
+            raise RecordingError(
+                f"gradcheck itself failed while recording ({type(error).__name__}); run again with --debug "
+                "and report what it prints"
+            ) from error
         if self._loss is None and self.flow.backward_of:
             self._loss = self._earlier_loss(self.flow.backward_of[-1])
         last = len(self._ledger.calls) - 1
@@ -295,6 +300,24 @@ class Session:
             num_backwards=flow.num_backwards,
             notes=tuple(ledger.notes),
         )
+
+
+_PASSING = frozenset(
+    {"__torch_function__", "_recorded", "_set", "_backward", "_forward", "_recomputed", "step_loss"}
+    | {"run_step", "apply", "apply_backward", "watched_enter", "watched_leave"}
+)
+"""Functions of this package that call the user's or torch's."""
+
+
+def _is_own(error: Exception) -> bool:
+    """Whether ``error`` was raised by the recorder and not by what it records."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    code = traceback.tb_frame.f_code
+    return is_own(code.co_filename) and code.co_name not in _PASSING
 
 
 @contextmanager

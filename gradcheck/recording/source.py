@@ -129,6 +129,11 @@ def is_library(file: str) -> bool:
     )
 
 
+def is_own(file: str) -> bool:
+    """Whether ``file`` is part of this package."""
+    return file.startswith(_OWN_ROOT)
+
+
 def is_plumbing(frame: FrameType) -> bool:
     """Frames that only pass a call on: torch's own, ours, and a module's ``__call__``."""
     code = frame.f_code

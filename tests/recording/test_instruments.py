@@ -258,3 +258,16 @@ def test_a_parameter_written_by_the_users_step_is_put_back_bit_for_bit() -> None
     record(Subject(model=model, batch=step.batch, loss_fn=loss_fn, optimizer=optimizer), Settings())
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert not optimizer.state_dict()["state"]
+
+
+def test_a_mistake_of_the_recorder_is_not_blamed_on_the_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from gradcheck.recording.dataflow import DataFlow
+
+    monkeypatch.setattr(
+        DataFlow, "_add_call", None
+    )  # calling it raises in the recorder's own frame
+    with pytest.raises(RecordingError, match="gradcheck itself failed"):
+        recorded(Net())
+    assert torch._C._len_torch_function_stack() == 0

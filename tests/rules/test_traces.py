@@ -40,7 +40,7 @@ from tests.rules.traces import (
 
 def with_module(index: int, given: Trace | None = None, **fields: object) -> tuple[Module, ...]:
     modules = list((given or trace()).modules)
-    modules[index] = replace(modules[index], **fields)  # type: ignore[arg-type]
+    modules[index] = modules[index]._replace(**fields)  # type: ignore[arg-type]
     return tuple(modules)
 
 
@@ -310,7 +310,7 @@ def test_a_hook_that_does_not_reach_the_checkpoint_is_a_warning() -> None:
 
 def test_eval_mode_with_dropout_is_a_warning() -> None:
     modules = list(with_module(ROOT, training=False))
-    modules[BLOCK] = replace(modules[BLOCK], dropout=True, training=False)
+    modules[BLOCK] = modules[BLOCK]._replace(dropout=True, training=False)
     found = only("GC303", trace(chain(), modules=tuple(modules)))
     assert (found.severity, found.module) == ("warning", "")
 
@@ -351,7 +351,7 @@ def test_a_frozen_adapter_under_a_head_that_trains(code: str, inference: bool) -
     assert only(code, with_adapter(config, parameters=alone.parameters)).severity == "error"
     head = with_parameter(EMBED_WEIGHT, BLOCK_WEIGHT, **frozen)
     given = with_adapter(config, parameters=head.parameters)
-    given = replace(given, modules=(*given.modules, replace(given.modules[0], quantized="8bit")))
+    given = replace(given, modules=(*given.modules, given.modules[0]._replace(quantized="8bit")))
     assert only(code, given).severity == "warning"
 
 
