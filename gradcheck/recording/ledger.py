@@ -68,7 +68,6 @@ class Ledger:
         self.region_ended_by: dict[int, int] = {}
         """Call of kind "region" -> the region that it ends."""
         self.switches: list[Switch] = []
-        self.notes: list[str] = []
         self.entries: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         """``id`` of a tensor -> (the tensor, its value)."""
 

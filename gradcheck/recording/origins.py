@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple
@@ -24,10 +25,12 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import SourceLines
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import is_zero, tensors_in
 from gradcheck.subject import Subject
 
 State = Literal["fine", "zero", "non-finite"]
+Bad = Literal["zero", "non-finite"]
+_BAD: tuple[Bad, ...] = ("non-finite", "zero")
 
 
 class _Site(NamedTuple):
@@ -52,6 +55,8 @@ class Origins(TorchFunctionMode):
         self._inputs: dict[int, tuple[int, ...]] = {}
         self._sites: dict[int, _Site] = {}
         self._numbers: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._gated: set[int] = set()
+        """Results of calls with a zero operand: LoRA's B before the first step, no place to blame for a zero."""
         self._count = 0
         self.found: list[Origin] = []
 
@@ -97,6 +102,8 @@ class Origins(TorchFunctionMode):
             operation.name, frame, self._modules.current, tuple(tensor.shape), dtype
         )
         self._inputs[number] = inputs
+        if any(is_zero(given) for given in read):
+            self._gated.add(number)
         if _has_nan(tensor) and not any(_has_nan(given) for given in read):
             self._add("non-finite", "forward", number)
         if tensor.requires_grad and operation.kind != "requires-grad":
@@ -123,18 +130,27 @@ class Origins(TorchFunctionMode):
         return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def _conclude(self) -> None:
-        """Names the calls whose own result had a fine gradient and whose inputs got a bad one."""
+        """Names the calls whose own result had a fine gradient and whose inputs got a bad one.
+
+        The gradient of a tensor that several calls read is their sum: any of them may have spoiled it. Such a call is
+        named only where none is sure.
+        """
+        readers = Counter(given for inputs in self._inputs.values() for given in inputs)
+        for kind in _BAD:
+            spoiled = list(self._spoiled(kind))
+            sure = [number for number, given in spoiled if readers[given] == 1]
+            for number in sure or [number for number, _ in spoiled]:
+                self._add(kind, "backward", number)
+
+    def _spoiled(self, kind: Bad) -> Iterator[tuple[int, int]]:
+        """(a call's result with a fine gradient, an input of that call whose gradient is of ``kind``)."""
         for number, inputs in self._inputs.items():
-            if self._states.get(number) != "fine":
-                continue
-            for given in inputs:
-                state = self._states.get(given)
-                if state is not None and state != "fine":
-                    self._add(state, "backward", number)
+            if self._states.get(number) == "fine" and (kind != "zero" or number not in self._gated):
+                yield from ((number, g) for g in inputs if self._states.get(g) == kind)
 
     def _add(
         self,
-        kind: Literal["non-finite", "zero"],
+        kind: Bad,
         stage: Literal["forward", "backward"],
         number: int,
     ) -> None:
@@ -154,6 +170,11 @@ class Origins(TorchFunctionMode):
         )
 
 
+_NOT_REPEATED = (
+    "where gradients turn bad is not known: the step raised {} when it was run a second time"
+)
+
+
 def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
     if not _unexplained(trace):
@@ -164,10 +185,15 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     preserved = Preserved(inventory, subject)
     with preserved.kept():
         seed_everything(seed)
-        with watched.watching(subject.model.parameters()):
-            loss = step_loss(subject)
-            if isinstance(loss, torch.Tensor) and loss.requires_grad:
-                loss.backward()
+        try:
+            with watched.watching(subject.model.parameters()):
+                loss = step_loss(subject)
+                if isinstance(loss, torch.Tensor) and loss.requires_grad:
+                    loss.backward()
+        except Exception as error:  # the step is the user's: it may not bear being run twice
+            return dataclasses.replace(
+                trace, notes=(*trace.notes, _NOT_REPEATED.format(type(error).__name__))
+            )
     first = len(trace.frames)
     found = tuple(
         dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE)

@@ -298,7 +298,6 @@ class Session:
             wrappers=tuple(self._wrappers),
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
-            notes=tuple(ledger.notes),
         )
 
 

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.errors import BatchError, RecordingError
 from gradcheck.pipeline import watch
+from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -271,3 +272,54 @@ def test_a_mistake_of_the_recorder_is_not_blamed_on_the_step(
     with pytest.raises(RecordingError, match="gradcheck itself failed"):
         recorded(Net())
     assert torch._C._len_torch_function_stack() == 0
+
+
+def bad_gradients_once(again: bool) -> Callable[..., Any]:
+    """A loss whose gradient is not finite; where not ``again``, it raises when it is run a second time."""
+    runs: list[int] = []
+
+    def loss_fn(model: nn.Module, batch: Any) -> Tensor:
+        runs.append(1)
+        if len(runs) > 1 and not again:
+            raise KeyError("only once")
+        hidden = model.stem(batch["x"])
+        return ((hidden - hidden).sqrt() + hidden).mean()
+
+    return loss_fn
+
+
+def test_the_call_at_which_a_gradient_turns_bad_is_found_by_a_second_step() -> None:
+    step = subject(Net(), bad_gradients_once(again=True))
+    (origin,) = (o for o in with_origins(step, 0, record(step, Settings())).origins)
+    assert (origin.kind, origin.stage) == ("non-finite", "backward")
+    assert origin.op.endswith("sqrt")
+
+
+def test_a_step_that_cannot_be_run_twice_is_noted_and_leaves_nothing_installed() -> None:
+    before = instruments()
+    step = subject(Net(), bad_gradients_once(again=False))
+    trace = with_origins(step, 0, record(step, Settings()))
+    assert trace.origins == ()
+    assert "KeyError when it was run a second time" in trace.notes[0]
+    assert instruments() == before
+
+
+class Gated(nn.Module):
+    """A product with a zero parameter, as LoRA has before its first step, and a clamp that is the real culprit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.other = nn.Linear(4, 4)
+        self.zero = nn.Parameter(torch.zeros(4))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.inner(x)
+        return self.head(hidden.clamp(7, 8) + self.other(x) * self.zero).mean()
+
+
+def test_a_product_with_a_zero_parameter_is_no_origin_of_a_zero_gradient() -> None:
+    step = subject(Gated())
+    trace = with_origins(step, 0, record(step, Settings()))
+    assert [origin.op for origin in trace.origins] == ["Tensor.clamp"]
