@@ -1,6 +1,7 @@
 """gradcheck: says which tensor breaks the autograd chain of a quantized model with adapters, where and why.
 
     report = gradcheck.inspect(model, batch)
+    result = gradcheck.fix(model, batch)
     with gradcheck.watch(model) as watch: ...
 
 Importing this package imports no torch: the names below load what they need when they are first used.
@@ -10,8 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradcheck.core.outcome import FixReport as FixReport
     from gradcheck.core.report import Report as Report
     from gradcheck.errors import DiagnosticError as DiagnosticError
+    from gradcheck.pipeline import fix as fix
     from gradcheck.pipeline import inspect as inspect
     from gradcheck.pipeline import watch as watch
     from gradcheck.settings import Settings as Settings
@@ -19,13 +22,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "fix": "gradcheck.pipeline",
     "inspect": "gradcheck.pipeline",
     "watch": "gradcheck.pipeline",
+    "FixReport": "gradcheck.core.outcome",
     "Report": "gradcheck.core.report",
     "Settings": "gradcheck.settings",
     "DiagnosticError": "gradcheck.errors",
 }
-__all__ = ["DiagnosticError", "Report", "Settings", "inspect", "watch"]
+__all__ = ["DiagnosticError", "FixReport", "Report", "Settings", "fix", "inspect", "watch"]
 
 
 def __getattr__(name: str) -> object:

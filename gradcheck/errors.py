@@ -7,7 +7,8 @@
     │   ├── SettingsError       an option or a configuration key is wrong
     │   └── TraceError          a trace file is damaged or of another version
     ├── LoadError               the target exists and loading it failed
-    └── RecordingError          the step could not be recorded (a second session at once, ...)
+    ├── RecordingError          the step could not be recorded (a second session at once, ...)
+    └── EditError               an edit cannot be made on this model
 
 torch has a ``GradcheckError`` of its own (``torch.autograd.gradcheck``), hence the name of the root.
 """
@@ -43,3 +44,7 @@ class LoadError(DiagnosticError):
 
 class RecordingError(DiagnosticError):
     """The step could not be recorded."""
+
+
+class EditError(DiagnosticError):
+    """An edit cannot be made on this model: the repair that needs it is rejected with this sentence."""

@@ -1,19 +1,19 @@
-"""``inspect`` and ``watch``: the only place where the rooms that touch the world meet."""
+"""``inspect``, ``fix`` and ``watch``: the only place where the rooms that touch the world meet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import BatchError
-from gradcheck.recording.origins import with_origins
-from gradcheck.recording.session import record
 from gradcheck.recording.watching import Watch
 from gradcheck.settings import Settings
 from gradcheck.subject import LossFunction, Subject
+from gradcheck.verify import examine, repair
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +39,45 @@ def inspect(
         BatchError: where the step gives nothing that could be a loss.
         RecordingError: where another recording is running, or memory ran out.
     """
+    return inspect_subject(_subject(model, batch, loss_fn, optimizer), settings or Settings())[1]
+
+
+def fix(
+    model: torch.nn.Module,
+    batch: Mapping[str, Any],
+    loss_fn: LossFunction | None = None,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    settings: Settings | None = None,
+) -> FixReport:
+    """Repairs the live model: tries each repair, records the same step again, and keeps what helps.
+
+    ``undo()`` of the result puts the model and the optimizer back, bit for bit.
+
+    Args:
+        model: repaired in place; parameters keep their identity.
+        batch: as for ``inspect``.
+        loss_fn: as for ``inspect``.
+        optimizer: where given, trainable parameters that it lacks are added to it.
+
+    Raises:
+        BatchError: where the step gives nothing that could be a loss.
+        RecordingError: where another recording is running, or memory ran out.
+    """
+    return repair(_subject(model, batch, loss_fn, optimizer), settings or Settings())
+
+
+def _subject(
+    model: torch.nn.Module,
+    batch: Mapping[str, Any],
+    loss_fn: LossFunction | None,
+    optimizer: torch.optim.Optimizer | None,
+) -> Subject:
     if not isinstance(batch, Mapping):
         raise BatchError(
             f"batch is a {type(batch).__name__}; give a mapping of names to tensors, which is passed as model(**batch)"
         )
-    subject = Subject(model=model, batch=batch, loss_fn=loss_fn, optimizer=optimizer)
-    return inspect_subject(subject, settings or Settings())[1]
+    return Subject(model=model, batch=batch, loss_fn=loss_fn, optimizer=optimizer)
 
 
 def inspect_subject(
@@ -52,9 +85,8 @@ def inspect_subject(
 ) -> tuple[Trace, Report]:
     """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
     progress("recording one forward and one backward")
-    trace = with_origins(subject, settings.seed, record(subject, settings))
-    progress("judging the record")
-    return trace, diagnose(trace, settings)
+    seen = examine(subject, settings)
+    return seen.trace, seen.report
 
 
 def watch(model: torch.nn.Module, *, settings: Settings | None = None) -> Watch:

@@ -21,6 +21,12 @@ ADAPTERS_TRAINABLE = Repair(
     snippet='for n, p in model.named_parameters():\n    if "lora_" in n: p.requires_grad_(True)',
     applicability="safe",
 )
+CHECKPOINTING_OFF = Repair(
+    name="checkpointing-off",
+    summary="Switch gradient checkpointing off: all activations are kept, which takes memory.",
+    snippet="model.gradient_checkpointing_disable()",
+    applicability="unsafe",
+)
 
 
 def non_reentrant(trace: Trace) -> Repair:

@@ -3,21 +3,15 @@
 import re
 from collections.abc import Iterator
 
+from gradcheck.core.cures import CHECKPOINTING_OFF
 from gradcheck.core.evidence import finding
 from gradcheck.core.failures import failure_kind
 from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Failure, Trace
 from gradcheck.core.wording import module_text, place_text, raised_text, tensor_text
 
-CHECKPOINTING_OFF = Repair(
-    name="checkpointing-off",
-    summary="Switch checkpointing off, or use a method whose parameters are no cache (prompt tuning, LoRA).",
-    snippet="model.gradient_checkpointing_disable()",
-    applicability="safe",
-)
 UNEXPLAINED = ("other", "dead-checkpoint")
 
 HINTS: tuple[tuple[str, str, str], ...] = (

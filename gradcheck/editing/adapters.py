@@ -1,0 +1,84 @@
+"""Switches PEFT adapters on, out of the base weights and to the front; attaches a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from typing_extensions import assert_never
+
+from gradcheck.core.edit import CallAdapters
+from gradcheck.editing.places import outermost
+from gradcheck.errors import EditError
+
+
+def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
+    """Does to every adapted layer what ``edit`` says.
+
+    Raises:
+        EditError: where PEFT refuses.
+    """
+    try:
+        if edit.call == "enable":
+            for layer in _layers(model):
+                if layer.disable_adapters:
+                    layer.enable_adapters(True)
+        elif edit.call == "unmerge":
+            for layer in _layers(model):
+                if getattr(layer, "merged", False):
+                    layer.unmerge()
+        elif edit.call == "activate":
+            _activate(model, edit.name)
+        else:
+            assert_never(edit.call)
+    except EditError:
+        raise
+    except Exception as error:
+        raise EditError(f"PEFT raised {type(error).__name__}: {error}") from error
+
+
+def _activate(model: torch.nn.Module, name: str) -> None:
+    owners = [m for m in outermost(model, "set_adapter") if hasattr(m, "peft_config")]
+    for owner in owners or list(_layers(model)):
+        owner.set_adapter(name)  # type: ignore[operator]  # PEFT's
+
+
+def _layers(model: torch.nn.Module) -> Iterator[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer  # seconds: only where adapters are edited
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    for module in model.modules():
+        if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+            yield module
+
+
+def attach_adapter(model: torch.nn.Module, *, rank: int, alpha: int) -> None:
+    """Puts a LoRA adapter beside every linear layer but the output layer; everything else is frozen.
+
+    The model itself changes: the wrapper that PEFT returns around it is not needed to train.
+
+    Raises:
+        EditError: where PEFT finds nothing to adapt or refuses.
+    """
+    from peft import LoraConfig, get_peft_model  # seconds: only where an adapter is attached
+
+    targets: str | list[str] = "all-linear" if _is_pretrained(model) else _linear_layers(model)
+    try:
+        get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
+    except Exception as error:
+        raise EditError(f"PEFT raised {type(error).__name__}: {error}") from error
+
+
+def _is_pretrained(model: torch.nn.Module) -> bool:
+    from transformers import PreTrainedModel
+
+    return isinstance(model, PreTrainedModel)
+
+
+def _linear_layers(model: torch.nn.Module) -> list[str]:
+    """FQNs of the linear layers but the last one, which ordinarily puts out the logits."""
+    names = [fqn for fqn, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    if not names:
+        raise EditError("the model has no linear layer to put an adapter beside")
+    return names[:-1] or names

@@ -1,0 +1,121 @@
+"""Hooks that repairs leave on a model. Each is one function, so that a second time can be told from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from gradcheck.editing.places import modules_named, outermost
+from gradcheck.errors import EditError
+
+
+def enable_input_require_grads(model: torch.nn.Module) -> None:
+    """Calls the model's own method, once: hooks of an earlier call are taken away first.
+
+    transformers keeps the handles of the last call only, so that a second call would leak the first hooks
+    (transformers/modeling_utils.py, 5.23).
+
+    Raises:
+        EditError: where no module has the method, or it fails.
+    """
+    holders = list(outermost(model, "enable_input_require_grads"))
+    if not holders:
+        raise EditError("the model has no enable_input_require_grads()")
+    for holder in holders:
+        owner: Any = holder
+        if _has_handles(holder):
+            owner.disable_input_require_grads()
+        try:
+            owner.enable_input_require_grads()
+        except Exception as error:
+            raise EditError(
+                f"enable_input_require_grads() raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _has_handles(holder: torch.nn.Module) -> bool:
+    names = ("_require_grads_hook", "_require_grads_hooks")
+    return any(vars(module).get(name) for module in holder.modules() for name in names)
+
+
+def let_outputs_require_grad(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
+    """Hooks ``requiring_grad`` on the modules, where it is not yet."""
+    for module in modules_named(model, fqns):
+        _hook_once(module, requiring_grad)
+
+
+def clone_outputs(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
+    """Hooks ``cloned`` on the modules, where it is not yet."""
+    for module in modules_named(model, fqns):
+        _hook_once(module, cloned)
+
+
+def let_inputs_require_grad(model: torch.nn.Module, names: tuple[str, ...]) -> None:
+    """A hook before the model's forward: its floating-point keyword arguments ``names`` require a gradient."""
+    if any(isinstance(hook, InputsRequiringGrad) for hook in model._forward_pre_hooks.values()):
+        return
+    model.register_forward_pre_hook(InputsRequiringGrad(names), with_kwargs=True)
+
+
+def requiring_grad(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+    """The output with its frozen floating-point tensors as copies of leaves that require a gradient.
+
+    A copy, because writing in place into a leaf is refused.
+    """
+    return _mapped(output, lambda t: t.detach().requires_grad_(True).clone(), _is_frozen)
+
+
+def cloned(_module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+    """The output with its floating-point tensors copied."""
+    return _mapped(output, torch.Tensor.clone, torch.Tensor.is_floating_point)
+
+
+class InputsRequiringGrad:
+    """Lets the named inputs of a forward require a gradient."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+
+    def __call__(
+        self, _module: torch.nn.Module, arguments: Any, keywords: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        """The arguments with those inputs replaced."""
+        asked = {
+            name: _mapped(value, lambda t: t.detach().requires_grad_(True), _is_frozen)
+            if name in self._names
+            else value
+            for name, value in keywords.items()
+        }
+        return arguments, asked
+
+
+def _hook_once(module: torch.nn.Module, hook: Callable[..., Any]) -> None:
+    if all(held is not hook for held in module._forward_hooks.values()):
+        module.register_forward_hook(hook)
+
+
+def _is_frozen(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and not tensor.requires_grad
+
+
+def _mapped(
+    value: Any,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    applies: Callable[[torch.Tensor], bool],
+) -> Any:
+    """``value`` with ``change`` done to the tensors in it, through tuples, lists and dictionaries (model outputs)."""
+    if isinstance(value, torch.Tensor):
+        return change(value) if applies(value) else value
+    if isinstance(value, dict):
+        changed = {key: _mapped(item, change, applies) for key, item in value.items()}
+        for key, item in changed.items():
+            if item is not value[key]:
+                value[key] = item
+        return value
+    if isinstance(value, (tuple, list)):
+        items = [_mapped(item, change, applies) for item in value]
+        named = hasattr(value, "_fields")
+        return type(value)(*items) if named else type(value)(items)
+    return value

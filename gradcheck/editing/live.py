@@ -1,0 +1,136 @@
+"""Executes edits on a live model."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from typing_extensions import assert_never
+
+from gradcheck.core.edit import (
+    AddToOptimizer,
+    AttachAdapter,
+    CallAdapters,
+    CastParameters,
+    CloneOutputs,
+    Edit,
+    EnableInputRequireGrads,
+    LetInputsRequireGrad,
+    LetOutputsRequireGrad,
+    SetArgument,
+    SetCheckpointing,
+    SetRequiresGrad,
+    SetTraining,
+    UnwrapMethod,
+)
+from gradcheck.editing.adapters import attach_adapter, call_adapters
+from gradcheck.editing.checkpointing import set_checkpointing
+from gradcheck.editing.hooks import (
+    clone_outputs,
+    enable_input_require_grads,
+    let_inputs_require_grad,
+    let_outputs_require_grad,
+)
+from gradcheck.editing.places import modules_named, parameters_named
+from gradcheck.errors import EditError
+from gradcheck.subject import Subject
+
+DECORATOR = "torch.utils._contextlib"
+"""Where torch's decorators that enter a context are made (torch 2.4 to 2.13)."""
+
+
+def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
+    """Makes ``edits`` on the model, in their order; a second time changes nothing more.
+
+    Raises:
+        EditError: where one cannot be made; those before it stand, so take a ``Snapshot`` first.
+    """
+    for edit in edits:
+        _apply(subject, edit)
+
+
+def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
+    model = subject.model
+    match edit:
+        case EnableInputRequireGrads():
+            enable_input_require_grads(model)
+        case LetOutputsRequireGrad(modules=fqns):
+            let_outputs_require_grad(model, fqns)
+        case LetInputsRequireGrad(names=names):
+            let_inputs_require_grad(model, names)
+        case CloneOutputs(modules=fqns):
+            clone_outputs(model, fqns)
+        case SetCheckpointing(mode=mode):
+            set_checkpointing(model, mode)
+        case SetTraining(module=fqn):
+            modules_named(model, (fqn,))[0].train()
+        case SetRequiresGrad():
+            _set_requires_grad(model, edit)
+        case CastParameters():
+            for parameter in parameters_named(model, edit.parameters):
+                parameter.data = parameter.data.to(getattr(torch, edit.dtype))
+        case AddToOptimizer(parameters=fqns):
+            _add_to_optimizer(subject, parameters_named(model, fqns))
+        case CallAdapters():
+            call_adapters(model, edit)
+        case AttachAdapter(rank=rank, alpha=alpha):
+            attach_adapter(model, rank=rank, alpha=alpha)
+        case UnwrapMethod(module=fqn, method=method):
+            _unwrap(modules_named(model, (fqn,))[0], method)
+        case SetArgument():
+            _set_argument(modules_named(model, (edit.module,))[0], edit)
+        case _:
+            assert_never(edit)
+
+
+def _set_requires_grad(model: torch.nn.Module, edit: SetRequiresGrad) -> None:
+    for parameter in parameters_named(model, edit.parameters):
+        try:
+            parameter.requires_grad_(edit.value)
+        except RuntimeError as error:
+            raise EditError(f"torch refuses: {error}") from error
+
+
+def _add_to_optimizer(subject: Subject, parameters: list[torch.nn.Parameter]) -> None:
+    optimizer = subject.optimizer
+    if optimizer is None:
+        raise EditError("no optimizer was given")
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [parameter for parameter in parameters if id(parameter) not in held]
+    if missing:
+        options = {
+            key: value for key, value in optimizer.param_groups[0].items() if key != "params"
+        }
+        optimizer.add_param_group({**options, "params": missing})
+
+
+def _unwrap(module: torch.nn.Module, method: str) -> None:
+    """Binds the undecorated method to ``module``."""
+    if method in vars(module):
+        raise EditError(f"{method} was already replaced on the module itself")
+    decorated: Any = inspect.getattr_static(type(module), method, None)
+    inner = getattr(decorated, "__wrapped__", None)
+    if inner is None or getattr(decorated, "__globals__", {}).get("__name__") != DECORATOR:
+        raise EditError(f"{type(module).__name__}.{method} is not decorated by torch")
+    setattr(module, method, inner.__get__(module))
+
+
+def _set_argument(module: torch.nn.Module, edit: SetArgument) -> None:
+    forward: Callable[..., Any] = module.forward
+    if getattr(forward, "held_argument", None) == (edit.name, edit.value):
+        return
+    signature = inspect.signature(forward)
+    if edit.name not in signature.parameters:
+        raise EditError(f"{type(module).__name__}.forward has no argument {edit.name!r}")
+
+    @functools.wraps(forward)
+    def held(*arguments: Any, **keywords: Any) -> Any:
+        bound = signature.bind(*arguments, **keywords)
+        bound.arguments[edit.name] = edit.value
+        return forward(*bound.args, **bound.kwargs)
+
+    held.held_argument = (edit.name, edit.value)  # type: ignore[attr-defined]  # how a second time is told
+    module.forward = held

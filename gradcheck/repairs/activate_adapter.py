@@ -1,0 +1,24 @@
+"""A trainable adapter beside the active one."""
+
+from gradcheck.core.edit import CallAdapters, Edit
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC504", change=1)
+def activate_adapter(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """``set_adapter`` of the first adapter that trains and is not active."""
+    text = offered(finding, "activate-adapter")
+    return (
+        (
+            text,
+            (
+                CallAdapters(
+                    call="activate", name=dict(finding.evidence)["not active"].split(", ")[0]
+                ),
+            ),
+        )
+        if text
+        else None
+    )

@@ -1,0 +1,13 @@
+"""Trainable parameters that the optimizer does not hold."""
+
+from gradcheck.core.edit import AddToOptimizer, Edit
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC601", change=0)
+def add_param_group(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """One more parameter group with the options of the first."""
+    text = offered(finding, "add-param-group")
+    return (text, (AddToOptimizer(parameters=finding.parameters),)) if text else None

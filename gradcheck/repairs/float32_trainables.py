@@ -1,0 +1,17 @@
+"""Trainable parameters in a dtype too coarse to learn."""
+
+from gradcheck.core.edit import CastParameters, Edit
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+HALF = ("float16", "bfloat16")
+
+
+@repair("GC404", change=2)
+def float32_trainables(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """Those that the finding names, or else every trainable half-precision one, cast to float32."""
+    text = offered(finding, "float32-trainables")
+    half = tuple(p.fqn for p in trace.parameters if p.requires_grad and p.dtype in HALF)
+    parameters = finding.parameters or half
+    return (text, (CastParameters(parameters=parameters, dtype="float32"),)) if text else None

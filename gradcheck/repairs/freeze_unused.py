@@ -1,0 +1,13 @@
+"""Parameters that can never be reached, under DistributedDataParallel."""
+
+from gradcheck.core.edit import Edit, SetRequiresGrad
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC603", change=1)
+def freeze_unused(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """The parameters without a path to the loss, frozen."""
+    text = offered(finding, "freeze-unused")
+    return (text, (SetRequiresGrad(parameters=finding.parameters, value=False),)) if text else None

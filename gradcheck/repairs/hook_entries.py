@@ -1,0 +1,36 @@
+"""The same hook by hand, on every module through which a dead checkpoint is fed."""
+
+from gradcheck.core.edit import Edit, LetInputsRequireGrad, LetOutputsRequireGrad
+from gradcheck.core.entries import entries
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC301", "GC508", change=1)
+def hook_entries(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """Hooks on the modules before the dead checkpoints, and on the inputs where no module is before them.
+
+    For models without ``enable_input_require_grads``, for towers whose entry it does not know (patch embeddings,
+    convolutions), for embeddings that return a tuple, and for code that writes into the embedding's output.
+    """
+    found = entries(trace)
+    edits: list[Edit] = []
+    if found.modules:
+        edits.append(LetOutputsRequireGrad(modules=found.modules))
+    if found.from_batch:
+        floating = [name for name, _, dtype in trace.batch if dtype.startswith(("float", "bfloat"))]
+        if floating:
+            edits.append(LetInputsRequireGrad(names=tuple(dict.fromkeys(floating))))
+    return (_text(found.modules), tuple(edits)) if edits else None
+
+
+def _text(modules: tuple[str, ...]) -> Repair:
+    lines = [f"model.get_submodule({fqn!r}).register_forward_hook(require_grad)" for fqn in modules]
+    hook = "def require_grad(module, args, output):\n    return output.requires_grad_(True).clone()"
+    return Repair(
+        name="hook-entries",
+        summary="Let the outputs of the modules before the checkpoints require a gradient, by a forward hook.",
+        snippet="\n".join((hook, *lines)) if lines else "batch[name].requires_grad_(True)",
+        applicability="safe",
+    )

@@ -1,0 +1,15 @@
+"""Adapters that were frozen by the way in which they were loaded or prepared."""
+
+from gradcheck.core.edit import Edit, SetRequiresGrad
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC501", "GC507", change=0)
+def make_adapters_trainable(
+    _trace: Trace, finding: Finding
+) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """The parameters of the active adapter, thawed."""
+    text = offered(finding, "make-adapters-trainable")
+    return (text, (SetRequiresGrad(parameters=finding.parameters, value=True),)) if text else None

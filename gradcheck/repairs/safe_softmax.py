@@ -1,0 +1,19 @@
+"""NaN from attention rows in which everything is masked."""
+
+from gradcheck.core.edit import Edit, SetArgument
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.selection import module_named
+from gradcheck.core.trace import NONE, Trace
+
+ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
+
+
+@repair("GC402", change=1)
+def safe_softmax(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """``need_weights=False`` for ``nn.MultiheadAttention``, which then takes the fused attention."""
+    text = offered(finding, "safe-softmax")
+    module = module_named(trace, finding.module) if finding.module is not None else NONE
+    if text is None or module == NONE or trace.modules[module].type != ATTENTION:
+        return None
+    return text, (SetArgument(module=trace.modules[module].fqn, name="need_weights", value=False),)

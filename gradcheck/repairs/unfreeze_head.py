@@ -1,0 +1,13 @@
+"""A new head that get_peft_model froze."""
+
+from gradcheck.core.edit import Edit, SetRequiresGrad
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC104", change=0)
+def unfreeze_head(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """The parameters of the head, thawed."""
+    text = offered(finding, "unfreeze-head")
+    return (text, (SetRequiresGrad(parameters=finding.parameters, value=True),)) if text else None

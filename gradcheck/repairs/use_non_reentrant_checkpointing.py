@@ -1,0 +1,17 @@
+"""Checkpointing that follows the autograd graph."""
+
+from gradcheck.core.cures import non_reentrant
+from gradcheck.core.edit import Edit, SetCheckpointing
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, repair
+from gradcheck.core.trace import Trace
+
+
+@repair("GC301", "GC302", "GC304", "GC508", "GC210", change=2)
+def use_non_reentrant_checkpointing(
+    trace: Trace, _finding: Finding
+) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """``use_reentrant=False`` in every module that holds a checkpointing function."""
+    if not any(region.kind == "checkpoint" for region in trace.regions):
+        return None
+    return non_reentrant(trace), (SetCheckpointing(mode="non-reentrant"),)

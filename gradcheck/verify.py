@@ -1,0 +1,273 @@
+"""Finds the repairs that make a step healthy: each is made on the live model, and the step is recorded again.
+
+A repair stands where the step is better with it. One that is worse, or changes nothing, is taken back. One that cures
+its finding and uncovers another is carried on with until that one is cured too, and taken back where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from gradcheck.core.edit import Edit, SetCheckpointing, written_parameters
+from gradcheck.core.finding import SEVERITIES, Finding
+from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
+from gradcheck.core.repair import Candidate, candidates, order
+from gradcheck.core.standing import Standing, changed_gradients, difference, loss_changed
+from gradcheck.diagnose import diagnose
+from gradcheck.editing.live import apply
+from gradcheck.editing.snapshot import Snapshot
+from gradcheck.errors import BatchError, EditError, RecordingError
+from gradcheck.recording.origins import with_origins
+from gradcheck.recording.session import record
+from gradcheck.settings import Settings
+from gradcheck.subject import Subject
+
+MAX_TRIALS = 40
+"""Recorded steps after which the search gives up."""
+MAX_DEPTH = 3
+"""Repairs in a row that only uncover the next finding."""
+CHECKPOINTING_RULES = ("GC3", "GC508", "GC210")
+
+Key = tuple[str, tuple[Edit, ...]]
+
+
+def examine(subject: Subject, settings: Settings) -> Standing:
+    """One recorded and judged step."""
+    trace = with_origins(subject, settings.seed, record(subject, settings))
+    return Standing(trace=trace, report=diagnose(trace, settings))
+
+
+def repair(
+    subject: Subject, settings: Settings, progress: Callable[[str], None] = lambda _: None
+) -> FixReport:
+    """Repairs the live model of ``subject`` as far as it can be repaired.
+
+    Raises:
+        RecordingError: where the unrepaired step cannot be recorded; later ones only reject a repair.
+        BatchError: where the step gives nothing that could be a loss.
+    """
+    progress("recording the step as it is")
+    before = examine(subject, settings)
+    search = _Search(subject, settings, progress)
+    after = search.minimal(search.cured(before, MAX_DEPTH))
+    return FixReport(
+        before=before.report,
+        after=after.report,
+        outcomes=(*search.outcomes, *_untried(before, after, search.outcomes, settings)),
+        undo=search.undo,
+    )
+
+
+@dataclass
+class _Search:
+    """The state of one search: what stands, what has been tried, and how to go back."""
+
+    subject: Subject
+    settings: Settings
+    progress: Callable[[str], None]
+    outcomes: list[Outcome] = field(default_factory=list)
+    _standing: list[tuple[Candidate, Snapshot]] = field(default_factory=list)
+    _demoted: set[Key] = field(default_factory=set)
+    _trials: int = 0
+
+    def cured(self, state: Standing, depth: int) -> Standing:
+        """The best state that is reached from ``state``; what does not lead there is taken back."""
+        tried: set[Key] = {_key(candidate) for candidate, _ in self._standing}
+        while self._trials < MAX_TRIALS:
+            candidate = next((c for c in self._plan(state) if self._mark(c) not in tried), None)
+            if candidate is None:
+                break
+            tried.add(self._mark(candidate))
+            reached = self._try(candidate, state, depth)
+            if reached is not None:
+                state = reached
+                tried = {_key(candidate) for candidate, _ in self._standing}
+        return state
+
+    def _plan(self, state: Standing) -> list[Candidate]:
+        """The candidates for all findings that fail, in the order in which they are tried."""
+        found: dict[Key, Candidate] = {}
+        for finding in failing(state, self.settings):
+            for candidate in candidates(state.trace, finding):
+                demoted = replace(candidate.repair, applicability="unsafe")
+                known = _key(candidate) in self._demoted
+                kept = replace(candidate, repair=demoted) if known else candidate
+                found.setdefault(_key(candidate), kept)
+        return sorted(found.values(), key=order)
+
+    def _mark(self, candidate: Candidate) -> Key:
+        """A candidate that turned out to change the loss counts as another one, to be tried once more."""
+        name, edits = _key(candidate)
+        return (f"{name} (demoted)" if (name, edits) in self._demoted else name), edits
+
+    def _try(self, candidate: Candidate, state: Standing, depth: int) -> Standing | None:
+        """The state with the repair, or None where it was taken back."""
+        self.progress(f"trying {candidate.repair.name}")
+        self._trials += 1
+        snapshot = Snapshot(self.subject, written_parameters(candidate.edits))
+        try:
+            apply(self.subject, candidate.edits)
+            after = examine(self.subject, self.settings)
+        except (EditError, RecordingError, BatchError) as error:
+            return self._reject(snapshot, candidate, str(error))
+        fault = self._fault(candidate, state, after)
+        if fault:
+            return self._reject(snapshot, candidate, fault)
+        if after.measure() > state.measure():
+            self._keep(candidate, snapshot, difference(state, after))
+            return after
+        if depth and not after.has(candidate.code) and after.errors != state.errors:
+            return self._carry_on(candidate, snapshot, state, after, depth)
+        return self._reject(snapshot, candidate, f"{candidate.code} is still there")
+
+    def _fault(self, candidate: Candidate, state: Standing, after: Standing) -> str:
+        """Why the repair cannot stand; empty where it can."""
+        worse = after.worse_than(state)
+        if worse:
+            return worse
+        if candidate.repair.applicability == "safe" and loss_changed(state, after):
+            self._demoted.add(_key(candidate))
+            return f"it changes the loss from {state.loss:.9g} to {after.loss:.9g}"
+        if candidate.code.startswith(CHECKPOINTING_RULES) and after.healthy:
+            return self._bent(after)
+        return ""
+
+    def _bent(self, after: Standing) -> str:
+        """How the gradients differ from those without checkpointing; empty where they do not, or none can be had."""
+        if not any(module.checkpointing for module in after.trace.modules):
+            return ""
+        snapshot = Snapshot(self.subject)
+        try:
+            apply(self.subject, (SetCheckpointing(mode="off"),))
+            plain = examine(self.subject, self.settings)
+        except (EditError, RecordingError, BatchError):
+            return ""
+        finally:
+            snapshot.restore()
+        return changed_gradients(plain, after)
+
+    def _carry_on(
+        self,
+        candidate: Candidate,
+        snapshot: Snapshot,
+        state: Standing,
+        after: Standing,
+        depth: int,
+    ) -> Standing | None:
+        """Cures what the repair uncovered; all of it is taken back where the end is no better than ``state``."""
+        num_outcomes, num_standing = len(self.outcomes), len(self._standing)
+        uncovered = ", ".join(after.errors)
+        self._keep(candidate, snapshot, f"cures {candidate.code}; {uncovered} came to light")
+        reached = self.cured(after, depth - 1)
+        if reached.measure() > state.measure():
+            return reached
+        self._take_back(num_standing)
+        self.outcomes[num_outcomes:] = []
+        return self._reject(
+            snapshot,
+            candidate,
+            f"without {candidate.code} there is {uncovered}, which nothing cures",
+        )
+
+    def _keep(self, candidate: Candidate, snapshot: Snapshot, reason: str) -> None:
+        self._standing.append((candidate, snapshot))
+        self._record(
+            Verified(
+                code=candidate.code, repair=candidate.repair, reason=reason, edits=candidate.edits
+            )
+        )
+
+    def _reject(self, snapshot: Snapshot, candidate: Candidate, reason: str) -> Standing | None:
+        snapshot.restore()
+        self._record(Rejected(code=candidate.code, repair=candidate.repair, reason=reason))
+        return None
+
+    def _record(self, outcome: Outcome) -> None:
+        """A later outcome of the same repair replaces an earlier rejection."""
+        self.outcomes = [
+            held
+            for held in self.outcomes
+            if isinstance(held, Verified) or held.repair.snippet != outcome.repair.snippet
+        ] + [outcome]
+
+    def _take_back(self, num: int) -> None:
+        """All repairs but the first ``num``, the last one first."""
+        while len(self._standing) > num:
+            self._standing.pop()[1].restore()
+
+    def undo(self) -> None:
+        """Everything as it was before."""
+        self._take_back(0)
+
+    def minimal(self, after: Standing) -> Standing:
+        """Drops each repair without which the step is healthy all the same: a later one made it needless."""
+        index = 0
+        while after.healthy and len(self._standing) > 1 and index < len(self._standing) - 1:
+            everything = [candidate for candidate, _ in self._standing]
+            fewer = everything[:index] + everything[index + 1 :]
+            self.progress(f"trying without {everything[index].repair.name}")
+            found = self._only(fewer)
+            if found is not None and found.healthy:
+                after = found
+                self._needless(everything[index])
+            else:
+                index += 1
+                found = self._only(everything)
+                assert found is not None  # it was there a moment ago
+                after = found
+        return after
+
+    def _only(self, wanted: list[Candidate]) -> Standing | None:
+        """The state with these repairs and no other, or None where they cannot be made."""
+        self._take_back(0)
+        try:
+            for candidate in wanted:
+                snapshot = Snapshot(self.subject, written_parameters(candidate.edits))
+                self._standing.append((candidate, snapshot))
+                apply(self.subject, candidate.edits)
+            return examine(self.subject, self.settings)
+        except (EditError, RecordingError, BatchError):
+            return None
+
+    def _needless(self, candidate: Candidate) -> None:
+        for index, outcome in enumerate(self.outcomes):
+            if isinstance(outcome, Verified) and outcome.edits == candidate.edits:
+                reason = f"helps, and is not needed with what came later ({outcome.reason})"
+                self.outcomes[index] = Rejected(
+                    code=outcome.code, repair=outcome.repair, reason=reason
+                )
+
+
+def failing(state: Standing, settings: Settings) -> list[Finding]:
+    """The findings that make the exit status 1."""
+    worst = SEVERITIES[: SEVERITIES.index(settings.fail_on) + 1]
+    return [finding for finding in state.report.findings if finding.severity in worst]
+
+
+def _key(candidate: Candidate) -> Key:
+    return candidate.repair.name, candidate.edits
+
+
+def _untried(
+    before: Standing, after: Standing, outcomes: list[Outcome], settings: Settings
+) -> list[Outcome]:
+    """What was left out, with the reason."""
+    seen = {outcome.repair.name for outcome in outcomes}
+    left: dict[str, Outcome] = {}
+    for state in (before, after):
+        for finding in failing(state, settings):
+            for offer in (*finding.repairs, *(c.repair for c in candidates(state.trace, finding))):
+                if offer.name in seen:
+                    continue
+                reason = _why_not(finding, offer.applicability == "display-only", after)
+                left[offer.name] = NotTried(code=finding.code, repair=offer, reason=reason)
+    return list(left.values())
+
+
+def _why_not(finding: Finding, only_source: bool, after: Standing) -> str:
+    if after.healthy:
+        return "not needed: the step is healthy without it"
+    if only_source and finding.location is not None:
+        return f"only the source can be changed: {finding.location.file}:{finding.location.line}"
+    return "cannot be done on the loaded model: the code that sets it up has to change"
