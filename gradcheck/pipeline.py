@@ -64,7 +64,7 @@ def fix(
         BatchError: where the step gives nothing that could be a loss.
         RecordingError: where another recording is running, or memory ran out.
     """
-    return repair(_subject(model, batch, loss_fn, optimizer), settings or Settings())
+    return fix_subject(_subject(model, batch, loss_fn, optimizer), settings or Settings())
 
 
 def _subject(
@@ -87,6 +87,13 @@ def inspect_subject(
     progress("recording one forward and one backward")
     seen = examine(subject, settings)
     return seen.trace, seen.report
+
+
+def fix_subject(
+    subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
+) -> FixReport:
+    """``fix`` on a Subject; ``progress`` is told what is going on."""
+    return repair(subject, settings, progress)
 
 
 def watch(model: torch.nn.Module, *, settings: Settings | None = None) -> Watch:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gradcheck.cli.options import ReportOptions, RunOptions
 from gradcheck.core.formatter import FORMATS, RenderOptions, render
+from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.errors import SettingsError
 
@@ -38,7 +39,7 @@ def known_format(name: str) -> str:
     return name
 
 
-def show(report: Report, name: str, run: RunOptions) -> None:
+def show(report: Report | FixReport, name: str, run: RunOptions) -> None:
     """Prints the report in the format ``name``."""
     print_text(render(report, name, render_options(run)))
 
@@ -82,7 +83,7 @@ def print_text(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def rendered_file(report: Report, options: ReportOptions, run: RunOptions) -> str:
+def rendered_file(report: Report | FixReport, options: ReportOptions, run: RunOptions) -> str:
     """The report as ``--output`` keeps it: without colors."""
     text = render(report, options.format, render_options(run, to_file=True))
     return text if text.endswith("\n") else f"{text}\n"

@@ -1,8 +1,9 @@
-"""A format: a pure function from a Report to text, and the decorator that registers it."""
+"""A format: a pure function from a Report or a FixReport to text, and the decorators that register it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gradcheck.core.outcome import FixReport
 from gradcheck.core.registry import Registry
 from gradcheck.core.report import Report
 
@@ -35,10 +36,26 @@ def formatter(name: str) -> Callable[[FormatFunction], FormatFunction]:
     return register
 
 
-def render(report: Report, name: str, options: RenderOptions) -> str:
+FixFormatFunction = Callable[[FixReport, RenderOptions], str]
+FIX_FORMATS: Registry[FixFormatFunction] = Registry("gradcheck.formats")
+
+
+def fix_formatter(name: str) -> Callable[[FixFormatFunction], FixFormatFunction]:
+    """Registers the decorated function as the format ``name`` of a FixReport."""
+
+    def register(function: FixFormatFunction) -> FixFormatFunction:
+        FIX_FORMATS.add(name, function)
+        return function
+
+    return register
+
+
+def render(report: Report | FixReport, name: str, options: RenderOptions) -> str:
     """``report`` in the format ``name``.
 
     Raises:
         KeyError: where there is no such format.
     """
+    if isinstance(report, FixReport):
+        return FIX_FORMATS.all()[name](report, options)
     return FORMATS.all()[name](report, options)

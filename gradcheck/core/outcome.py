@@ -93,5 +93,7 @@ class FixReport:
         }
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: the report of the step as it is now."""
-        return self.after._repr_html_()
+        """How a notebook shows it."""
+        from gradcheck.core.formatter import RenderOptions, render  # formatter reads FixReport
+
+        return render(self, "html", RenderOptions())

@@ -1,0 +1,270 @@
+"""Verified repairs as a small Python module that a training script imports; it needs torch and not gradcheck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from typing_extensions import assert_never
+
+from gradcheck.core.edit import (
+    AddToOptimizer,
+    AttachAdapter,
+    CallAdapters,
+    CastParameters,
+    CloneOutputs,
+    Edit,
+    EnableInputRequireGrads,
+    LetInputsRequireGrad,
+    LetOutputsRequireGrad,
+    SetArgument,
+    SetCheckpointing,
+    SetRequiresGrad,
+    SetTraining,
+    UnwrapMethod,
+)
+from gradcheck.core.outcome import FixReport, Verified
+
+MAX_COLUMNS = 96
+
+
+@dataclass
+class _Module:
+    """The parts of the module that is being written."""
+
+    imports: set[str] = field(default_factory=set)
+    helpers: dict[str, str] = field(default_factory=dict)
+    body: list[str] = field(default_factory=list)
+
+
+def module_source(report: FixReport, target: str) -> str:
+    """The text of a module with ``apply(model)``, which repeats the verified repairs on a model made the same way.
+
+    Where one of them concerns the optimizer it is ``apply(model, optimizer)``.
+    """
+    parts = _Module()
+    needs_optimizer = False
+    for outcome in report.verified:
+        parts.body += _comment(outcome)
+        for edit in outcome.edits:
+            needs_optimizer |= isinstance(edit, AddToOptimizer)
+            parts.body += _lines(edit, parts)
+    signature = "model, optimizer" if needs_optimizer else "model"
+    names = ", ".join(outcome.repair.name for outcome in report.verified) or "nothing to repair"
+    top = f'"""Repairs of {_quoted(target)}, found and verified by gradcheck: {names}."""'
+    imports = [f"{line}" for line in sorted(parts.imports)]
+    body = [f"    {line}" if line else "" for line in (*parts.body, "return model")]
+    apply = [
+        f"def apply({signature}):",
+        '    """Makes the repairs on the model, in place, and gives it back; call it before the first step."""',
+        *body,
+    ]
+    blocks = [top, *(["\n".join(imports)] if imports else [])]
+    text = "\n\n".join(blocks)
+    functions = [helper.strip("\n") for helper in parts.helpers.values()]
+    return "\n\n\n".join([text, *functions, "\n".join(apply)]) + "\n"
+
+
+def _quoted(target: str) -> str:
+    return target.replace("\\", "/").replace('"', "'")
+
+
+def _comment(outcome: Verified) -> Iterator[str]:
+    yield f"# {outcome.code} {outcome.repair.name}: {' '.join(outcome.repair.summary.split())}"
+
+
+def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR0912 (one case a kind of edit)
+    match edit:
+        case EnableInputRequireGrads():
+            parts.helpers["outermost"] = _OUTERMOST
+            return ['for module in _outermost(model, "enable_input_require_grads"):'] + [
+                "    module.enable_input_require_grads()"
+            ]
+        case LetOutputsRequireGrad(modules=fqns):
+            parts.helpers["mapped"] = _MAPPED
+            parts.helpers["require_grad"] = _REQUIRE_GRAD
+            parts.imports.add("import torch")
+            return _hooked(fqns, "_require_grad")
+        case CloneOutputs(modules=fqns):
+            parts.helpers["mapped"] = _MAPPED
+            parts.helpers["clone"] = _CLONE
+            parts.imports.add("import torch")
+            return _hooked(fqns, "_clone")
+        case LetInputsRequireGrad(names=names):
+            parts.helpers["inputs"] = _INPUTS.format(names=names)
+            return ["model.register_forward_pre_hook(_inputs_require_grad, with_kwargs=True)"]
+        case SetCheckpointing(mode=mode):
+            return _checkpointing(mode, parts)
+        case SetTraining(module=fqn):
+            return ["model.train()" if not fqn else f"model.get_submodule({fqn!r}).train()"]
+        case SetRequiresGrad(parameters=fqns, value=value):
+            return _over(fqns, f"parameter.requires_grad_({value})")
+        case CastParameters(parameters=fqns, dtype=dtype):
+            parts.imports.add("import torch")
+            return _over(fqns, f"parameter.data = parameter.data.to(torch.{dtype})")
+        case AddToOptimizer():
+            return _ADD_TO_OPTIMIZER.splitlines()
+        case CallAdapters(call=call, name=name):
+            return _adapters(call, name, parts)
+        case AttachAdapter(rank=rank, alpha=alpha):
+            parts.imports.add("from peft import LoraConfig, get_peft_model")
+            config = f'LoraConfig(r={rank}, lora_alpha={alpha}, target_modules="all-linear")'
+            return [f"model = get_peft_model(model, {config})"]
+        case UnwrapMethod(module=fqn, method=method):
+            place = f"model.get_submodule({fqn!r})"
+            bound = f"type(module).{method}.__wrapped__.__get__(module)"
+            return [f"module = {place}", f"module.{method} = {bound}"]
+        case SetArgument(module=fqn, name=name, value=value):
+            parts.helpers["held"] = _HELD
+            parts.imports |= {"import functools", "import inspect"}
+            return [f"module = model.get_submodule({fqn!r})"] + [
+                f"module.forward = _with_argument(module.forward, {name!r}, {value!r})"
+            ]
+        case _:
+            assert_never(edit)
+
+
+def _hooked(fqns: tuple[str, ...], hook: str) -> list[str]:
+    return [
+        *_tuple_lines("for fqn in", fqns),
+        f"    model.get_submodule(fqn).register_forward_hook({hook})",
+    ]
+
+
+def _over(fqns: tuple[str, ...], statement: str) -> list[str]:
+    """``statement`` for each of the parameters, named one by one: what was verified and nothing else."""
+    return [
+        "parameters = dict(model.named_parameters(remove_duplicate=False))",
+        *_tuple_lines("for fqn in", fqns),
+        "    parameter = parameters[fqn]",
+        f"    {statement}",
+    ]
+
+
+def _tuple_lines(start: str, items: tuple[str, ...]) -> list[str]:
+    """``for fqn in (...):``, on one line where it fits."""
+    inside = ", ".join(repr(item) for item in items) + ("," if len(items) == 1 else "")
+    line = f"{start} ({inside}):"
+    if len(line) <= MAX_COLUMNS:
+        return [line]
+    return [f"{start} (", *(f"    {item!r}," for item in items), "):"]
+
+
+def _checkpointing(mode: str, parts: _Module) -> list[str]:
+    parts.imports.add("import functools")
+    loop = "for module in model.modules():"
+    if mode == "off":
+        parts.imports.discard("import functools")
+        return [loop, '    if getattr(module, "gradient_checkpointing", False) is True:'] + [
+            "        module.gradient_checkpointing = False"
+        ]
+    parts.imports.add("from torch.utils.checkpoint import checkpoint")
+    held = '    held = vars(module).get("_gradient_checkpointing_func")'
+    if mode == "non-reentrant":
+        return [
+            loop,
+            held,
+            "    if held is not None:",
+            '        options = {**getattr(held, "keywords", {}), "use_reentrant": False}',
+            "        module._gradient_checkpointing_func = functools.partial(checkpoint, **options)",
+            '    if getattr(module, "use_reentrant", None) is True:',
+            "        module.use_reentrant = False",
+        ]
+    parts.imports.discard("from torch.utils.checkpoint import checkpoint")
+    parts.imports.add("import torch")
+    parts.helpers["anchored"] = _ANCHORED
+    return [
+        loop,
+        held,
+        "    if held is not None:",
+        "        module._gradient_checkpointing_func = functools.partial(_anchored, held)",
+    ]
+
+
+def _adapters(call: str, name: str, parts: _Module) -> list[str]:
+    if call == "activate":
+        parts.helpers["outermost"] = _OUTERMOST
+        return [
+            'for module in _outermost(model, "set_adapter"):',
+            '    if hasattr(module, "peft_config"):',
+            f"        module.set_adapter({name!r})",
+        ]
+    parts.imports.add("from peft.tuners.tuners_utils import BaseTunerLayer")
+    action = "module.enable_adapters(True)" if call == "enable" else "module.unmerge()"
+    state = "disable_adapters" if call == "enable" else "merged"
+    return [
+        "for module in model.modules():",
+        f"    if isinstance(module, BaseTunerLayer) and module.{state}:",
+        f"        {action}",
+    ]
+
+
+_OUTERMOST = '''
+def _outermost(model, method):
+    """The modules that have the method and lie in no other one that has it."""
+    covered = []
+    for fqn, module in model.named_modules():
+        if not any(not outer or f"{fqn}.".startswith(f"{outer}.") for outer in covered):
+            if callable(getattr(module, method, None)):
+                covered.append(fqn)
+                yield module
+'''
+_MAPPED = '''
+def _mapped(value, change):
+    """The value with the change made to the floating-point tensors in it."""
+    if isinstance(value, torch.Tensor):
+        return change(value) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        for key in list(value):
+            value[key] = _mapped(value[key], change)
+        return value
+    if isinstance(value, (tuple, list)):
+        items = [_mapped(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return value
+'''
+_REQUIRE_GRAD = '''
+def _require_grad(module, inputs, output):
+    """Frozen outputs become copies of leaves that require a gradient; a leaf itself must not be written in place."""
+    return _mapped(output, lambda t: t if t.requires_grad else t.detach().requires_grad_(True).clone())
+'''
+_CLONE = '''
+def _clone(module, inputs, output):
+    """A copy, which may be written in place."""
+    return _mapped(output, torch.Tensor.clone)
+'''
+_INPUTS = '''
+def _inputs_require_grad(module, args, kwargs):
+    """Floating-point inputs require a gradient."""
+    for name in {names!r}:
+        value = kwargs.get(name)
+        if value is not None and value.is_floating_point() and not value.requires_grad:
+            kwargs[name] = value.detach().requires_grad_(True)
+    return args, kwargs
+'''
+_ANCHORED = '''
+def _anchored(checkpoint, block, *args, **options):
+    """Checkpoints with one more argument, which requires a gradient."""
+    device = next((a.device for a in args if isinstance(a, torch.Tensor)), None)
+    anchor = torch.ones((), device=device, requires_grad=True)
+    return checkpoint(lambda _anchor, *inner: block(*inner), anchor, *args, **options)
+'''
+_HELD = '''
+def _with_argument(forward, name, value):
+    """The forward with one keyword argument held at a value."""
+    signature = inspect.signature(forward)
+
+    @functools.wraps(forward)
+    def held(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments[name] = value
+        return forward(*bound.args, **bound.kwargs)
+
+    return held
+'''
+_ADD_TO_OPTIMIZER = """\
+held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+missing = [p for p in model.parameters() if p.requires_grad and id(p) not in held]
+if missing:
+    options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    optimizer.add_param_group({**options, "params": missing})"""
