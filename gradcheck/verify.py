@@ -15,7 +15,7 @@ from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verif
 from gradcheck.core.repair import Candidate, candidates, order
 from gradcheck.core.standing import Standing, changed_gradients, difference, loss_changed
 from gradcheck.diagnose import diagnose
-from gradcheck.editing.live import apply
+from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
 from gradcheck.errors import BatchError, EditError, RecordingError
 from gradcheck.recording.origins import with_origins
@@ -89,7 +89,8 @@ class _Search:
         """The candidates for all findings that fail, in the order in which they are tried."""
         found: dict[Key, Candidate] = {}
         for finding in failing(state, self.settings):
-            for candidate in candidates(state.trace, finding):
+            for unresolved in candidates(state.trace, finding):
+                candidate = replace(unresolved, edits=resolved(self.subject, unresolved.edits))
                 demoted = replace(candidate.repair, applicability="unsafe")
                 known = _key(candidate) in self._demoted
                 kept = replace(candidate, repair=demoted) if known else candidate

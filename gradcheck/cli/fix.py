@@ -50,12 +50,13 @@ def fix(
     apply: Apply = False,
     write: ModulePath = None,
 ) -> ExitStatus:
-    """Repair the autograd chain and prove it: each repair is tried, the same step recorded again, and undone if it
-    does not help.
+    """Repair the autograd chain, prove it, and write it where it belongs.
 
-    TARGET is what inspect takes, or a training script (train.py) or training configuration (yaml, json, toml): these
-    are read, never run, and rewritten with --apply. Without --apply nothing is written, and the exit status is that of
-    the target as it is. Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
+    Each repair is tried on the loaded model, the same step is recorded again, and what does not help is undone. A
+    training script (train.py) or configuration (yaml, json, toml) is read, never run, and rewritten with --apply.
+
+    Without --apply nothing is written, and the exit status is that of the target as it is.
+    Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
     """
     from gradcheck.cli.output import check_paths, known_format
 

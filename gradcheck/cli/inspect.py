@@ -14,6 +14,7 @@ from gradcheck.cli.options import OUTPUT, JudgingOptions, ReportOptions, RunOpti
 from gradcheck.cli.progress import progress
 
 if TYPE_CHECKING:
+    from gradcheck.core.outcome import FixReport
     from gradcheck.core.report import Report
     from gradcheck.core.target import Target
     from gradcheck.core.trace import Trace
@@ -65,7 +66,10 @@ def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Tra
 
 
 def deliver(
-    judged: Report, report: ReportOptions, run: RunOptions, files: list[tuple[Path, str]]
+    judged: Report | FixReport,
+    report: ReportOptions,
+    run: RunOptions,
+    files: list[tuple[Path, str]],
 ) -> None:
     """Writes the files that were asked for, and prints the report unless it went to one of them."""
     from gradcheck.cli.output import rendered_file, show, write_files
@@ -79,10 +83,12 @@ def deliver(
         _tell(judged, report, [path for path, _ in files])
 
 
-def _tell(judged: Report, report: ReportOptions, written: list[Path]) -> None:
+def _tell(judged: Report | FixReport, report: ReportOptions, written: list[Path]) -> None:
+    from gradcheck.core.report import Report
     from gradcheck.formats.verdict import verdict, verdict_word
 
     if report.output is not None:
-        print(f"{verdict_word(judged)}  {verdict(judged)}", file=sys.stderr)
+        now = judged if isinstance(judged, Report) else judged.after
+        print(f"{verdict_word(now)}  {verdict(now)}", file=sys.stderr)
     for path in written:
         print(f"gradcheck: wrote {path}", file=sys.stderr)

@@ -13,7 +13,10 @@ AdapterCall = Literal["enable", "unmerge", "activate"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnableInputRequireGrads:
-    """Calls ``enable_input_require_grads()`` of the model, or of the outermost modules that have it."""
+    """Calls a module's ``enable_input_require_grads()``."""
+
+    modules: tuple[str, ...] = ()
+    """Empty: the outermost modules that have it, which the executor finds out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

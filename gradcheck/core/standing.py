@@ -116,8 +116,11 @@ def difference(before: Standing, after: Standing) -> str:
     of = counted(len(after.trainable), "trainable tensor")
     parts.append(f"{new} of {of} get a gradient, before {old} of {len(before.trainable)}")
     if math.isfinite(after.loss):
-        same = before.loss == after.loss
-        parts.append(
-            f"loss {after.loss:.6g}" + (" as before" if same else f", before {before.loss:.6g}")
-        )
+        parts.append(f"loss {after.loss:.6g}{_compared(before.loss, after.loss)}")
     return "; ".join(parts)
+
+
+def _compared(old: float, new: float) -> str:
+    if old == new:
+        return " as before"
+    return f", before {old:.6g}" if math.isfinite(old) else ", before none"

@@ -9,7 +9,7 @@ import torch
 from typing_extensions import assert_never
 
 from gradcheck.core.edit import CallAdapters
-from gradcheck.editing.places import outermost
+from gradcheck.editing.places import modules_named, outermost
 from gradcheck.errors import EditError
 
 
@@ -39,7 +39,8 @@ def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
 
 
 def _activate(model: torch.nn.Module, name: str) -> None:
-    owners = [m for m in outermost(model, "set_adapter") if hasattr(m, "peft_config")]
+    outer = modules_named(model, tuple(outermost(model, "set_adapter")))
+    owners = [module for module in outer if hasattr(module, "peft_config")]
     for owner in owners or list(_layers(model)):
         owner.set_adapter(name)  # type: ignore[operator]  # PEFT's
 

@@ -7,23 +7,22 @@ from typing import Any
 
 import torch
 
-from gradcheck.editing.places import modules_named, outermost
+from gradcheck.editing.places import modules_named
 from gradcheck.errors import EditError
 
 
-def enable_input_require_grads(model: torch.nn.Module) -> None:
-    """Calls the model's own method, once: hooks of an earlier call are taken away first.
+def enable_input_require_grads(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
+    """Calls the modules' own method, once: hooks of an earlier call are taken away first.
 
     transformers keeps the handles of the last call only, so that a second call would leak the first hooks
     (transformers/modeling_utils.py, 5.23).
 
     Raises:
-        EditError: where no module has the method, or it fails.
+        EditError: where there is no module, or the method fails.
     """
-    holders = list(outermost(model, "enable_input_require_grads"))
-    if not holders:
+    if not fqns:
         raise EditError("the model has no enable_input_require_grads()")
-    for holder in holders:
+    for holder in modules_named(model, fqns):
         owner: Any = holder
         if _has_handles(holder):
             owner.disable_input_require_grads()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,12 +35,23 @@ from gradcheck.editing.hooks import (
     let_inputs_require_grad,
     let_outputs_require_grad,
 )
-from gradcheck.editing.places import modules_named, parameters_named
+from gradcheck.editing.places import modules_named, outermost, parameters_named
 from gradcheck.errors import EditError
 from gradcheck.subject import Subject
 
 DECORATOR = "torch.utils._contextlib"
 """Where torch's decorators that enter a context are made (torch 2.4 to 2.13)."""
+
+
+def resolved(subject: Subject, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+    """``edits`` with the names filled in that only the live model tells."""
+    return tuple(_resolved(subject.model, edit) for edit in edits)
+
+
+def _resolved(model: torch.nn.Module, edit: Edit) -> Edit:
+    if isinstance(edit, EnableInputRequireGrads) and not edit.modules:
+        return replace(edit, modules=tuple(outermost(model, "enable_input_require_grads")))
+    return edit
 
 
 def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
@@ -55,8 +67,8 @@ def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
 def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
     model = subject.model
     match edit:
-        case EnableInputRequireGrads():
-            enable_input_require_grads(model)
+        case EnableInputRequireGrads(modules=fqns):
+            enable_input_require_grads(model, fqns)
         case LetOutputsRequireGrad(modules=fqns):
             let_outputs_require_grad(model, fqns)
         case LetInputsRequireGrad(names=names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -70,16 +71,14 @@ def _quoted(target: str) -> str:
 
 
 def _comment(outcome: Verified) -> Iterator[str]:
-    yield f"# {outcome.code} {outcome.repair.name}: {' '.join(outcome.repair.summary.split())}"
+    text = f"{outcome.code} {outcome.repair.name}: {outcome.repair.summary}"
+    yield from textwrap.wrap(text, MAX_COLUMNS - 6, initial_indent="# ", subsequent_indent="# ")
 
 
 def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR0912 (one case a kind of edit)
     match edit:
-        case EnableInputRequireGrads():
-            parts.helpers["outermost"] = _OUTERMOST
-            return ['for module in _outermost(model, "enable_input_require_grads"):'] + [
-                "    module.enable_input_require_grads()"
-            ]
+        case EnableInputRequireGrads(modules=fqns):
+            return [f"{_place(fqn)}.enable_input_require_grads()" for fqn in fqns]
         case LetOutputsRequireGrad(modules=fqns):
             parts.helpers["mapped"] = _MAPPED
             parts.helpers["require_grad"] = _REQUIRE_GRAD
@@ -96,7 +95,7 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
         case SetCheckpointing(mode=mode):
             return _checkpointing(mode, parts)
         case SetTraining(module=fqn):
-            return ["model.train()" if not fqn else f"model.get_submodule({fqn!r}).train()"]
+            return [f"{_place(fqn)}.train()"]
         case SetRequiresGrad(parameters=fqns, value=value):
             return _over(fqns, f"parameter.requires_grad_({value})")
         case CastParameters(parameters=fqns, dtype=dtype):
@@ -111,17 +110,21 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
             config = f'LoraConfig(r={rank}, lora_alpha={alpha}, target_modules="all-linear")'
             return [f"model = get_peft_model(model, {config})"]
         case UnwrapMethod(module=fqn, method=method):
-            place = f"model.get_submodule({fqn!r})"
             bound = f"type(module).{method}.__wrapped__.__get__(module)"
-            return [f"module = {place}", f"module.{method} = {bound}"]
+            return [f"module = {_place(fqn)}", f"module.{method} = {bound}"]
         case SetArgument(module=fqn, name=name, value=value):
             parts.helpers["held"] = _HELD
             parts.imports |= {"import functools", "import inspect"}
-            return [f"module = model.get_submodule({fqn!r})"] + [
-                f"module.forward = _with_argument(module.forward, {name!r}, {value!r})"
+            return [
+                f"module = {_place(fqn)}",
+                f"module.forward = _with_argument(module.forward, {name!r}, {value!r})",
             ]
         case _:
             assert_never(edit)
+
+
+def _place(fqn: str) -> str:
+    return f"model.get_submodule({fqn!r})" if fqn else "model"
 
 
 def _hooked(fqns: tuple[str, ...], hook: str) -> list[str]:
@@ -151,16 +154,17 @@ def _tuple_lines(start: str, items: tuple[str, ...]) -> list[str]:
 
 
 def _checkpointing(mode: str, parts: _Module) -> list[str]:
-    parts.imports.add("import functools")
     loop = "for module in model.modules():"
     if mode == "off":
-        parts.imports.discard("import functools")
-        return [loop, '    if getattr(module, "gradient_checkpointing", False) is True:'] + [
-            "        module.gradient_checkpointing = False"
+        return [
+            loop,
+            '    if getattr(module, "gradient_checkpointing", False) is True:',
+            "        module.gradient_checkpointing = False",
         ]
-    parts.imports.add("from torch.utils.checkpoint import checkpoint")
+    parts.imports.add("import functools")
     held = '    held = vars(module).get("_gradient_checkpointing_func")'
     if mode == "non-reentrant":
+        parts.imports.add("from torch.utils.checkpoint import checkpoint")
         return [
             loop,
             held,
@@ -170,7 +174,6 @@ def _checkpointing(mode: str, parts: _Module) -> list[str]:
             '    if getattr(module, "use_reentrant", None) is True:',
             "        module.use_reentrant = False",
         ]
-    parts.imports.discard("from torch.utils.checkpoint import checkpoint")
     parts.imports.add("import torch")
     parts.helpers["anchored"] = _ANCHORED
     return [

@@ -37,11 +37,11 @@ def _check(wanted: tuple[str, ...], held: object, kind: str) -> None:
         raise EditError(f"the model has no {kind} {missing[0]!r}")
 
 
-def outermost(model: torch.nn.Module, method: str) -> Iterator[torch.nn.Module]:
-    """The modules that have ``method`` and lie in no other one that has it; the model itself is asked first."""
+def outermost(model: torch.nn.Module, method: str) -> Iterator[str]:
+    """FQNs of the modules that have ``method`` and lie in no other one that has it; the model itself is asked first."""
     covered: list[str] = []
     for fqn, module in model.named_modules():
         inside = any(not outer or fqn == outer or fqn.startswith(f"{outer}.") for outer in covered)
         if not inside and callable(getattr(module, method, None)):
             covered.append(fqn)
-            yield module
+            yield fqn

@@ -1,4 +1,4 @@
-"""The FixReport for a terminal or a log file: verdict, repairs with what became of them, parameters before and after."""
+"""The FixReport for a terminal or a log file: verdict, what became of each repair, parameters before and after."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gradcheck.core.formatter import RenderOptions, fix_formatter
 from gradcheck.core.outcome import FixReport, NotTried, Outcome, Verified
-from gradcheck.formats.fix_summary import ChangeRow, change_rows, folded_changes
+from gradcheck.formats.fix_summary import WAITING, ChangeRow, change_rows, folded_changes
 from gradcheck.formats.summary import totals
 from gradcheck.formats.terminal import MIN_WIDTH, rendered
 from gradcheck.formats.terminal_findings import APPLICABILITY, findings_section
@@ -81,7 +81,7 @@ def _outcomes(report: FixReport, options: RenderOptions, width: int) -> Renderab
         return None
     shown: list[RenderableType] = [heading("repairs")]
     shown += [_tried(o, width) for o in report.outcomes if not isinstance(o, NotTried)]
-    shown += _not_tried(report, options, width)
+    shown += _not_tried(report, options)
     return Group(*shown)
 
 
@@ -100,7 +100,7 @@ def _tried(outcome: Outcome, width: int) -> RenderableType:
     return Group(head, labelled(rows, width=width, indent=2))
 
 
-def _not_tried(report: FixReport, options: RenderOptions, width: int) -> list[RenderableType]:
+def _not_tried(report: FixReport, options: RenderOptions) -> list[RenderableType]:
     """Those left out for the same reason together; what was not needed is counted unless verbose."""
     reasons: dict[str, list[str]] = {}
     for outcome in report.outcomes:
@@ -108,11 +108,10 @@ def _not_tried(report: FixReport, options: RenderOptions, width: int) -> list[Re
             reasons.setdefault(outcome.reason, []).append(clean(outcome.repair.name, 60))
     rows = []
     for reason, names in reasons.items():
-        if report.healthy and not options.verbose:
-            text = f"{count(len(names), 'other repair')}: {reason}"
-        else:
-            text = f"{', '.join(names)}: {clean(reason, MAX_REASON)}"
-        rows.append(Text.assemble((f"{MARKS['not-tried']} not tried  ", "dim"), (text, "dim")))
+        short = report.healthy and not options.verbose
+        which = count(len(names), "other repair") if short else ", ".join(names)
+        text = f"{MARKS['not-tried']} not tried  {which}: {clean(reason, MAX_REASON)}"
+        rows.append(Text(text, style="dim"))
     return list(rows)
 
 
@@ -131,7 +130,15 @@ def _changes(report: FixReport, options: RenderOptions) -> RenderableType | None
     before, after = totals(report.before), totals(report.after)
     title = [heading("trainable parameters, before and after")]
     title += [Text(str(after))] if before == after else [Text(f"{before}\n{after}")]
-    return Group(*title, _table(shown, len(hidden)))
+    waits = any(WAITING in (row.before, row.after) for row in shown)
+    legend = [Text(f"{WAITING}: zero at first, and right ({_reasons(report)})", style="dim")]
+    return Group(*title, _table(shown, len(hidden)), *(legend if waits else []))
+
+
+def _reasons(report: FixReport) -> str:
+    records = (*report.before.parameters, *report.after.parameters)
+    reasons = dict.fromkeys(clean(r.explanation, 80) for r in records if r.explanation)
+    return "; ".join(list(reasons)[:2])
 
 
 def _table(rows: list[ChangeRow], num_hidden: int) -> Table:
