@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from gradcheck.core.edit import Edit, SetCheckpointing, written_parameters
+from gradcheck.core.edit import (
+    Edit,
+    EnableInputRequireGrads,
+    LetInputsRequireGrad,
+    LetOutputsRequireGrad,
+    SetCheckpointing,
+    written_parameters,
+)
 from gradcheck.core.finding import SEVERITIES, Finding
 from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
 from gradcheck.core.repair import Candidate, candidates, order
@@ -202,22 +209,28 @@ class _Search:
         self._take_back(0)
 
     def minimal(self, after: Standing) -> Standing:
-        """Drops each repair without which the step is healthy all the same: a later one made it needless."""
-        index = 0
-        while after.healthy and len(self._standing) > 1 and index < len(self._standing) - 1:
-            everything = [candidate for candidate, _ in self._standing]
-            fewer = everything[:index] + everything[index + 1 :]
-            self.progress(f"trying without {everything[index].repair.name}")
-            found = self._only(fewer)
-            if found is not None and found.healthy:
-                after = found
-                self._needless(everything[index])
-            else:
-                index += 1
-                found = self._only(everything)
-                assert found is not None  # it was there a moment ago
-                after = found
-        return after
+        """Drops the input hooks that another way of checkpointing made needless, if the step is healthy without."""
+        wanted = [
+            candidate
+            for index, (candidate, _) in enumerate(self._standing)
+            if not (_is_hook(candidate) and any(map(_sets_checkpointing, self._later(index))))
+        ]
+        everything = [candidate for candidate, _ in self._standing]
+        if not after.healthy or len(wanted) == len(everything):
+            return after
+        self.progress("trying without what came before")
+        fewer = self._only(wanted)
+        if fewer is None or not fewer.healthy:
+            again = self._only(everything)
+            assert again is not None  # it could be made a moment ago
+            return again
+        for candidate in everything:
+            if candidate not in wanted:
+                self._needless(candidate)
+        return fewer
+
+    def _later(self, index: int) -> list[Candidate]:
+        return [candidate for candidate, _ in self._standing[index + 1 :]]
 
     def _only(self, wanted: list[Candidate]) -> Standing | None:
         """The state with these repairs and no other, or None where they cannot be made."""
@@ -234,10 +247,19 @@ class _Search:
     def _needless(self, candidate: Candidate) -> None:
         for index, outcome in enumerate(self.outcomes):
             if isinstance(outcome, Verified) and outcome.edits == candidate.edits:
-                reason = f"helps, and is not needed with what came later ({outcome.reason})"
+                reason = f"helps, but not enough, and is not needed with what came later ({outcome.reason})"
                 self.outcomes[index] = Rejected(
                     code=outcome.code, repair=outcome.repair, reason=reason
                 )
+
+
+def _is_hook(candidate: Candidate) -> bool:
+    kinds = (EnableInputRequireGrads, LetOutputsRequireGrad, LetInputsRequireGrad)
+    return all(isinstance(edit, kinds) for edit in candidate.edits)
+
+
+def _sets_checkpointing(candidate: Candidate) -> bool:
+    return any(isinstance(edit, SetCheckpointing) for edit in candidate.edits)
 
 
 def failing(state: Standing, settings: Settings) -> list[Finding]:
@@ -259,16 +281,15 @@ def _untried(
     for state in (before, after):
         for finding in failing(state, settings):
             for offer in (*finding.repairs, *(c.repair for c in candidates(state.trace, finding))):
-                if offer.name in seen:
-                    continue
-                reason = _why_not(finding, offer.applicability == "display-only", after)
-                left[offer.name] = NotTried(code=finding.code, repair=offer, reason=reason)
+                if offer.name not in seen:
+                    reason = _why_not(finding, after)
+                    left[offer.name] = NotTried(code=finding.code, repair=offer, reason=reason)
     return list(left.values())
 
 
-def _why_not(finding: Finding, only_source: bool, after: Standing) -> str:
+def _why_not(finding: Finding, after: Standing) -> str:
     if after.healthy:
-        return "not needed: the step is healthy without it"
-    if only_source and finding.location is not None:
-        return f"only the source can be changed: {finding.location.file}:{finding.location.line}"
-    return "cannot be done on the loaded model: the code that sets it up has to change"
+        return "the step is healthy without it"
+    if finding.location is None:
+        return "the code that sets the model up has to change, the loaded model cannot"
+    return f"only the source can be changed: {finding.location.file}:{finding.location.line}"

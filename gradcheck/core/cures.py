@@ -2,9 +2,10 @@
 
 import re
 
+from gradcheck.core.entries import Entries, entries
 from gradcheck.core.repair import Repair
-from gradcheck.core.selection import quantized_modules
-from gradcheck.core.trace import Trace
+from gradcheck.core.selection import location, quantized_modules
+from gradcheck.core.trace import NONE, Trace
 
 RENAMED = (5, 23)
 """First version known to warn about ``gradient_checkpointing_enable``; the old name works in all before 6."""
@@ -21,6 +22,15 @@ ADAPTERS_TRAINABLE = Repair(
     snippet='for n, p in model.named_parameters():\n    if "lora_" in n: p.requires_grad_(True)',
     applicability="safe",
 )
+ADD_PARAM_GROUP = Repair(
+    name="add-param-group",
+    summary="Hand the missing parameters to the optimizer.",
+    snippet='held = {id(p) for g in optimizer.param_groups for p in g["params"]}\n'
+    'optimizer.add_param_group({"params": [p for p in model.parameters() if p.requires_grad and id(p) not in held]})',
+    applicability="safe",
+)
+NON_REENTRANT = "use-non-reentrant-checkpointing"
+REENTRANT = re.compile(r"use_reentrant\s*=\s*True")
 CHECKPOINTING_OFF = Repair(
     name="checkpointing-off",
     summary="Switch gradient checkpointing off: all activations are kept, which takes memory.",
@@ -29,16 +39,52 @@ CHECKPOINTING_OFF = Repair(
 )
 
 
+def input_gradients(trace: Trace) -> Repair:
+    """The hook that lets what enters require a gradient: the model's own, or by hand where it has none."""
+    own = any(module.type.startswith("transformers") for module in trace.modules)
+    return ENABLE_INPUT_REQUIRE_GRADS if own else hook_entries(entries(trace))
+
+
+def hook_entries(found: Entries) -> Repair:
+    """A forward hook on each module before the dead checkpoints."""
+    hook = "def require_grad(module, args, output):\n    return output.requires_grad_(True).clone()"
+    places = (f"model.get_submodule({fqn!r})" for fqn in found.modules)
+    lines = [f"{place}.register_forward_hook(require_grad)" for place in places]
+    return Repair(
+        name="hook-entries",
+        summary="Let the outputs of the modules before the checkpoints require a gradient, by a forward hook.",
+        snippet="\n".join((hook, *lines)) if lines else "batch[name].requires_grad_(True)",
+        applicability="safe",
+    )
+
+
 def non_reentrant(trace: Trace) -> Repair:
-    """Checkpointing that follows the autograd graph, spelled as the installed transformers spells it."""
+    """Checkpointing that follows the autograd graph, spelled as the installed transformers or the source spells it."""
+    if all(module.checkpointing is None for module in trace.modules):
+        return _in_source(trace)
     version = dict(trace.environment.versions).get("transformers", "0")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     name = "activation" if numbers >= RENAMED else "gradient"
     return Repair(
-        name="use-non-reentrant-checkpointing",
+        name=NON_REENTRANT,
         summary="Checkpoint with use_reentrant=False, which needs no input that requires a gradient.",
         snippet=f'model.{name}_checkpointing_enable({name}_checkpointing_kwargs={{"use_reentrant": False}})',
         applicability="safe",
+    )
+
+
+def _in_source(trace: Trace) -> Repair:
+    """The line that checkpoints, changed: no module holds a switch for it."""
+    frames = (region.frame for region in trace.regions if region.kind == "checkpoint")
+    at = location(trace, next(frames, NONE), containing="use_reentrant")
+    text = at.text if at is not None and REENTRANT.search(at.text) else "checkpoint(block, x)"
+    line = REENTRANT.sub("use_reentrant=False", text)
+    if "use_reentrant" not in line:
+        line = "checkpoint(block, x, use_reentrant=False)"
+    return Repair(
+        name=NON_REENTRANT,
+        summary="Checkpoint with use_reentrant=False in the source, which follows the graph.",
+        snippet=line,
     )
 
 

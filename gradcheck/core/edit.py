@@ -99,6 +99,8 @@ class AttachAdapter:
 
     rank: int
     alpha: int
+    targets: tuple[str, ...] = ()
+    """``("all-linear",)`` or the layers' FQNs; empty: the executor finds out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

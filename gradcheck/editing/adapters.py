@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from typing_extensions import assert_never
 
-from gradcheck.core.edit import CallAdapters
+from gradcheck.core.edit import AttachAdapter, CallAdapters
 from gradcheck.editing.places import modules_named, outermost
 from gradcheck.errors import EditError
+
+ALL_LINEAR = ("all-linear",)
 
 
 def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
@@ -54,32 +56,34 @@ def _layers(model: torch.nn.Module) -> Iterator[Any]:
             yield module
 
 
-def attach_adapter(model: torch.nn.Module, *, rank: int, alpha: int) -> None:
-    """Puts a LoRA adapter beside every linear layer but the output layer; everything else is frozen.
+def attach_adapter(model: torch.nn.Module, edit: AttachAdapter) -> None:
+    """Puts a LoRA adapter beside the target layers; everything else is frozen.
 
     The model itself changes: the wrapper that PEFT returns around it is not needed to train.
 
     Raises:
-        EditError: where PEFT finds nothing to adapt or refuses.
+        EditError: where there is nothing to adapt, or PEFT refuses.
     """
     from peft import LoraConfig, get_peft_model  # seconds: only where an adapter is attached
 
-    targets: str | list[str] = "all-linear" if _is_pretrained(model) else _linear_layers(model)
+    if not edit.targets:
+        raise EditError("the model has no linear layer to put an adapter beside")
+    targets: str | list[str] = "all-linear" if edit.targets == ALL_LINEAR else list(edit.targets)
+    config = LoraConfig(r=edit.rank, lora_alpha=edit.alpha, target_modules=targets)
     try:
-        get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
+        get_peft_model(model, config)
     except Exception as error:
         raise EditError(f"PEFT raised {type(error).__name__}: {error}") from error
 
 
-def _is_pretrained(model: torch.nn.Module) -> bool:
+def linear_targets(model: torch.nn.Module) -> tuple[str, ...]:
+    """PEFT's word for all linear layers, or their FQNs without the last, which ordinarily puts out the logits.
+
+    PEFT knows the output layer of a transformers model only.
+    """
     from transformers import PreTrainedModel
 
-    return isinstance(model, PreTrainedModel)
-
-
-def _linear_layers(model: torch.nn.Module) -> list[str]:
-    """FQNs of the linear layers but the last one, which ordinarily puts out the logits."""
+    if isinstance(model, PreTrainedModel):
+        return ALL_LINEAR
     names = [fqn for fqn, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    if not names:
-        raise EditError("the model has no linear layer to put an adapter beside")
-    return names[:-1] or names
+    return tuple(names[:-1] or names)

@@ -27,7 +27,7 @@ from gradcheck.core.edit import (
     SetTraining,
     UnwrapMethod,
 )
-from gradcheck.editing.adapters import attach_adapter, call_adapters
+from gradcheck.editing.adapters import attach_adapter, call_adapters, linear_targets
 from gradcheck.editing.checkpointing import set_checkpointing
 from gradcheck.editing.hooks import (
     clone_outputs,
@@ -51,6 +51,8 @@ def resolved(subject: Subject, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
 def _resolved(model: torch.nn.Module, edit: Edit) -> Edit:
     if isinstance(edit, EnableInputRequireGrads) and not edit.modules:
         return replace(edit, modules=tuple(outermost(model, "enable_input_require_grads")))
+    if isinstance(edit, AttachAdapter) and not edit.targets:
+        return replace(edit, targets=linear_targets(model))
     return edit
 
 
@@ -88,8 +90,8 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             _add_to_optimizer(subject, parameters_named(model, fqns))
         case CallAdapters():
             call_adapters(model, edit)
-        case AttachAdapter(rank=rank, alpha=alpha):
-            attach_adapter(model, rank=rank, alpha=alpha)
+        case AttachAdapter():
+            attach_adapter(model, edit)
         case UnwrapMethod(module=fqn, method=method):
             _unwrap(modules_named(model, (fqn,))[0], method)
         case SetArgument():

@@ -105,10 +105,8 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
             return _ADD_TO_OPTIMIZER.splitlines()
         case CallAdapters(call=call, name=name):
             return _adapters(call, name, parts)
-        case AttachAdapter(rank=rank, alpha=alpha):
-            parts.imports.add("from peft import LoraConfig, get_peft_model")
-            config = f'LoraConfig(r={rank}, lora_alpha={alpha}, target_modules="all-linear")'
-            return [f"model = get_peft_model(model, {config})"]
+        case AttachAdapter():
+            return _attach(edit, parts)
         case UnwrapMethod(module=fqn, method=method):
             bound = f"type(module).{method}.__wrapped__.__get__(module)"
             return [f"module = {_place(fqn)}", f"module.{method} = {bound}"]
@@ -182,6 +180,15 @@ def _checkpointing(mode: str, parts: _Module) -> list[str]:
         "    if held is not None:",
         "        module._gradient_checkpointing_func = functools.partial(_anchored, held)",
     ]
+
+
+def _attach(edit: AttachAdapter, parts: _Module) -> list[str]:
+    parts.imports.add("from peft import LoraConfig, get_peft_model")
+    targets = [f"        {target!r}," for target in edit.targets]
+    named = ["    target_modules=[", *targets, "    ],"]
+    chosen = ['    target_modules="all-linear",'] if edit.targets == ("all-linear",) else named
+    options = [f"    r={edit.rank},", f"    lora_alpha={edit.alpha},", *chosen]
+    return ["config = LoraConfig(", *options, ")", "model = get_peft_model(model, config)"]
 
 
 def _adapters(call: str, name: str, parts: _Module) -> list[str]:

@@ -6,7 +6,7 @@ from gradcheck.core.repair import Repair, offered, repair
 from gradcheck.core.trace import Trace
 
 
-@repair("GC601", change=0)
+@repair("GC601", "GC602", change=0)
 def add_param_group(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """One more parameter group with the options of the first."""
     text = offered(finding, "add-param-group")

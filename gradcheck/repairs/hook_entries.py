@@ -1,5 +1,6 @@
 """The same hook by hand, on every module through which a dead checkpoint is fed."""
 
+from gradcheck.core.cures import hook_entries as text
 from gradcheck.core.edit import Edit, LetInputsRequireGrad, LetOutputsRequireGrad
 from gradcheck.core.entries import entries
 from gradcheck.core.finding import Finding
@@ -22,15 +23,4 @@ def hook_entries(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, .
         floating = [name for name, _, dtype in trace.batch if dtype.startswith(("float", "bfloat"))]
         if floating:
             edits.append(LetInputsRequireGrad(names=tuple(dict.fromkeys(floating))))
-    return (_text(found.modules), tuple(edits)) if edits else None
-
-
-def _text(modules: tuple[str, ...]) -> Repair:
-    lines = [f"model.get_submodule({fqn!r}).register_forward_hook(require_grad)" for fqn in modules]
-    hook = "def require_grad(module, args, output):\n    return output.requires_grad_(True).clone()"
-    return Repair(
-        name="hook-entries",
-        summary="Let the outputs of the modules before the checkpoints require a gradient, by a forward hook.",
-        snippet="\n".join((hook, *lines)) if lines else "batch[name].requires_grad_(True)",
-        applicability="safe",
-    )
+    return (text(found), tuple(edits)) if edits else None

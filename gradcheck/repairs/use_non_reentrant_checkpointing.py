@@ -1,5 +1,7 @@
 """Checkpointing that follows the autograd graph."""
 
+from dataclasses import replace
+
 from gradcheck.core.cures import non_reentrant
 from gradcheck.core.edit import Edit, SetCheckpointing
 from gradcheck.core.finding import Finding
@@ -14,4 +16,7 @@ def use_non_reentrant_checkpointing(
     """``use_reentrant=False`` in every module that holds a checkpointing function."""
     if not any(region.kind == "checkpoint" for region in trace.regions):
         return None
-    return non_reentrant(trace), (SetCheckpointing(mode="non-reentrant"),)
+    text = replace(
+        non_reentrant(trace), applicability="safe"
+    )  # in words only where it is in the source
+    return text, (SetCheckpointing(mode="non-reentrant"),)

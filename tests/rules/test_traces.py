@@ -257,9 +257,29 @@ def checkpoint(**fields: object) -> Region:
     return Region(**known)  # type: ignore[arg-type]
 
 
+def a_transformers_model() -> tuple[Module, ...]:
+    root, *rest = trace().modules
+    kind = "transformers.models.llama.modeling_llama.LlamaForCausalLM"
+    return root._replace(type=kind, checkpointing=True), *rest
+
+
+def test_the_advice_is_one_that_the_model_can_follow() -> None:
+    """A model of the user's own has neither of transformers' two methods."""
+    text = "h = checkpoint(self.block, h, use_reentrant=True)"
+    given = trace(
+        chain(broken("reentrant-checkpoint", region=0)),
+        regions=(checkpoint(frame=1),),
+        frames=(frame(), frame(text)),
+    )
+    hook, line = only("GC301", given).repairs
+    assert hook.name == "hook-entries"
+    assert line.snippet == "h = checkpoint(self.block, h, use_reentrant=False)"
+    assert line.applicability == "display-only"
+
+
 def test_a_checkpoint_without_a_live_input() -> None:
     dead = broken("reentrant-checkpoint", region=0, times=32)
-    given = trace(chain(dead), regions=(checkpoint(),))
+    given = trace(chain(dead), regions=(checkpoint(),), modules=a_transformers_model())
     found = only("GC301", given)
     assert found.module == "block"
     assert "32 checkpointed calls" in found.message
@@ -296,6 +316,7 @@ def test_the_repair_is_spelled_as_the_installed_version_spells_it(
     given = trace(
         chain(broken("reentrant-checkpoint", region=0)),
         regions=(checkpoint(),),
+        modules=a_transformers_model(),
         environment=replace(trace().environment, versions=(("transformers", version),)),
     )
     assert any(method in repair.snippet for repair in only("GC301", given).repairs)

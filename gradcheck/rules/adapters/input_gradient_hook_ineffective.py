@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import ENABLE_INPUT_REQUIRE_GRADS, non_reentrant
+from gradcheck.core.cures import input_gradients, non_reentrant
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.rule import rule
@@ -82,5 +82,5 @@ def _finding(trace: Trace, dead: DeadCheckpoint, early: list[GradientRequest]) -
             ("hooks", str(trace.input_grad_hooks)),
             ("made to require a gradient in", place_text(trace, early[0].frame) if early else ""),
         ),
-        repairs=(ENABLE_INPUT_REQUIRE_GRADS, non_reentrant(trace)),
+        repairs=(input_gradients(trace), non_reentrant(trace)),
     )

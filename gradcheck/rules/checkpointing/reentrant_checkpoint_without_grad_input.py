@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import ENABLE_INPUT_REQUIRE_GRADS, non_reentrant
+from gradcheck.core.cures import input_gradients, non_reentrant
 from gradcheck.core.evidence import break_finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.rule import rule
@@ -64,5 +64,5 @@ def reentrant_checkpoint_without_grad_input(trace: Trace) -> Iterator[Finding]:
             remedy="Call model.enable_input_require_grads(), or checkpoint with use_reentrant=False.",
             module=region.module,
             at=location(trace, region.frame),
-            repairs=(ENABLE_INPUT_REQUIRE_GRADS, non_reentrant(trace)),
+            repairs=(input_gradients(trace), non_reentrant(trace)),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.cures import ADD_PARAM_GROUP
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
@@ -72,5 +73,5 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
             ("not the model's", stale),
             ("missing", listed(owners(trace, missing)) if missing else ""),
         ),
-        repairs=(BUILD_LAST,),
+        repairs=(BUILD_LAST, ADD_PARAM_GROUP) if missing else (BUILD_LAST,),
     )

@@ -2,21 +2,13 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.cures import ADD_PARAM_GROUP
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import first_owner, forgotten_by_optimizer, owners, trainable
 from gradcheck.core.trace import Trace
 from gradcheck.core.wording import cost_text, counted, listed
-
-ADD_GROUP = Repair(
-    name="add-param-group",
-    summary="Hand the missing parameters to the optimizer.",
-    snippet='held = {id(p) for g in optimizer.param_groups for p in g["params"]}\n'
-    'optimizer.add_param_group({"params": [p for p in model.parameters() if p.requires_grad and id(p) not in held]})',
-    applicability="safe",
-)
 
 
 @rule("GC601", needs=("optimizer",))
@@ -67,5 +59,5 @@ def trainable_parameter_not_in_optimizer(trace: Trace) -> Iterator[Finding]:
             ("trainable", counted(len(trainable(trace)), "parameter tensor")),
             ("in the optimizer", counted(held, "parameter tensor")),
         ),
-        repairs=(ADD_GROUP,),
+        repairs=(ADD_PARAM_GROUP,),
     )

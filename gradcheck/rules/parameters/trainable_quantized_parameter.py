@@ -16,6 +16,12 @@ ADAPT_INSTEAD = Repair(
     summary="Move the layer from modules_to_save to target_modules: an adapter trains on a quantized layer.",
     snippet='LoraConfig(target_modules=[..., "down_proj"], modules_to_save=None)',
 )
+FREEZE = Repair(
+    name="freeze-quantized",
+    summary="Freeze the packed weights; what stands beside them goes on learning.",
+    snippet="for p in model.parameters():\n    if not p.is_floating_point(): p.requires_grad_(False)",
+    applicability="safe",
+)
 KEEP_UNQUANTIZED = Repair(
     name="keep-unquantized",
     summary="Keep the layer out of quantization when the model is loaded.",
@@ -69,7 +75,7 @@ def trainable_quantized_parameter(trace: Trace) -> Iterator[Finding]:
             module=first_owner(trace, packed),
             parameters=packed,
             evidence=(("modules", names), ("storage dtype", dtypes)),
-            repairs=(ADAPT_INSTEAD, KEEP_UNQUANTIZED),
+            repairs=(FREEZE, ADAPT_INSTEAD, KEEP_UNQUANTIZED),
         )
     yield from _refused(trace)
 
