@@ -33,7 +33,7 @@ $(SMOLLM2)/config.json: benchmarks/make_smollm2.py | $(STAMP)
 demo: $(SMOLLM2)/config.json ## Inspects a real pretrained model, broken and healthy, in 4-bit and 8-bit.
 	@bash benchmarks/demo.sh $(BIN)/gradcheck $(SMOLLM2)
 
-test: $(STAMP) ## Runs the tests.
+test: $(SMOLLM2)/config.json ## Runs the tests.
 	@$(BIN)/python -m pytest
 
 check: $(STAMP) ## Lints, checks the format, the types and the generated pages.
@@ -49,8 +49,9 @@ format: $(STAMP) ## Formats the sources in place.
 docs: $(STAMP) ## Writes the generated pages under docs/.
 	@$(BIN)/python docs/build.py
 
-bench: $(SMOLLM2)/config.json ## Measures what recording costs in time and memory.
+bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps of training after a repair.
 	@$(BIN)/python benchmarks/overhead.py $(SMOLLM2)
+	@$(BIN)/python benchmarks/training.py $(SMOLLM2)
 
 versions: ## Runs the core of the suite with three versions of transformers.
 	@bash benchmarks/versions.sh "$(PYTHON)"

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:None of the inputs have requires
 @pytest.mark.parametrize(
     ("quant", "layer", "text"),
     [
-        ("4bit", "Linear4bit", "4-bit nf4, double quantization, compute bfloat16 (bitsandbytes)"),
-        ("auto", "Linear4bit", "4-bit nf4, double quantization, compute bfloat16 (bitsandbytes)"),
+        ("4bit", "Linear4bit", "4-bit nf4, double quantization, compute float32 (bitsandbytes)"),
+        ("auto", "Linear4bit", "4-bit nf4, double quantization, compute float32 (bitsandbytes)"),
         ("8bit", "Linear8bitLt", "8-bit LLM.int8() (bitsandbytes)"),
         ("none", "Linear", "none"),
     ],

@@ -1,0 +1,25 @@
+"""The classic bug on real weights: nothing moves; after ``fix``, twenty steps move every adapter tensor."""
+
+import pytest
+
+from benchmarks.training import ROOT, Quant, broken_subject, trained
+
+SMOLLM2 = ROOT / "build" / "smollm2"
+NUM_STEPS = 20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (SMOLLM2 / "config.json").exists(), reason="make test makes the model in build/smollm2"
+)
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("quant", ["4bit", "8bit"])
+def test_a_pretrained_model_trains_after_the_repair(quant: Quant) -> None:
+    subject = broken_subject(SMOLLM2, quant)
+    unrepaired = trained(subject, 1, repair=False)
+    assert "does not require grad" in unrepaired.error
+    assert unrepaired.num_moved == 0
+    repaired = trained(subject, NUM_STEPS, repair=True)
+    assert repaired.verified == ("enable-input-require-grads",)
+    assert repaired.num_moved == repaired.num_trainable == 420
+    assert repaired.losses[-1] < repaired.losses[0] / 2
