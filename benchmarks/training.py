@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [FOLDER] [--steps N]
 
-The bug is what ``gradient_checkpointing_enable()`` of older versions leaves behind: reentrant checkpointing, and nothing
+The bug is the one of older versions of ``gradient_checkpointing_enable()``: reentrant checkpointing, and nothing
 asks the embedding's output for a gradient. The text is the beginning of this project's README.
 """
 

@@ -15,7 +15,6 @@ from gradcheck.core.edit import (
     LetInputsRequireGrad,
     LetOutputsRequireGrad,
     SetCheckpointing,
-    written_parameters,
 )
 from gradcheck.core.finding import SEVERITIES, Finding
 from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
@@ -113,7 +112,7 @@ class _Search:
         """The state with the repair, or None where it was taken back."""
         self.progress(f"trying {candidate.repair.name}")
         self._trials += 1
-        snapshot = Snapshot(self.subject, written_parameters(candidate.edits))
+        snapshot = Snapshot(self.subject)
         try:
             apply(self.subject, candidate.edits)
             after = examine(self.subject, self.settings)
@@ -237,7 +236,7 @@ class _Search:
         self._take_back(0)
         try:
             for candidate in wanted:
-                snapshot = Snapshot(self.subject, written_parameters(candidate.edits))
+                snapshot = Snapshot(self.subject)
                 self._standing.append((candidate, snapshot))
                 apply(self.subject, candidate.edits)
             return examine(self.subject, self.settings)

@@ -3,6 +3,7 @@
 import re
 
 from gradcheck.core.entries import Entries, entries
+from gradcheck.core.packed import layer_fqn
 from gradcheck.core.repair import Repair
 from gradcheck.core.selection import location, quantized_modules
 from gradcheck.core.trace import NONE, Trace
@@ -95,5 +96,19 @@ def attach_adapter(trace: Trace) -> Repair:
         name="attach-adapter",
         summary="Attach an adapter: only its parameters train.",
         snippet=f'model = get_peft_model({prepare}, LoraConfig(target_modules="all-linear"))',
+        applicability="unsafe",
+    )
+
+
+def keep_unquantized(trace: Trace, layers: tuple[int, ...]) -> Repair:
+    """The layers loaded in floating point, with ``lm_head`` that is so by default: a list given replaces that one."""
+    names = (layer_fqn(trace, layer).rpartition(".")[2] for layer in layers)
+    skipped = dict.fromkeys(("lm_head", *names))
+    listed = ", ".join(f'"{name}"' for name in skipped)
+    bits = "8bit" if any(trace.modules[layer].quantized == "8bit" for layer in layers) else "4bit"
+    return Repair(
+        name="keep-unquantized",
+        summary="Keep these layers out of quantization when the model is loaded.",
+        snippet=f"BitsAndBytesConfig(load_in_{bits}=True, llm_int8_skip_modules=[{listed}])",
         applicability="unsafe",
     )

@@ -89,8 +89,6 @@ class CallAdapters:
     call: AdapterCall
     name: str = ""
     """Of the adapter to activate."""
-    writes: tuple[str, ...] = ()
-    """Base parameters whose values change."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +118,13 @@ class SetArgument:
     value: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeepUnquantized:
+    """Quantized layers replaced by ordinary linear ones that hold what their weights stand for, frozen."""
+
+    modules: tuple[str, ...]
+
+
 Edit = (
     EnableInputRequireGrads
     | LetOutputsRequireGrad
@@ -134,9 +139,5 @@ Edit = (
     | AttachAdapter
     | UnwrapMethod
     | SetArgument
+    | KeepUnquantized
 )
-
-
-def written_parameters(edits: tuple[Edit, ...]) -> tuple[str, ...]:
-    """The parameters whose values ``edits`` write in place: undoing them needs a copy."""
-    return tuple(fqn for edit in edits if isinstance(edit, CallAdapters) for fqn in edit.writes)

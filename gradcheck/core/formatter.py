@@ -20,6 +20,8 @@ class RenderOptions:
     """The command that was typed, for the suggestion of the next one."""
     verbose: bool = False
     """Everything: each folded row opened, notes and skipped rules in full."""
+    dry_run: bool = False
+    """Whether the repairs of a FixReport were made to be shown only."""
 
 
 FormatFunction = Callable[[Report, RenderOptions], str]

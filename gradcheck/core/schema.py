@@ -1,4 +1,4 @@
-"""The JSON Schemas of the Report and of the Trace, made from the dataclasses that they are written from."""
+"""The JSON Schemas of the Report, the FixReport and the Trace, made from the dataclasses that they are written from."""
 
 import ast
 import dataclasses
@@ -7,64 +7,115 @@ import json
 import textwrap
 import types
 import typing
+from collections.abc import Callable
 from typing import Literal, Union
 
+from gradcheck.core.outcome import FIX_SCHEMA_VERSION, FixReport, Outcome, Verified
+from gradcheck.core.repair import Repair
 from gradcheck.core.report import REPORT_SCHEMA_VERSION, Report
 from gradcheck.core.trace import SCHEMA_VERSION, Trace
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, object]
+Definitions = dict[str, Schema]
 
 
 def report_schema() -> Schema:
     """The schema of ``Report.to_dict()``."""
-    schema = _document(Report, "gradcheck report")
+    return _document("gradcheck report", _report)
+
+
+def fix_schema() -> Schema:
+    """The schema of ``FixReport.to_dict()``."""
+    return _document("gradcheck fix report", _fix)
+
+
+def _report(definitions: Definitions) -> Schema:
     own: Schema = {
         "schema_version": {"const": REPORT_SCHEMA_VERSION},
         "healthy": {"type": "boolean", "description": _summary(Report.healthy.__doc__)},
     }
-    fields = schema["properties"]
-    assert isinstance(fields, dict)
-    return {**schema, "required": [*own, *fields], "properties": {**own, **fields}}
+    return _with_fields(own, _object(Report, definitions))
+
+
+def _fix(definitions: Definitions) -> Schema:
+    definitions["Report"] = _report(definitions)
+    definitions["Outcome"] = _outcome(definitions)
+    outcomes = {"type": "array", "items": {"$ref": "#/$defs/Outcome"}}
+    fields: Schema = {
+        "schema_version": {"const": FIX_SCHEMA_VERSION},
+        "healthy": {"type": "boolean", "description": _summary(FixReport.healthy.__doc__)},
+        "before": {"$ref": "#/$defs/Report"},
+        "after": {"$ref": "#/$defs/Report"},
+        "outcomes": {**outcomes, "description": _field_texts(FixReport)["outcomes"]},
+    }
+    return _closed(_summary(FixReport.__doc__), fields)
+
+
+def _outcome(definitions: Definitions) -> Schema:
+    """One shape for all of them; what was edited is not written."""
+    kinds = typing.get_args(Outcome)
+    said = (f"{kind.status}: {_summary(kind.__doc__)}" for kind in kinds)
+    status = {"enum": [kind.status for kind in kinds], "description": " ".join(said)}
+    code = {"type": "string", "description": _field_texts(Verified)["code"]}
+    repair = _reference(Repair, definitions)
+    fields: Schema = {"status": status, "code": code, "repair": repair, "reason": _SCALARS[str]}
+    return _closed("What became of a repair.", fields)
 
 
 def trace_schema() -> Schema:
     """The schema of what ``trace_json.dumps`` writes."""
-    schema = _document(Trace, "gradcheck trace")
-    fields = schema["properties"]
-    assert isinstance(fields, dict)
-    return {**schema, "properties": {**fields, "schema_version": {"const": SCHEMA_VERSION}}}
+    own: Schema = {"schema_version": {"const": SCHEMA_VERSION}}
+    return _document("gradcheck trace", lambda found: _with_fields(own, _object(Trace, found)))
 
 
 def schema_files() -> dict[str, str]:
     """The text of each published schema by its file name under ``docs/``."""
-    schemas = {"report.schema.json": report_schema(), "trace.schema.json": trace_schema()}
+    schemas = {
+        "report.schema.json": report_schema(),
+        "fix.schema.json": fix_schema(),
+        "trace.schema.json": trace_schema(),
+    }
     return {name: f"{json.dumps(schema, indent=2)}\n" for name, schema in schemas.items()}
 
 
-def _document(cls: type, title: str) -> Schema:
-    definitions: dict[str, Schema] = {}
-    body = _object(cls, definitions)
+def _document(title: str, make: Callable[[Definitions], Schema]) -> Schema:
+    definitions: Definitions = {}
+    body = make(definitions)
     return {"$schema": DIALECT, "title": title, **body, "$defs": dict(sorted(definitions.items()))}
 
 
-def _object(cls: type, definitions: dict[str, Schema]) -> Schema:
+def _with_fields(own: Schema, body: Schema) -> Schema:
+    """``body`` with the fields ``own``: new ones first, those that it has in their places."""
+    fields = body["properties"]
+    assert isinstance(fields, dict)
+    new = {name: field for name, field in own.items() if name not in fields}
+    merged = {**new, **fields, **own}
+    return {**body, "properties": merged, "required": list(merged)}
+
+
+def _object(cls: type, definitions: Definitions) -> Schema:
     """A dataclass: every field is written, so every field is required."""
     hints, texts = typing.get_type_hints(cls), _field_texts(cls)
     properties: Schema = {}
     for field in dataclasses.fields(cls):
         described = {"description": texts[field.name]} if field.name in texts else {}
         properties[field.name] = {**_schema(hints[field.name], definitions), **described}
+    return _closed(_summary(cls.__doc__), properties)
+
+
+def _closed(description: str, fields: Schema) -> Schema:
+    """An object that has these fields, all of them and no other."""
     return {
-        "description": _summary(cls.__doc__),
+        "description": description,
         "type": "object",
-        "properties": properties,
-        "required": list(properties),
+        "properties": fields,
+        "required": list(fields),
         "additionalProperties": False,
     }
 
 
-def _row(cls: type, definitions: dict[str, Schema]) -> Schema:
+def _row(cls: type, definitions: Definitions) -> Schema:
     """A named tuple: a list whose positions are its fields."""
     texts = _field_texts(cls)
     items = [
@@ -80,7 +131,7 @@ def _row(cls: type, definitions: dict[str, Schema]) -> Schema:
     }
 
 
-def _schema(hint: object, definitions: dict[str, Schema]) -> Schema:
+def _schema(hint: object, definitions: Definitions) -> Schema:
     """The schema of what ``codec.to_json`` makes of a value annotated with ``hint``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
@@ -105,14 +156,14 @@ _SCALARS: dict[type, Schema] = {
 }
 
 
-def _tuple(arguments: tuple[object, ...], definitions: dict[str, Schema]) -> Schema:
+def _tuple(arguments: tuple[object, ...], definitions: Definitions) -> Schema:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return {"type": "array", "items": _schema(arguments[0], definitions)}
     items = [_schema(argument, definitions) for argument in arguments]
     return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
 
 
-def _reference(cls: type, definitions: dict[str, Schema]) -> Schema:
+def _reference(cls: type, definitions: Definitions) -> Schema:
     if cls.__name__ not in definitions:
         definitions[cls.__name__] = {}  # stands for itself while its fields are visited
         make = _object if dataclasses.is_dataclass(cls) else _row

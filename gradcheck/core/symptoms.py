@@ -18,6 +18,8 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
     "GC504": ("GC102", "GC201", "GC702"),
     "GC505": ("GC102", "GC201", "GC702"),
     "GC507": _NOTHING_LEARNS,
+    "GC509": (*_NOTHING_LEARNS, "GC210"),
+    "GC510": ("GC102", "GC210", "GC505"),
     "GC602": ("GC601",),
     "GC603": ("GC102",),
     "GC701": ("GC401", "GC402", "GC403"),

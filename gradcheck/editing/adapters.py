@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,14 @@ def _layers(model: torch.nn.Module) -> Iterator[Any]:
     for module in model.modules():
         if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
             yield module
+
+
+def merged_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights that hold an adapter: PEFT takes it out again, in place, in more than one of its methods."""
+    if "peft" not in sys.modules:
+        return []
+    merged = (layer for layer in _layers(model) if getattr(layer, "merged", False))
+    return [parameter for layer in merged for parameter in layer.get_base_layer().parameters()]
 
 
 def attach_adapter(model: torch.nn.Module, edit: AttachAdapter) -> None:

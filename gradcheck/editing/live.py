@@ -19,6 +19,7 @@ from gradcheck.core.edit import (
     CloneOutputs,
     Edit,
     EnableInputRequireGrads,
+    KeepUnquantized,
     LetInputsRequireGrad,
     LetOutputsRequireGrad,
     SetArgument,
@@ -36,6 +37,7 @@ from gradcheck.editing.hooks import (
     let_outputs_require_grad,
 )
 from gradcheck.editing.places import modules_named, outermost, parameters_named
+from gradcheck.editing.quantization import keep_unquantized
 from gradcheck.errors import EditError
 from gradcheck.subject import Subject
 
@@ -96,6 +98,8 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             _unwrap(modules_named(model, (fqn,))[0], method)
         case SetArgument():
             _set_argument(modules_named(model, (edit.module,))[0], edit)
+        case KeepUnquantized(modules=fqns):
+            keep_unquantized(model, fqns)
         case _:
             assert_never(edit)
 

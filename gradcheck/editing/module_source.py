@@ -16,6 +16,7 @@ from gradcheck.core.edit import (
     CloneOutputs,
     Edit,
     EnableInputRequireGrads,
+    KeepUnquantized,
     LetInputsRequireGrad,
     LetOutputsRequireGrad,
     SetArgument,
@@ -117,6 +118,13 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
                 f"module = {_place(fqn)}",
                 f"module.forward = _with_argument(module.forward, {name!r}, {value!r})",
             ]
+        case KeepUnquantized(modules=fqns):
+            parts.helpers["unquantized"] = _UNQUANTIZED
+            parts.imports |= {
+                "import torch",
+                "from peft.utils.integrations import dequantize_module_weight",
+            }
+            return [*_tuple_lines("for fqn in", fqns), "    _unquantize(model, fqn)"]
         case _:
             assert_never(edit)
 
@@ -271,6 +279,18 @@ def _with_argument(forward, name, value):
         return forward(*bound.args, **bound.kwargs)
 
     return held
+'''
+_UNQUANTIZED = '''
+def _unquantize(model, fqn):
+    """Puts an ordinary, frozen linear layer in the place of a quantized one."""
+    parent, _, name = fqn.rpartition(".")
+    layer = model.get_submodule(fqn)
+    dtype = getattr(getattr(layer.weight, "quant_state", None), "dtype", torch.float32)
+    weight = dequantize_module_weight(layer).detach().to(dtype)
+    plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+    plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+    plain.bias = layer.bias
+    setattr(model.get_submodule(parent), name, plain.train(layer.training))
 '''
 _ADD_TO_OPTIMIZER = """\
 held = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradcheck.editing.adapters import merged_weights
 from gradcheck.subject import Subject
 
 _DEPTH = 4
@@ -28,22 +29,17 @@ _LEAVES = (
 class Snapshot:
     """The state of a model and an optimizer: module tables, hooks, attributes, settings objects, flags, dtypes.
 
-    The values of parameters are copied only where a repair says that it writes them: everything else that repairs do
-    replaces objects, and the old ones are kept.
-
-    Args:
-        written: FQNs of the parameters whose values are about to be written.
+    The values of weights are copied only where an adapter is merged into them, because they are written when it is
+    taken out. Everything else that repairs do replaces objects, and the old ones are kept.
     """
 
-    def __init__(self, subject: Subject, written: tuple[str, ...] = ()) -> None:
+    def __init__(self, subject: Subject) -> None:
         self._restore: list[Callable[[], None]] = []
         self._kept: set[int] = set()
         self._holders: list[object] = []
-        parameters = dict(subject.model.named_parameters(remove_duplicate=False))
-        for fqn in written:
-            if fqn in parameters:
-                self._keep_value(parameters[fqn])
-        for parameter in {id(p): p for p in parameters.values()}.values():
+        for weight in merged_weights(subject.model):
+            self._keep_value(weight)
+        for parameter in subject.model.parameters():
             self._keep_parameter(parameter)
         for module in subject.model.modules():
             self._keep_object(module, 0)

@@ -135,12 +135,14 @@ def is_own(file: str) -> bool:
 
 
 def is_plumbing(frame: FrameType) -> bool:
-    """Frames that only pass a call on: torch's own, ours, and a module's ``__call__``."""
+    """Frames that only pass a call on: torch's own, ours, a module's ``__call__``, a tensor class's dispatch."""
     code = frame.f_code
     file = code.co_filename
     if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file.endswith(
         ("contextlib.py", "functools.py")
     ):
+        return True
+    if code.co_name == "__torch_function__":
         return True
     return code.co_name == "__call__" and isinstance(frame.f_locals.get("self"), torch.nn.Module)
 

@@ -33,6 +33,8 @@ BY_FIXTURE = {
     "GC504": "activate-adapter",
     "GC507": "make-adapters-trainable",
     "GC508": "hook-entries",
+    "GC509": "keep-unquantized",
+    "GC510": "keep-unquantized",
     "GC601": "add-param-group",
     "GC602": "add-param-group",
     "GC603": "freeze-unused",

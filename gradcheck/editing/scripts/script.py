@@ -1,11 +1,12 @@
 """A training script as LibCST reads it: its calls, where they stand, and what its names mean. Nothing is executed."""
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import libcst as cst
-from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, PositionProvider
+from libcst.metadata import CodeRange, MetadataWrapper, PositionProvider
 
 from gradcheck.editing.scripts.text import Lines, lines_of
 from gradcheck.errors import TargetError
@@ -65,8 +66,7 @@ class Script:
     def statement(self, node: cst.CSTNode) -> cst.CSTNode:
         """The innermost statement of its own that holds ``node``."""
         kinds = (cst.SimpleStatementLine, cst.SimpleStatementSuite, cst.BaseCompoundStatement)
-        found = next((a for a in (node, *self.ancestors(node)) if isinstance(a, kinds)), node)
-        return found
+        return next((a for a in (node, *self.ancestors(node)) if isinstance(a, kinds)), node)
 
     def function(self, node: cst.CSTNode) -> cst.FunctionDef | None:
         """The innermost function around ``node``."""
@@ -83,7 +83,9 @@ class Script:
     def value(self, node: cst.CSTNode | None) -> object:
         """The value of a literal, otherwise UNKNOWN."""
         try:
-            return UNKNOWN if node is None else ast.literal_eval(self.code(node))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an odd escape in a string is not our business
+                return UNKNOWN if node is None else ast.literal_eval(self.code(node))
         except (ValueError, SyntaxError, MemoryError, TypeError):
             return UNKNOWN
 
@@ -96,13 +98,14 @@ def read_script(text: str, transformers: str | None, made: frozenset[str]) -> Sc
     """
     module = _parsed(text)
     wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
-    nodes = tuple(_walk(module))
+    parents: dict[cst.CSTNode, cst.CSTNode] = {}
+    nodes = tuple(_walk(module, parents=parents))
     return Script(
         text=text,
         module=module,
         lines=lines_of(text),
         positions=wrapper.resolve(PositionProvider),
-        parents=wrapper.resolve(ParentNodeProvider),
+        parents=parents,
         nodes=nodes,
         imports=dict(_imports(nodes)),
         definitions={
@@ -119,11 +122,9 @@ def _parsed(text: str) -> cst.Module:
     try:
         return cst.parse_module(text)
     except cst.ParserSyntaxError as error:
-        line = error.raw_line
-        shown = text.splitlines()[line - 1].strip()[:80] if line <= len(text.splitlines()) else ""
+        line, what = _syntax_error(text) or (error.raw_line, "not understood")
         raise TargetError(
-            f"the script is no valid Python: line {line}, column {error.raw_column + 1}"
-            f"{f', at {shown!r}' if shown else ''}; correct the syntax error first"
+            f"the script is no valid Python: line {line}, {what}; correct the syntax error first"
         ) from error
     except RecursionError as error:
         raise TargetError(
@@ -131,14 +132,35 @@ def _parsed(text: str) -> cst.Module:
         ) from error
 
 
-def _walk(node: cst.CSTNode, *, into_functions: bool = True) -> Iterator[cst.CSTNode]:
-    """``node`` and what it holds; iterative, for long chains of operators."""
+def _syntax_error(text: str) -> tuple[int, str] | None:
+    """Where and what, in the words of Python's own parser; None where it sees nothing wrong."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except SyntaxError as error:
+        return error.lineno or 1, error.msg
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _walk(
+    node: cst.CSTNode,
+    *,
+    into_functions: bool = True,
+    parents: dict[cst.CSTNode, cst.CSTNode] | None = None,
+) -> Iterator[cst.CSTNode]:
+    """``node`` and what it holds, noted in ``parents``; iterative, for long chains of operators."""
     stack = [node]
     while stack:
         current = stack.pop()
         yield current
         if into_functions or current is node or not isinstance(current, cst.FunctionDef):
-            stack.extend(reversed(current.children))
+            children = current.children
+            stack.extend(reversed(children))
+            if parents is not None:
+                parents.update((child, current) for child in children)
 
 
 def dotted(node: cst.CSTNode) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from gradcheck.core.evidence import break_finding
 from gradcheck.core.finding import Finding
+from gradcheck.core.packed import storage_casts
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.trace import NONE, Trace
@@ -54,9 +55,10 @@ def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
     - Straight-through estimators, Bengio et al. 2013: https://arxiv.org/abs/1308.3432
     - torch.nn.functional.gumbel_softmax: https://pytorch.org/docs/stable/generated/torch.nn.functional.gumbel_softmax.html
     """
+    casts = {cast.call for cast in storage_casts(trace)}  # GC509 tells of these
     for broken in trace.chain.breaks:
         flat = broken.cause == "zero-derivative"
-        if broken.cause not in CAUSES or not broken.starved:
+        if broken.cause not in CAUSES or not broken.starved or broken.call in casts:
             continue
         op = trace.calls[broken.call].op if broken.call != NONE else "an operation"
         kind = "has a zero derivative everywhere" if flat else "cannot be differentiated"

@@ -1,0 +1,137 @@
+"""Quantized layers whose packed weight is taken for something that it is not: a matrix, or the dtype of activations."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradcheck.core.trace import NONE, Trace
+
+if TYPE_CHECKING:
+    from gradcheck.core.chain import ChainBreak
+
+STORAGE = ("uint8", "int8")
+"""What 4-bit and 8-bit weights are stored in."""
+PRODUCTS = (
+    "linear",
+    "matmul",
+    "__matmul__",
+    "__rmatmul__",
+    "mm",
+    "bmm",
+    "addmm",
+    "baddbmm",
+    "einsum",
+    "conv1d",
+)
+"""Last words of the names of the calls that take a matrix."""
+VIEWS = (
+    "t",
+    "T",
+    "mT",
+    "transpose",
+    "to",
+    "float",
+    "type_as",
+    "view",
+    "reshape",
+    "__get__",
+    "contiguous",
+)
+"""Last words of the names of the calls behind which a weight is still that weight."""
+
+
+CASTS = ("to", "type", "type_as", "byte", "char")
+"""Last words of the names of the calls that change a dtype."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageCast:
+    """An activation cast to the storage dtype of a quantized layer, which it then enters."""
+
+    call: int
+    layer: int
+    """The quantized module."""
+    broken: "ChainBreak | None"
+    """The break that the cast is; None where nothing trains before it, or the step gave no loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedProduct:
+    """A product with a packed weight, outside of its own layer."""
+
+    call: int
+    parameter: int
+
+
+def layer_fqn(trace: Trace, module: int) -> str:
+    """What the user calls a quantized module: PEFT moves it to ``base_layer`` of the adapted one."""
+    return trace.modules[module].fqn.removesuffix(".base_layer")
+
+
+def storage_casts(trace: Trace) -> tuple[StorageCast, ...]:
+    """The casts of a quantized layer's input to integers, and of its result where that follows from the input's."""
+    breaks = {broken.call: broken for broken in trace.chain.breaks}
+    found = []
+    for index, call in enumerate(trace.calls):
+        if call.region == NONE and _last_word(call.op) in CASTS and _casts_to_storage(trace, index):
+            layer = _entered(trace, index)
+            layer = _layer_of(trace, call.module) if layer == NONE else layer
+            if layer != NONE:
+                found.append(StorageCast(call=index, layer=layer, broken=breaks.get(index)))
+    return tuple(found)
+
+
+def _last_word(op: str) -> str:
+    return op.rpartition(".")[2]
+
+
+def _casts_to_storage(trace: Trace, call: int) -> bool:
+    row = trace.calls[call]
+    reads_float = any("float" in trace.values[value].dtype for value in row.inputs)
+    stored = [trace.values[value].dtype in STORAGE for value in row.outputs]
+    return reads_float and bool(stored) and all(stored)
+
+
+def _entered(trace: Trace, call: int) -> int:
+    """The quantized module in whose forward the result of ``call`` is read, or NONE."""
+    made = set(trace.calls[call].outputs)
+    for reader in trace.calls[call + 1 :]:
+        if made.intersection(reader.inputs):
+            layer = _layer_of(trace, reader.module)
+            if layer != NONE:
+                return layer
+    return NONE
+
+
+def _layer_of(trace: Trace, module: int) -> int:
+    """The quantized module that ``module`` is, or that is the base of the adapted layer which it belongs to."""
+    if module == NONE:
+        return NONE
+    row = trace.modules[module]
+    if row.quantized is not None or row.adapter == NONE:
+        return module if row.quantized is not None else NONE
+    adapter = row.adapter
+    members = (i for i, m in enumerate(trace.modules) if m.adapter == adapter and m.quantized)
+    return next(members, NONE)
+
+
+def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
+    """The calls that multiply with a packed weight, the first one for each weight."""
+    found: dict[int, PackedProduct] = {}
+    for index, call in enumerate(trace.calls):
+        if _last_word(call.op) in PRODUCTS and call.region == NONE:
+            for value in call.inputs:
+                parameter = _weight(trace, value)
+                if parameter != NONE and trace.parameters[parameter].quantized:
+                    found.setdefault(parameter, PackedProduct(call=index, parameter=parameter))
+    return tuple(found.values())
+
+
+def _weight(trace: Trace, value: int) -> int:
+    """The parameter that ``value`` is, or is a view or a cast of."""
+    row = trace.values[value]
+    while row.parameter == NONE and row.call != NONE:
+        call = trace.calls[row.call]
+        if _last_word(call.op) not in VIEWS or not call.inputs:
+            return NONE
+        row = trace.values[call.inputs[0]]
+    return row.parameter

@@ -1,0 +1,138 @@
+"""Reads a text file as it is, and writes it back whole or not at all."""
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import tokenize
+from pathlib import Path
+
+from gradcheck.errors import TargetError
+
+GIT_TIMEOUT_S = 10.0
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+CLEAN_COMMANDS = (
+    ("ls-files", "--error-unmatch"),
+    ("diff", "--quiet", "--no-ext-diff", "--no-textconv", "HEAD"),
+)
+"""Both answer 0 for a file that git tracks and that is as it was committed."""
+
+
+def read_exactly(path: Path) -> tuple[str, str]:
+    """The text of a file with its own line endings and mark of byte order, and its encoding.
+
+    A Python file says its encoding itself (PEP 263); any other is UTF-8.
+
+    Raises:
+        TargetError: where it cannot be read, or is no text.
+    """
+    try:
+        content = path.read_bytes()
+        encoding = _encoding(content) if path.suffix == ".py" else "utf-8"
+        return content.decode(encoding), encoding
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror}; give another file") from error
+    except (UnicodeDecodeError, SyntaxError, LookupError) as error:
+        raise TargetError(
+            f"{path} is no text in the encoding it claims ({error}); save it as UTF-8"
+        ) from error
+
+
+def _encoding(content: bytes) -> str:
+    found, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return "utf-8" if found == "utf-8-sig" else found  # the mark stays part of the text
+
+
+def write_atomically(path: Path, text: str, *, encoding: str = "utf-8") -> Path | None:
+    """Puts ``text`` in place of what the file holds, and gives the backup's path; None where none was needed.
+
+    A file of the same text is not touched. The permissions stay, a symbolic link stays one, and a reader sees the old
+    file or the new one, never half. No backup is made of a file that git has as it is.
+
+    Raises:
+        TargetError: where it cannot be written; the file is as it was.
+    """
+    target = path.resolve()
+    content = text.encode(encoding)
+    try:
+        if target.read_bytes() == content:
+            return None
+        backup = None if clean_in_git(target) else _backed_up(target)
+        _replace(target, content)
+    except OSError as error:
+        raise TargetError(f"{path} cannot be written: {error.strerror}; it is as it was") from error
+    return backup
+
+
+def _replace(target: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copymode(target, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name survives a power cut; not every system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _backed_up(target: Path) -> Path:
+    """A copy under a name that is free: an earlier backup is nearer to what the user wrote."""
+    number = 1
+    while True:
+        backup = target.with_name(f"{target.name}.bak{number if number > 1 else ''}")
+        try:
+            with backup.open("xb") as file:
+                file.write(target.read_bytes())
+        except FileExistsError:
+            number += 1
+            continue
+        shutil.copymode(target, backup)
+        return backup
+
+
+def clean_in_git(path: Path) -> bool:
+    """Whether git tracks the file and holds it as it is."""
+    git = shutil.which("git")
+    if git is None:
+        return False
+    base = [git, "-c", "core.fsmonitor=false", "-C", str(path.parent)]
+    try:
+        return all(
+            subprocess.run(  # noqa: S603  # no shell, and only the file's name is the user's
+                [*base, *command, "--", path.name],
+                check=False,
+                capture_output=True,
+                timeout=GIT_TIMEOUT_S,
+            ).returncode
+            == 0
+            for command in CLEAN_COMMANDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def unified_diff(before: str, after: str, name: str) -> str:
+    """The change as a unified diff; empty where there is none."""
+    old, new = LINE.findall(before), LINE.findall(after)
+    return "".join(
+        line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n"
+        for line in difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+    )

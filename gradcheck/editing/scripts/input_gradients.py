@@ -1,0 +1,163 @@
+"""Lets the inputs of a checkpointed model require a gradient: the line that people know, where nothing does it yet."""
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from gradcheck.editing.scripts.companions import companions
+from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
+from gradcheck.editing.scripts.models import Model, models, subject
+from gradcheck.editing.scripts.script import Script
+from gradcheck.editing.scripts.sites import Site, assignments, sites
+from gradcheck.editing.scripts.supply import (
+    SUPPLYING,
+    bypasses_embedding,
+    defines,
+    needs_input,
+    unseen_class,
+)
+from gradcheck.editing.scripts.text import Splice
+from gradcheck.editing.scripts.writing import (
+    inserted_after,
+    inserted_before,
+    torch_import,
+    unit,
+)
+
+WHY = (
+    "The embedding is frozen, so reentrant gradient checkpointing sees no input that requires a gradient and the "
+    "adapters get none."
+)
+UNSEEN = (
+    "Whether this class checkpoints its blocks reentrantly cannot be seen here; where it "
+    "does not, the lines do no harm."
+)
+HOOK = "register_forward_hook(lambda module, args, out: out.requires_grad_(True))"
+ANY_EMBEDDING = "next(m for m in {}.modules() if isinstance(m, torch.nn.Embedding))"
+
+
+@script_edit("enable-input-require-grads", Stage.STATEMENTS)
+def input_gradients(script: Script) -> Iterator[Proposal]:
+    """One insertion for each model, on the object that trains, after the last step of its preparation."""
+    calls = sites(script)
+    for model in models(script, calls):
+        if needs_input(script, calls, model) and not bypasses_embedding(script, calls, model):
+            for site in _places(script, model):
+                yield from _proposals(script, calls, model, site)
+
+
+def _places(script: Script, model: Model) -> list[Site]:
+    """The last steps of the preparation: several only where an ``if`` takes one of them."""
+    steps = model.adaptations or model.adapter_loads or model.preparations or model.loads
+    return [
+        step
+        for step in steps
+        if not any(
+            other.order > step.order
+            and script.function(other.call) is script.function(step.call)
+            and not exclusive(script, step.call, other.call)
+            for other in steps
+        )
+    ]
+
+
+def exclusive(script: Script, one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether only one of the two can run: they are in different branches of one ``if``."""
+    outer = set(map(id, script.ancestors(one)))
+    for shared in script.ancestors(other):
+        if id(shared) in outer:
+            return isinstance(shared, (cst.If, cst.Try, cst.IfExp))
+    return False
+
+
+def _proposals(
+    script: Script, calls: tuple[Site, ...], model: Model, site: Site
+) -> Iterator[Proposal]:
+    statement = script.statement(site.call)
+    name, given = site.target, subject(script, site)
+    beside = companions(script, calls, model, site)
+    if name:
+        splice = inserted_after(script, statement, supply_lines(script, model, name))
+    elif isinstance(_small(script, site), cst.Expr) and given:
+        splice = inserted_after(script, statement, supply_lines(script, model, given))
+    elif isinstance(_small(script, site), cst.Return):
+        yield _returned(script, model, site)
+        return
+    else:
+        splice = (
+            inserted_before(script, statement, supply_lines(script, model, given))
+            if given
+            else None
+        )
+    line, summary = script.line(site.call), _summary(script, model)
+    if splice is None:
+        yield Proposal(
+            line=line, summary=summary, suggestion=f"{name or given or 'model'}.{SUPPLYING}()"
+        )
+        return
+    guarded = "torch." in splice.new
+    imported = torch_import(script) if guarded else ()
+    yield Proposal(line=line, summary=summary, splices=(*imported, splice))
+    yield from beside if name else ()
+
+
+def _small(script: Script, site: Site) -> cst.CSTNode:
+    """The simple statement around a call."""
+    outer = (site.call, *script.ancestors(site.call))
+    return next((node for node in outer if isinstance(node, cst.BaseSmallStatement)), site.call)
+
+
+def _summary(script: Script, model: Model) -> str:
+    return f"{WHY} {UNSEEN}" if unseen_class(script, model) else WHY
+
+
+def _returned(script: Script, model: Model, site: Site) -> Proposal:
+    """``return get_peft_model(...)`` as an assignment, the line, and ``return``."""
+    small, statement = _small(script, site), script.statement(site.call)
+    assert isinstance(small, cst.Return)
+    line, summary = script.line(site.call), _summary(script, model)
+    suggestion = f"model.{SUPPLYING}()"
+    if small.value is not site.call or not isinstance(statement, cst.SimpleStatementLine):
+        return Proposal(line=line, summary=summary, suggestion=suggestion)
+    lines = [*supply_lines(script, model, "model"), "return model"]
+    start = script.span(small)[0]
+    value = script.span(site.call)[0]
+    assign = Splice(start=start, end=value, new="model = ")
+    after = inserted_after(script, statement, lines)
+    assert after is not None
+    imported = torch_import(script) if "torch." in after.new else ()
+    return Proposal(line=line, summary=summary, splices=(*imported, assign, after))
+
+
+def supply_lines(script: Script, model: Model, name: str) -> list[str]:
+    """The statement for the model called ``name``: guarded where its class may lack the method."""
+    call = f"{name}.{SUPPLYING}()"
+    made = script.definitions.get(model.maker.split(".")[0])
+    library = isinstance(made, cst.ClassDef) and any(
+        "PreTrained" in script.code(base.value) or defines(made, SUPPLYING) for base in made.bases
+    )
+    own_method = isinstance(made, cst.ClassDef) and defines(made, SUPPLYING)
+    if model.origin in {"library", "unsloth"} or library or own_method:
+        return [call]
+    indent = unit(script)
+    lines = _embedding_lines(script, made, name)
+    return [
+        f"if hasattr({name}, {SUPPLYING!r}):".replace("'", '"'),
+        f"{indent}{call}",
+        f"else:  # {_class_name(model)} may be without it",
+        *(f"{indent}{line}" for line in lines),
+    ]
+
+
+def _class_name(model: Model) -> str:
+    owner, _, last = model.maker.rpartition(".")
+    return (owner.rpartition(".")[2] if last[:1].islower() and owner else last) or "the model"
+
+
+def _embedding_lines(script: Script, made: cst.CSTNode | None, name: str) -> list[str]:
+    """The hook by hand, for a class that may have no ``get_input_embeddings`` either."""
+    known = isinstance(made, cst.ClassDef) and defines(made, "get_input_embeddings")
+    value = f"{name}.get_input_embeddings()" if known else ANY_EMBEDDING.format(name)
+    taken = any(found == "embedding" for found, _ in assignments(script))
+    variable = "input_embedding" if taken else "embedding"
+    return [f"{variable} = {value}", f"{variable}.{HOOK}"]

@@ -1,0 +1,145 @@
+"""Where a script trains, and what: the Trainers, the loops with a ``backward()``, the optimizers."""
+
+from collections.abc import Iterator
+
+import libcst as cst
+
+from gradcheck.editing.scripts.models import Model
+from gradcheck.editing.scripts.script import Script, dotted
+from gradcheck.editing.scripts.sites import Site, argument
+
+OPTIMIZERS = frozenset({"create_optimizer", "get_optimizer"})
+BACKWARD = "backward"
+
+
+def trainers(calls: tuple[Site, ...]) -> list[Site]:
+    """Where a Trainer is made: a library's, or one of the script's own."""
+    return [s for s in calls if s.last.endswith("Trainer") and (s.home or s.last[:1].isupper())]
+
+
+def trainer_classes(script: Script) -> Iterator[cst.ClassDef]:
+    """The Trainers that the script defines."""
+    for node in script.definitions.values():
+        if isinstance(node, cst.ClassDef) and any(
+            dotted(base.value).endswith(("Trainer", "LightningModule")) for base in node.bases
+        ):
+            yield node
+
+
+def training_calls(calls: tuple[Site, ...]) -> list[Site]:
+    """The calls that train: ``trainer.train()`` and ``loss.backward()``."""
+    held = {site.target for site in trainers(calls)} - {""}
+    return [s for s in calls if s.last == BACKWARD or _starts_trainer(s, held)]
+
+
+def _starts_trainer(site: Site, held: set[str]) -> bool:
+    if site.last != "train":
+        return False
+    return site.receiver in held or "rainer" in site.receiver
+
+
+def optimizers(calls: tuple[Site, ...]) -> list[Site]:
+    """Where an optimizer is made, from any package."""
+    return [
+        s
+        for s in calls
+        if s.target
+        and (s.last in OPTIMIZERS or ".optim." in s.name or _optimizer_class(s.last))
+        and not s.last.endswith(("LR", "Scheduler"))
+    ]
+
+
+def _optimizer_class(name: str) -> bool:
+    return name[:1].isupper() and ("Adam" in name or name in {"SGD", "Lion", "Adafactor"})
+
+
+def mentions(node: cst.CSTNode, names: frozenset[str]) -> bool:
+    """Whether ``node`` reads one of ``names``, or something of it (``model.parameters()``)."""
+    return any(dotted(found) in names for found in _expressions(node))
+
+
+def _expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, (cst.Name, cst.Attribute)):
+            yield current
+        if isinstance(current, cst.Attribute):
+            stack.append(current.value)  # the attribute's own name is no variable
+        elif isinstance(current, cst.Arg):
+            stack.append(current.value)  # nor is a keyword
+        else:
+            stack.extend(current.children)
+
+
+def trained_after(script: Script, calls: tuple[Site, ...], model: Model, site: Site) -> bool:
+    """Whether what ``site`` makes goes into training further on in its function, or in another function."""
+    if not training_calls(calls):
+        return False
+    home = script.function(site.call)
+    names = frozenset({site.target}) if site.target else model.names
+    for use in _uses(script, calls, names, model):
+        elsewhere = script.function(use.call) is not home
+        if use.order > site.order or elsewhere:
+            return not elsewhere or _reaches_out(script, site, use)
+    return False
+
+
+def _reaches_out(script: Script, site: Site, use: Site) -> bool:
+    """Whether two functions can mean the same model: one is the module, an attribute, or it returns it."""
+    here, there = script.function(site.call), script.function(use.call)
+    if here is None or there is None or site.target.startswith("self."):
+        return True
+    returns = any(isinstance(node, cst.Return) and node.value for node in script.own_nodes(here))
+    passes = any(
+        isinstance(node, cst.Call) and dotted(node.func) == there.name.value
+        for node in script.own_nodes(here)
+    )
+    return returns or passes
+
+
+def _uses(
+    script: Script, calls: tuple[Site, ...], names: frozenset[str], model: Model
+) -> Iterator[Site]:
+    all_names = names | model.names
+    for trainer in trainers(calls):
+        given = argument(script, trainer.call, "model", 0)
+        if given is not None and dotted(given) in all_names:
+            yield trainer
+    for optimizer in optimizers(calls):
+        if any(mentions(arg.value, all_names) for arg in optimizer.call.args):
+            yield optimizer
+    for site in calls:
+        if site.last == "train" and site.receiver in all_names and not site.call.args:
+            yield site
+    yield from loop_calls(script, calls, all_names)
+
+
+def loop_calls(script: Script, calls: tuple[Site, ...], names: frozenset[str]) -> Iterator[Site]:
+    """Calls of the model itself in a loop that trains."""
+    loops = training_loops(script, calls)
+    for site in calls:
+        if dotted(site.call.func) in names and any(script.inside(site.call, x) for x in loops):
+            yield site
+
+
+def training_loops(script: Script, calls: tuple[Site, ...]) -> list[cst.For | cst.While]:
+    """The outermost loops with a ``backward()`` in them, each in its function."""
+    found: list[cst.For | cst.While] = []
+    for site in calls:
+        if site.last == BACKWARD and (site.receiver or site.home == "torch"):
+            loops = loops_around(script, site.call)
+            if loops and all(loops[-1] is not loop for loop in found):
+                found.append(loops[-1])
+    return found
+
+
+def loops_around(script: Script, node: cst.CSTNode) -> list[cst.For | cst.While]:
+    """The loops around ``node`` in its own function, from the inside out."""
+    loops: list[cst.For | cst.While] = []
+    for outer in script.ancestors(node):
+        if isinstance(outer, cst.FunctionDef):
+            break
+        if isinstance(outer, (cst.For, cst.While)):
+            loops.append(outer)
+    return loops

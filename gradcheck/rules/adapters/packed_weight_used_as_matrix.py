@@ -1,0 +1,72 @@
+"""GC510."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.cures import keep_unquantized
+from gradcheck.core.evidence import finding
+from gradcheck.core.finding import Finding
+from gradcheck.core.packed import layer_fqn, packed_products
+from gradcheck.core.rule import rule
+from gradcheck.core.selection import layer_parameters, location
+from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.wording import call_text, listed, module_text, raised_text
+
+
+@rule("GC510")
+def packed_weight_used_as_matrix(trace: Trace) -> Iterator[Finding]:
+    """The packed weight of a quantized layer is multiplied as if it were the matrix.
+
+    ## What it does
+
+    Reports calls such as `F.linear(x, layer.weight)` or `x @ layer.weight.t()` whose weight is quantized, made
+    outside of the layer itself.
+
+    ## Why this breaks training
+
+    The bytes of a quantized weight are no matrix: a 4-bit one has another shape and holds two numbers a byte, an 8-bit
+    one lacks its scales. Mostly the product raises an error about shapes or dtypes that names neither the layer nor the
+    cause; where it runs its result is meaningless. And an adapter acts only when its layer is called, so it is passed
+    by in any case.
+
+    ## Example
+
+        logits = F.linear(hidden, self.lm_proj.weight)     # self.lm_proj was loaded in 4-bit
+
+    ## Repair
+
+    Call the layer. Where that cannot be changed, keep it out of quantization (`llm_int8_skip_modules`, together with
+    what is left out by default).
+
+    ## References
+
+    - bitsandbytes Linear4bit: https://huggingface.co/docs/bitsandbytes/main/en/reference/nn/linear4bit
+    - transformers, keeping modules out of quantization: https://huggingface.co/docs/transformers/main/en/quantization/bitsandbytes
+    """
+    products = packed_products(trace)
+    if not products:
+        return
+    first = trace.calls[products[0].call]
+    layers = tuple(trace.parameters[product.parameter].module for product in products)
+    names = listed(dict.fromkeys(layer_fqn(trace, layer) for layer in layers))
+    adapted = frozenset().union(
+        *(layer_parameters(trace.adapter_layers[trace.modules[layer].adapter]) for layer in layers
+          if trace.modules[layer].adapter != NONE)
+    )  # fmt: skip
+    raised = trace.failure if trace.failure and trace.failure.call == products[0].call else None
+    yield finding(
+        trace,
+        "GC510",
+        "error",
+        what=f"{module_text(trace, first.module)} multiplies with the packed weight of {names}.",
+        why="Its bytes are no matrix: the step raises, or goes on with numbers that mean nothing.",
+        remedy="Call the layer, or keep it out of quantization.",
+        module=first.module,
+        at=location(trace, first.frame),
+        parameters=adapted,
+        evidence=(
+            ("layers", names),
+            ("product", call_text(trace, products[0].call)),
+            ("raised", raised_text(raised) if raised else ""),
+        ),
+        repairs=(keep_unquantized(trace, layers),),
+    )

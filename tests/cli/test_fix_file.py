@@ -1,0 +1,167 @@
+"""``gradcheck fix`` of a script, a configuration or an adapter folder."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradcheck.cli.exit_status import ExitStatus
+from gradcheck.cli.fix_file import fix_file
+from gradcheck.errors import TargetError
+
+SCRIPTS = Path(__file__).parents[2] / "fixtures" / "scripts"
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+def script(tmp_path: Path, case: str) -> Path:
+    path = tmp_path / "my train.py"
+    path.write_bytes((SCRIPTS / case / "before.py").read_bytes())
+    return path
+
+
+def after(case: str) -> bytes:
+    return (SCRIPTS / case / "after.py").read_bytes()
+
+
+def test_a_dry_run_shows_the_diff_the_reasons_and_what_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = script(tmp_path, "33_several_defects")
+    before = path.read_bytes()
+    assert fix_file(path, apply=False) == ExitStatus.FINDINGS
+    out = capsys.readouterr().out
+    assert out.startswith("--- a/my train.py\n+++ b/my train.py\n")
+    assert "\n+model.enable_input_require_grads()\n" in out
+    assert "line 8    enable-input-require-grads\n" in out
+    assert "changes what is computed" in out
+    assert out.rstrip().endswith(f"gradcheck fix '{path}' --apply")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_apply_writes_what_the_dry_run_showed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = script(tmp_path, "33_several_defects")
+    before = path.read_bytes()
+    assert fix_file(path, apply=True) == ExitStatus.HEALTHY
+    assert path.read_bytes() == after("33_several_defects")
+    backup = tmp_path / "my train.py.bak"
+    assert backup.read_bytes() == before
+    out = capsys.readouterr().out
+    assert "6 repairs written" in out
+    assert "backup" in out
+    assert fix_file(path, apply=True) == ExitStatus.HEALTHY
+    assert "nothing to repair" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == sorted([path, backup])
+
+
+def test_what_only_the_author_can_repair_is_a_finding_also_with_apply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = script(tmp_path, "34_loss_from_numbers")
+    assert fix_file(path, apply=False) == ExitStatus.FINDINGS
+    assert fix_file(path, apply=True) == ExitStatus.FINDINGS
+    out = capsys.readouterr().out
+    assert "3 places to look at yourself" in out
+    assert "> loss = torch.tensor(outputs.loss.item(), requires_grad=True)" in out
+    assert "+ loss = outputs.loss" in out
+    assert "--apply" not in out
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_right_script_is_healthy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = script(tmp_path, "50_ok_kbit_default")
+    assert fix_file(path, apply=False) == ExitStatus.HEALTHY
+    assert "nothing to repair" in capsys.readouterr().out
+
+
+def test_the_version_decides_where_the_script_leaves_it_open(tmp_path: Path) -> None:
+    path = script(tmp_path, "03_aliases")
+    assert fix_file(path, apply=False, transformers="4.57.1") == ExitStatus.FINDINGS
+    assert fix_file(path, apply=False, transformers="5.23.0") == ExitStatus.HEALTHY
+
+
+def test_colors_are_of_the_terminal_and_the_diff_stays_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = script(tmp_path, "01_trainer_8bit_lora")
+    fix_file(path, apply=False)
+    bare = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    fix_file(path, apply=False)
+    colored = capsys.readouterr().out
+    assert "\x1b[32m+model.enable_input_require_grads()" in colored
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", colored).splitlines()]
+    assert lines == [line.rstrip() for line in bare.splitlines()]
+
+
+def test_what_a_script_says_is_shown_and_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(
+        "loss = f()  # \x1b[31mred\u202e\nloss.requires_grad_(True)  # \x1b]0;title\x07\n"
+        "loss.backward()\n"
+    )
+    fix_file(path, apply=False)
+    out = capsys.readouterr().out
+    assert "-loss.requires_grad_(True)" in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+def test_a_configuration_and_an_adapter_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("gradient_checkpointing_kwargs: {use_reentrant: true}  # old\n")
+    assert fix_file(config, apply=True) == ExitStatus.HEALTHY
+    assert config.read_text() == "gradient_checkpointing_kwargs: {use_reentrant: false}  # old\n"
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"inference_mode": true}')
+    assert fix_file(adapter, apply=True) == ExitStatus.HEALTHY
+    assert "is_trainable=True" in capsys.readouterr().out
+    assert fix_file(adapter, apply=True, train_adapter=True) == ExitStatus.HEALTHY
+    assert (adapter / "adapter_config.json").read_text() == '{"inference_mode": false}'
+
+
+def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f(:\n")
+    with pytest.raises(TargetError, match="line 1"):
+        fix_file(bad, apply=True)
+    assert bad.read_text() == "def f(:\n"
+    with pytest.raises(TargetError, match="folder without"):
+        fix_file(tmp_path, apply=False)
+    with pytest.raises(TargetError, match="there is no file"):
+        fix_file(tmp_path / "none.py", apply=False)
+    other = tmp_path / "notes.txt"
+    other.write_text("x")
+    with pytest.raises(TargetError, match="no configuration"):
+        fix_file(other, apply=False)
+
+
+def test_a_script_is_read_and_never_run_and_torch_stays_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nraise SystemExit(3)\n")
+    code = (
+        "import sys; from pathlib import Path; from gradcheck.cli.fix_file import fix_file; "
+        "fix_file(Path(sys.argv[1]), apply=True); "
+        "assert 'libcst' in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_command_line_starts_without_libcst() -> None:
+    code = "import sys, gradcheck.cli.app; assert 'libcst' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
