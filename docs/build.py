@@ -2,8 +2,9 @@
 
     python docs/build.py [--check]
 
-One page a rule under ``docs/rules/``, made from the rule's docstring, their index, and the JSON Schemas of the Report
-and the Trace. ``--check`` writes nothing and exits with 1 where a file differs from what would be written.
+One page a rule under ``docs/rules/``, made from the rule's docstring, their index, and the JSON Schemas of the
+Report, the FixReport and the Trace. ``--check`` writes nothing and exits with 1 where a file differs from what would be
+written.
 """
 
 import argparse

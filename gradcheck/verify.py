@@ -56,7 +56,11 @@ def repair(
     progress("recording the step as it is")
     before = examine(subject, settings)
     search = _Search(subject, settings, progress)
-    after = search.minimal(search.cured(before, MAX_DEPTH))
+    try:
+        after = search.minimal(search.cured(before, MAX_DEPTH))
+    except BaseException:  # an interrupt too leaves nothing half done
+        search.undo()
+        raise
     return FixReport(
         before=before.report,
         after=after.report,
@@ -118,6 +122,9 @@ class _Search:
             after = examine(self.subject, self.settings)
         except (EditError, RecordingError, BatchError) as error:
             return self._reject(snapshot, candidate, str(error))
+        except BaseException:
+            snapshot.restore()
+            raise
         fault = self._fault(candidate, state, after)
         if fault:
             return self._reject(snapshot, candidate, fault)
@@ -289,6 +296,8 @@ def _untried(
 def _why_not(finding: Finding, after: Standing) -> str:
     if after.healthy:
         return "the step is healthy without it"
+    if not after.has(finding.code):
+        return f"{finding.code} is cured without it"
     if finding.location is None:
         return "the code that sets the model up has to change, the loaded model cannot"
     return f"only the source can be changed: {finding.location.file}:{finding.location.line}"

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 import gradcheck
 from gradcheck.core.finding import Finding, Location
+from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.core.report import ParameterRecord, Report
 from gradcheck.core.trace import GradientState
+from tests.architecture import modules_loaded_by
 
 pytestmark = pytest.mark.core
 Batch = Mapping[str, Any]
@@ -377,6 +379,183 @@ def test_a_second_session_at_once_is_refused(model: Net, batch: Batch) -> None:
         return given(**data)["loss"]  # type: ignore[no-any-return]
 
     assert gradcheck.inspect(model, batch, loss_fn).healthy
+
+
+# -- fix
+
+
+class Checkpointed(nn.Module):
+    """The classic bug: a reentrant checkpoint whose input is frozen; cured by a hook before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(8, 4).requires_grad_(False)
+        self.dropout = nn.Dropout(0.5)
+        self.block = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 1)
+        self.raises: BaseException | None = None
+
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        hidden = self.dropout(self.embed(ids))
+        if self.raises is not None and hidden.requires_grad:
+            raise self.raises  # only with a repair in place
+        hidden = torch.utils.checkpoint.checkpoint(self.block, hidden, use_reentrant=True)
+        return {"loss": self.head(hidden).pow(2).mean()}
+
+
+IDS = {"ids": torch.arange(6)}
+reentrant = pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+
+
+@pytest.fixture
+def checkpointed() -> Checkpointed:
+    torch.manual_seed(4)
+    return Checkpointed()
+
+
+def test_the_signature_of_fix_is_that_of_inspect() -> None:
+    def shape(function: Callable[..., Any]) -> list[tuple[Any, ...]]:
+        parameters = inspect.signature(function).parameters.values()
+        return [(p.name, p.kind, p.default) for p in parameters]
+
+    assert shape(gradcheck.fix) == shape(gradcheck.inspect)
+
+
+def test_the_fields_of_a_fix_report() -> None:
+    assert field_names(FixReport) >= {"before", "after", "outcomes", "undo"}
+    statuses = {outcome.status for outcome in (Verified, Rejected, NotTried)}
+    assert statuses == {"verified", "rejected", "not-tried"}
+    for outcome in (Verified, Rejected, NotTried):
+        assert field_names(outcome) >= {"code", "repair", "reason"}
+
+
+def test_a_fix_report_needs_no_torch() -> None:
+    loaded = modules_loaded_by("import gradcheck\nfrom gradcheck.core.outcome import FixReport")
+    assert "gradcheck" in loaded
+    assert "torch" not in loaded
+
+
+@reentrant
+def test_fix_repairs_the_live_model(checkpointed: Checkpointed) -> None:
+    parameters = dict(checkpointed.named_parameters())
+    result = gradcheck.fix(checkpointed, IDS)
+    assert isinstance(result, FixReport)
+    assert not result.before.healthy
+    assert result.after.healthy
+    assert dict(checkpointed.named_parameters()) == parameters  # the same objects
+    assert gradcheck.inspect(checkpointed, IDS).to_dict() == result.after.to_dict()
+    checkpointed(**IDS)["loss"].backward()
+    assert all(p.grad is not None for p in parameters.values() if p.requires_grad)
+
+
+@reentrant
+def test_every_outcome_has_a_status_and_a_reason(checkpointed: Checkpointed) -> None:
+    result = gradcheck.fix(checkpointed, IDS)
+    statuses = {outcome.repair.name: outcome.status for outcome in result.outcomes}
+    assert statuses["enable-input-require-grads"] == "rejected"  # there is no such method
+    assert statuses["hook-entries"] == "verified"
+    assert set(statuses.values()) == {"verified", "rejected", "not-tried"}
+    assert all(outcome.reason and outcome.code == "GC301" for outcome in result.outcomes)
+
+
+@reentrant
+@pytest.mark.parametrize("training", [True, False])
+def test_undo_puts_everything_back(
+    checkpointed: Checkpointed, untouched: Callable[..., None], training: bool
+) -> None:
+    checkpointed.train(training)
+    optimizer = torch.optim.Adam([checkpointed.head.weight], lr=0.1)  # lacks the rest
+    untouched(checkpointed, IDS, optimizer)
+    before = state(checkpointed, IDS, optimizer)
+    result = gradcheck.fix(checkpointed, IDS, optimizer=optimizer)
+    repaired = state(checkpointed, IDS, optimizer)
+    assert result.after.healthy
+    assert {key for key in before if before[key] != repaired[key]} == {
+        "modules", "optimizer", "groups",
+    }  # fmt: skip
+    result.undo()
+    result.undo()
+    assert (
+        result.before.to_dict()
+        == gradcheck.inspect(checkpointed, IDS, optimizer=optimizer).to_dict()
+    )
+
+
+def test_fix_leaves_a_healthy_model_as_it_was(
+    model: Net, batch: Batch, untouched: Callable[..., None]
+) -> None:
+    optimizer = optimizer_for(model)
+    untouched(model, batch, optimizer)
+    result = gradcheck.fix(model, batch, optimizer=optimizer)
+    assert result.outcomes == ()
+    assert result.before.healthy
+    assert result.after == result.before
+
+
+def test_what_cannot_be_repaired_is_left_as_it_was_and_not_claimed(
+    model: Net, batch: Batch, untouched: Callable[..., None]
+) -> None:
+    model.cut = True
+    untouched(model, batch)
+    result = gradcheck.fix(model, batch)
+    assert not result.after.healthy
+    assert [outcome.status for outcome in result.outcomes] == ["not-tried"]
+    assert "test_contract.py" in result.outcomes[0].reason
+
+
+@reentrant
+def test_a_trial_that_raises_leaves_everything_as_it_was(
+    checkpointed: Checkpointed, untouched: Callable[..., None]
+) -> None:
+    checkpointed.raises = ValueError("no gradient here")
+    untouched(checkpointed, IDS)
+    result = gradcheck.fix(checkpointed, IDS)
+    assert not result.after.healthy
+    (rejected,) = (o for o in result.outcomes if o.repair.name == "hook-entries")
+    assert rejected.status == "rejected"
+    assert "ValueError: no gradient here" in rejected.reason
+
+
+@reentrant
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_trial_leaves_everything_as_it_was(
+    checkpointed: Checkpointed, untouched: Callable[..., None], stop: type[BaseException]
+) -> None:
+    checkpointed.raises = stop()
+    untouched(checkpointed, IDS)
+    with pytest.raises(stop):
+        gradcheck.fix(checkpointed, IDS)
+
+
+def test_fix_takes_a_loss_function(model: Net, batch: Batch) -> None:
+    def loss_fn(given: nn.Module, data: Batch) -> Tensor:
+        return given(data["x"])["logits"].sum()  # type: ignore[no-any-return]
+
+    assert gradcheck.fix(model, batch, loss_fn).after.healthy
+
+
+def test_fix_refuses_a_batch_that_is_no_mapping(model: Net) -> None:
+    with pytest.raises(gradcheck.DiagnosticError, match="mapping"):
+        gradcheck.fix(model, [torch.ones(6, 4)])  # type: ignore[arg-type]
+
+
+def test_fix_is_refused_while_a_step_is_recorded(model: Net, batch: Batch) -> None:
+    def loss_fn(given: nn.Module, data: Batch) -> Tensor:
+        with pytest.raises(gradcheck.DiagnosticError, match="another recording"):
+            gradcheck.fix(given, data)
+        return given(**data)["loss"]  # type: ignore[no-any-return]
+
+    assert gradcheck.inspect(model, batch, loss_fn).healthy
+
+
+@reentrant
+def test_the_json_format_of_fix(checkpointed: Checkpointed) -> None:
+    result = gradcheck.fix(checkpointed, IDS)
+    document = result.to_dict()
+    assert {"schema_version", "healthy", "before", "after", "outcomes"} == set(document)
+    assert document["before"] == result.before.to_dict()
+    assert document["after"] == result.after.to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
 # -- watch

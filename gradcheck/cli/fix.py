@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,71 +14,105 @@ from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions, TargetOptions
 from gradcheck.cli.progress import progress
+from gradcheck.core.edit import AddToOptimizer
 from gradcheck.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradcheck.core.outcome import FixReport
     from gradcheck.core.target import Target
     from gradcheck.settings import Settings
 
 REPAIR = "Repair"
+MADE_HERE = "found and verified by gradcheck"
+"""In the first line of the modules that ``--write`` writes."""
 FILES = (".py", ".yaml", ".yml", ".json", ".toml")
 """What is read and rewritten, never loaded; a factory has a function behind its file name."""
-Apply = Annotated[
-    bool,
-    typer.Option(
-        "--apply",
-        help="Make the repair: the exit status is that of the repaired model, a script or setting is rewritten.",
-        rich_help_panel=REPAIR,
-    ),
-]
-ModulePath = Annotated[
-    Path | None,
-    typer.Option(
-        "--write",
-        metavar="FILE.py",
-        help="With --apply: a module `def apply(model)` of the verified repairs, for a training script to import.",
-        rich_help_panel=REPAIR,
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairOptions:
+    """Whether the repairs are kept, and where."""
+
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply",
+            help="Make the repair: the exit status is that of the repaired model; a file is rewritten.",
+            rich_help_panel=REPAIR,
+        ),
+    ] = False
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="FILE.py",
+            help="With --apply: write the verified repairs as a module for a training script to import.",
+            rich_help_panel=REPAIR,
+        ),
+    ] = None
 
 
 @command
 def fix(
+    repair: RepairOptions,
     target: TargetOptions,
     judging: JudgingOptions,
     report: ReportOptions,
     run: RunOptions,
-    apply: Apply = False,
-    write: ModulePath = None,
 ) -> ExitStatus:
-    """Repair the autograd chain, prove it, and write it where it belongs.
+    """Try repairs, keep what helps, show before and after.
 
-    Each repair is tried on the loaded model, the same step is recorded again, and what does not help is undone. A
-    training script (train.py) or configuration (yaml, json, toml) is read, never run, and rewritten with --apply.
+    After each repair the same step is recorded again; what does not help is undone. The weights on the disk are never
+    changed: --write keeps the repairs as a module with apply(model).
 
-    Without --apply nothing is written, and the exit status is that of the target as it is.
-    Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
+    A training script (train.py) or a configuration (yaml, json, toml) is read, never run, and rewritten with --apply.
+
+    Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run; without --apply that of the target as it
+    is, with it that of the repaired one.
     """
-    from gradcheck.cli.output import check_paths, known_format
+    from gradcheck.cli.output import check_paths, deliver, known_format
 
-    if write is not None and not apply:
-        raise SettingsError("--write needs --apply; add it, or leave --write out to see the plan")
-    if Path(target.target).suffix in FILES and Path(target.target).is_file():
+    _check_module(repair)
+    file = Path(target.target)
+    if file.suffix in FILES and file.is_file():
+        if repair.write is not None:
+            raise SettingsError(f"--write is for a model; {file} is repaired in place without it")
         from gradcheck.cli.fix_file import fix_file  # LibCST: half a second
 
-        return fix_file(Path(target.target), apply=apply)
+        return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     known_format(report.format)
-    check_paths(report.output, write)
+    check_paths(report.output, repair.write)
     result = _repaired(request, settings, run)
-    files = [(write, _module(result, request))] if write is not None else []
-    from gradcheck.cli.inspect import deliver
+    deliver(result, report, run, _modules(result, request, repair), dry_run=not repair.apply)
+    _tell(result, repair, run)
+    return exit_status(result.after if repair.apply else result.before, settings.fail_on)
 
-    deliver(result, report, run, files)
-    if not run.quiet:
-        _tell_next(result, apply=apply, write=write)
-    return exit_status(result.after if apply else result.before, settings.fail_on)
+
+def _check_module(repair: RepairOptions) -> None:
+    """Refuses a module that would not be written, could not be imported, or would replace somebody's file.
+
+    Raises:
+        SettingsError: where it is one of these.
+    """
+    write = repair.write
+    if write is None:
+        return
+    if not repair.apply:
+        raise SettingsError("--write needs --apply; add it, or leave --write out to see the plan")
+    if write.suffix != ".py" or not write.stem.isidentifier() or keyword.iskeyword(write.stem):
+        raise SettingsError(
+            f"--write got {write}; give a Python file that can be imported, for example repairs.py"
+        )
+    if write.is_file() and write.stat().st_size:
+        with write.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        if MADE_HERE not in first:
+            raise SettingsError(
+                f"{write} is there and was not written by gradcheck fix; give the name of a new file"
+            )
 
 
 def _repaired(request: Target, settings: Settings, run: RunOptions) -> FixReport:
@@ -90,19 +126,37 @@ def _repaired(request: Target, settings: Settings, run: RunOptions) -> FixReport
         return fix_subject(subject, settings, progress=show)
 
 
-def _module(result: FixReport, request: Target) -> str:
+def _modules(result: FixReport, request: Target, repair: RepairOptions) -> list[tuple[Path, str]]:
+    if repair.write is None or not result.verified:
+        return []
     from gradcheck.editing.module_source import module_source
 
-    return module_source(result, request.name)
+    return [(repair.write, module_source(result, request.name))]
 
 
-def _tell_next(result: FixReport, *, apply: bool, write: Path | None) -> None:
-    """What to type next, on stderr, where a report on standard output is not disturbed."""
-    if write is not None and result.verified:
-        text = f"in the training script, before the first step:  from {write.stem} import apply; apply(model)"
-    elif result.verified:
-        option = "--apply --write repairs.py" if not apply else "--write repairs.py"
-        text = f"add {option} to keep the repair as a module, or run `gradcheck fix your_script.py`"
-    else:
+def _tell(result: FixReport, repair: RepairOptions, run: RunOptions) -> None:
+    """What came of ``--write`` and what to type next: on stderr, where no report is disturbed."""
+    if repair.write is not None and not result.verified:
+        print(f"gradcheck: {repair.write} was not written: no repair was made", file=sys.stderr)
+    elif not run.quiet:
+        for line in _next_lines(result, repair):
+            print(f"gradcheck: {line}", file=sys.stderr)
+
+
+def _next_lines(result: FixReport, repair: RepairOptions) -> Iterator[str]:
+    if not result.verified:
         return
-    print(f"gradcheck: next: {text}", file=sys.stderr)
+    if repair.write is not None:
+        arguments = "model, optimizer" if _needs_optimizer(result) else "model"
+        yield "next, in the training script, before the first step:"
+        yield f"  from {repair.write.stem} import apply; model = apply({arguments})"
+    elif repair.apply:
+        yield "next: --write repairs.py keeps the repairs, which end with this process, as a module"
+    else:
+        yield "this was a dry run: the exit status is that of the model as it is"
+        yield "next: --apply --write repairs.py keeps the repairs as a module for a training script"
+
+
+def _needs_optimizer(result: FixReport) -> bool:
+    edits = (edit for outcome in result.verified for edit in outcome.edits)
+    return any(isinstance(edit, AddToOptimizer) for edit in edits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,6 @@ from gradcheck.cli.options import OUTPUT, JudgingOptions, ReportOptions, RunOpti
 from gradcheck.cli.progress import progress
 
 if TYPE_CHECKING:
-    from gradcheck.core.outcome import FixReport
     from gradcheck.core.report import Report
     from gradcheck.core.target import Target
     from gradcheck.core.trace import Trace
@@ -43,7 +41,7 @@ def inspect(
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
     """
-    from gradcheck.cli.output import check_paths, known_format
+    from gradcheck.cli.output import check_paths, deliver, known_format
     from gradcheck.core.trace_json import dumps
 
     request, settings = target.request(), judging.settings(target.seed)
@@ -63,32 +61,3 @@ def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Tra
         show(f"loading {request.name}")
         subject = load(request)
         return inspect_subject(subject, settings, progress=show)
-
-
-def deliver(
-    judged: Report | FixReport,
-    report: ReportOptions,
-    run: RunOptions,
-    files: list[tuple[Path, str]],
-) -> None:
-    """Writes the files that were asked for, and prints the report unless it went to one of them."""
-    from gradcheck.cli.output import rendered_file, show, write_files
-
-    if report.output is not None:
-        files = [*files, (report.output, rendered_file(judged, report, run))]
-    write_files(files)
-    if report.output is None:
-        show(judged, report.format, run)
-    if not run.quiet:
-        _tell(judged, report, [path for path, _ in files])
-
-
-def _tell(judged: Report | FixReport, report: ReportOptions, written: list[Path]) -> None:
-    from gradcheck.core.report import Report
-    from gradcheck.formats.verdict import verdict, verdict_word
-
-    if report.output is not None:
-        now = judged if isinstance(judged, Report) else judged.after
-        print(f"{verdict_word(now)}  {verdict(now)}", file=sys.stderr)
-    for path in written:
-        print(f"gradcheck: wrote {path}", file=sys.stderr)

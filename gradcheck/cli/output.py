@@ -15,10 +15,11 @@ from gradcheck.core.formatter import FORMATS, RenderOptions, render
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.errors import SettingsError
+from gradcheck.formats.fix_verdict import headline
 
 ASCII = str.maketrans(
     {
-        "│": "|", "┊": ":", "⋮": ":", "─": "-", "━": "-", "✂": "x", "✖": "x", "▲": "!", "·": "-", "×": "x",
+        "│": "|", "┊": ":", "⋮": ":", "─": "-", "━": "-", "✂": "x", "✖": "x", "✔": "+", "▲": "!", "·": "-", "×": "x",
         "–": "-", "…": "...", "•": "*", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "’": "'", "“": '"', "”": '"',
     }
 )  # fmt: skip
@@ -39,18 +40,45 @@ def known_format(name: str) -> str:
     return name
 
 
-def show(report: Report | FixReport, name: str, run: RunOptions) -> None:
-    """Prints the report in the format ``name``."""
-    print_text(render(report, name, render_options(run)))
+def deliver(
+    judged: Report | FixReport,
+    report: ReportOptions,
+    run: RunOptions,
+    files: list[tuple[Path, str]],
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Writes the files that were asked for, and prints the report unless it goes to one of them."""
+    options = render_options(run, to_file=report.output is not None, dry_run=dry_run)
+    text = render(judged, report.format, options)
+    if report.output is None:
+        write_files(files)
+        print_text(text)
+    else:
+        files = [*files, (report.output, text if text.endswith("\n") else f"{text}\n")]
+        write_files(files)
+        if not run.quiet:
+            print(headline(judged, dry_run=dry_run), file=sys.stderr)
+    if not run.quiet:
+        for path, _ in files:
+            print(f"gradcheck: wrote {path}", file=sys.stderr)
 
 
-def render_options(run: RunOptions, *, to_file: bool = False) -> RenderOptions:
+def show(report: Report | FixReport, run: RunOptions) -> None:
+    """Prints the report for the terminal."""
+    print_text(render(report, "terminal", render_options(run)))
+
+
+def render_options(
+    run: RunOptions, *, to_file: bool = False, dry_run: bool = False
+) -> RenderOptions:
     """What the terminal is, asked once, here."""
     return RenderOptions(
         width=shutil.get_terminal_size((80, 24)).columns,
         color=False if to_file else wants_color(),
         command=typed_command(),
         verbose=run.verbose,
+        dry_run=dry_run,
     )
 
 
@@ -81,12 +109,6 @@ def print_text(text: str) -> None:
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):  # the interpreter flushes once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def rendered_file(report: Report | FixReport, options: ReportOptions, run: RunOptions) -> str:
-    """The report as ``--output`` keeps it: without colors."""
-    text = render(report, options.format, render_options(run, to_file=True))
-    return text if text.endswith("\n") else f"{text}\n"
 
 
 def check_paths(*paths: Path | None) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
-from gradcheck.cli.inspect import deliver
 from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
 from gradcheck.errors import TraceError
 
@@ -29,7 +28,7 @@ def recheck(
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
     """
-    from gradcheck.cli.output import check_paths, known_format
+    from gradcheck.cli.output import check_paths, deliver, known_format
     from gradcheck.diagnose import diagnose
 
     settings = judging.settings()

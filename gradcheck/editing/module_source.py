@@ -28,6 +28,7 @@ from gradcheck.core.edit import (
 from gradcheck.core.outcome import FixReport, Verified
 
 MAX_COLUMNS = 96
+MAX_TARGET = 50
 
 
 @dataclass
@@ -53,7 +54,8 @@ def module_source(report: FixReport, target: str) -> str:
             parts.body += _lines(edit, parts)
     signature = "model, optimizer" if needs_optimizer else "model"
     names = ", ".join(outcome.repair.name for outcome in report.verified) or "nothing to repair"
-    top = f'"""Repairs of {_quoted(target)}, found and verified by gradcheck: {names}."""'
+    first = f"Repairs of {_quoted(target)[-MAX_TARGET:]}, found and verified by gradcheck."
+    top = "\n".join((f'"""{first}', "", *textwrap.wrap(names, MAX_COLUMNS), '"""'))
     imports = [f"{line}" for line in sorted(parts.imports)]
     body = [f"    {line}" if line else "" for line in (*parts.body, "return model")]
     apply = [

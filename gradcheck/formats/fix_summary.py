@@ -1,17 +1,30 @@
 """What a repair changed: the trainable parameters by group, before and after."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import ParameterRecord
-from gradcheck.formats.summary import braces
-from gradcheck.formats.text import clean, ranges, short_dtype
+from gradcheck.formats.summary import alike, joined_label
+from gradcheck.formats.text import clean, middle, ranges, short_dtype
 
 ABSENT = "absent"
 """The state of a parameter that is not there: an adapter that a repair attached."""
-WAITING = "waits"
-"""A zero or missing gradient that is all right."""
+MAX_DTYPE = 12
+
+
+class State(NamedTuple):
+    """How a parameter stands."""
+
+    gradient: str
+    explanation: str = ""
+    """Why a zero or missing gradient is all right, where it is."""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the gradient is missing, zero or non-finite, and nothing explains it."""
+        return self.gradient not in ("flows", "frozen", ABSENT) and not self.explanation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,23 +36,26 @@ class ChangeRow:
     num_elements: int
     dtype: str
     """``bf16``, or ``bf16 → fp32`` where it changed."""
-    before: str
-    after: str
+    before: State
+    after: State
     norm: float | None
     """Median gradient norm after the repair."""
 
     @property
     def changed(self) -> bool:
         """Whether the repair made a difference here."""
-        return self.before != self.after or "→" in self.dtype
+        return self.before.gradient != self.after.gradient or "→" in self.dtype
 
 
 Pair = tuple[ParameterRecord | None, ParameterRecord | None]
 
 
 def change_rows(report: FixReport) -> list[ChangeRow]:
-    """The parameters that train before or after, one row a group and change; what changed comes first."""
-    groups: dict[tuple[str, str, str, str], list[Pair]] = {}
+    """The parameters that train before or after, one row a group and change.
+
+    What changed comes first, then what is still in trouble.
+    """
+    groups: dict[tuple[str, str, State, State], list[Pair]] = {}
     for pair in _pairs(report):
         old, new = pair
         record = new or old
@@ -47,7 +63,7 @@ def change_rows(report: FixReport) -> list[ChangeRow]:
         key = (record.group, _dtype(pair), _state(old), _state(new))
         groups.setdefault(key, []).append(pair)
     rows = [_row(*key, members) for key, members in groups.items()]
-    return sorted(rows, key=lambda row: not row.changed)
+    return sorted(rows, key=lambda row: (not row.changed, not row.after.troubled))
 
 
 def _pairs(report: FixReport) -> list[Pair]:
@@ -57,18 +73,18 @@ def _pairs(report: FixReport) -> list[Pair]:
     return [pair for pair in pairs if any(record and record.requires_grad for record in pair)]
 
 
-def _state(record: ParameterRecord | None) -> str:
+def _state(record: ParameterRecord | None) -> State:
     if record is None:
-        return ABSENT
-    return WAITING if record.explanation else record.gradient
+        return State(ABSENT)
+    return State(record.gradient, clean(record.explanation, 80))
 
 
 def _dtype(pair: Pair) -> str:
-    names = dict.fromkeys(short_dtype(record.dtype) for record in pair if record is not None)
-    return " → ".join(names)
+    names = (short_dtype(record.dtype) for record in pair if record is not None)
+    return " → ".join(dict.fromkeys(middle(name, MAX_DTYPE) for name in names))
 
 
-def _row(group: str, dtype: str, before: str, after: str, members: list[Pair]) -> ChangeRow:
+def _row(group: str, dtype: str, before: State, after: State, members: list[Pair]) -> ChangeRow:
     records = [new or old for old, new in members]
     norms = [
         r.grad_norm for r in records if r and r.grad_norm is not None and r.gradient == "flows"
@@ -86,28 +102,21 @@ def _row(group: str, dtype: str, before: str, after: str, members: list[Pair]) -
 
 def folded_changes(rows: list[ChangeRow], limit: int) -> list[ChangeRow]:
     """``rows``, and where they are more than ``limit`` those that differ in the projection alone as one."""
-    if len(rows) <= limit:
-        return rows
-    alike: dict[object, list[ChangeRow]] = {}
-    for row in rows:
-        parts = row.label.split(" ")
-        kind = (parts[0], *parts[2:]) if len(parts) > 1 else (row.label,)
-        alike.setdefault((kind, row.dtype, row.before, row.after), []).append(row)
-    return [_joined(members) for members in alike.values()]
+    return [_joined(members) for members in alike(rows, limit, _standing)]
+
+
+def _standing(row: ChangeRow) -> object:
+    return row.dtype, row.before, row.after
 
 
 def _joined(rows: list[ChangeRow]) -> ChangeRow:
-    first = rows[0]
     if len(rows) == 1:
-        return first
-    parts = [row.label.split(" ") for row in rows]
+        return rows[0]
     norms = [row.norm for row in rows if row.norm is not None]
-    return ChangeRow(
-        label=" ".join([parts[0][0], braces([part[1] for part in parts]), *parts[0][2:]]),
+    return replace(
+        rows[0],
+        label=joined_label(rows),
         num_tensors=sum(row.num_tensors for row in rows),
         num_elements=sum(row.num_elements for row in rows),
-        dtype=first.dtype,
-        before=first.before,
-        after=first.after,
         norm=statistics.median(norms) if norms else None,
     )

@@ -4,6 +4,7 @@ from html import escape
 
 from gradcheck.core.finding import Finding
 from gradcheck.core.formatter import RenderOptions, formatter
+from gradcheck.core.repair import Repair
 from gradcheck.core.report import Report
 from gradcheck.formats.html_tables import (
     COLORS,
@@ -29,21 +30,27 @@ def render(report: Report, options: RenderOptions) -> str:
     """Verdict, findings, chain and the parameters by group; what a model says is escaped and bounded."""
     factor = VERBOSE_FACTOR if options.verbose else 1
     parts = [
-        _verdict(report),
+        verdict_paragraph(verdict_word(report), verdict(report), healthy=report.healthy),
         _setup(report),
         *_findings(report, MAX_FINDINGS * factor),
         chain_table(report, factor),
         parameters_table(report, factor),
         *_footer(report),
     ]
+    return fragment(parts)
+
+
+def fragment(parts: list[str]) -> str:
+    """The parts that are not empty in one element."""
     style = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.45;max-width:120ch"
     body = "\n".join(part for part in parts if part)
     return f'<div class="{CLASSES}" style="{style}">\n{body}\n</div>\n'
 
 
-def _verdict(report: Report) -> str:
-    word = colored(verdict_word(report), "good" if report.healthy else "error")
-    return f'<p style="font-size:15px;margin:0 0 6px">{word} &nbsp;{escape(verdict(report))}</p>'
+def verdict_paragraph(word: str, sentence: str, *, healthy: bool) -> str:
+    """The first line of a report."""
+    colored_word = colored(word, "good" if healthy else "error")
+    return f'<p style="font-size:15px;margin:0 0 6px">{colored_word} &nbsp;{escape(sentence)}</p>'
 
 
 def _setup(report: Report) -> str:
@@ -67,9 +74,14 @@ def _finding(finding: Finding) -> str:
         f"{text(finding.rule, 80)}"
     )
     rows = [f'<p style="margin:2px 0">{text(finding.message, MAX_MESSAGE)}</p>']
-    rows += [_row(label, value) for label, value in _facts(finding)]
-    rows += [_repair(repair.snippet, repair.summary) for repair in finding.repairs[:4]]
-    border = f"border-left:3px solid {COLORS[finding.severity]}"
+    rows += [fact(label, value) for label, value in _facts(finding)]
+    rows += [repair_block(repair) for repair in finding.repairs[:4]]
+    return card(head, rows, finding.severity)
+
+
+def card(head: str, rows: list[str], color: str) -> str:
+    """A headed block with a line of one of ``COLORS`` at its left."""
+    border = f"border-left:3px solid {COLORS[color]}"
     body = "\n".join(rows)
     return f'<div style="{border};padding:2px 0 2px 10px;margin:0 0 10px">{head}\n{body}\n</div>'
 
@@ -87,15 +99,17 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
     return facts
 
 
-def _row(label: str, value: str) -> str:
+def fact(label: str, value: str) -> str:
+    """A label and its value, which are HTML already."""
     return f'<div><span style="color:{COLORS["dim"]}">{label}</span> {value}</div>'
 
 
-def _repair(snippet: str, summary: str) -> str:
-    lines = "\n".join(escape(line) for line in clean_lines(snippet))
+def repair_block(repair: Repair) -> str:
+    """What a repair does, and the lines to type."""
+    lines = "\n".join(escape(line) for line in clean_lines(repair.snippet))
     style = "margin:2px 0;white-space:pre-wrap;background:none;color:inherit"
     block = f'<pre style="{style}">{lines}</pre>' if lines else ""
-    return f"{_row('repair', text(summary))}{block}"
+    return f"{fact('repair', text(repair.summary))}{block}"
 
 
 def _footer(report: Report) -> list[str]:

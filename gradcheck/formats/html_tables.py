@@ -70,7 +70,7 @@ def chain_table(report: Report, factor: int) -> str:
             rows.append(_link(report.chain[index], report))
             rows += [_loose(cut) for cut in loose.get(index, [])]
         end = stretch.stop
-    return _table(["", "inputs to loss", "module", "state", "gradient"], rows, {4})
+    return table(["", "inputs to loss", "module", "state", "gradient"], rows, {4})
 
 
 def _link(link: Link, report: Report) -> list[str]:
@@ -82,7 +82,7 @@ def _link(link: Link, report: Report) -> list[str]:
         mark,
         f"<code>{escape(ranges(clean(link.name, 200)))}</code>{times}",
         text(link.type.rpartition(".")[2], 60),
-        _state(link.state),
+        state(link.state),
         f"{link.reached:,} of {link.trainable:,}" if link.trainable else "",
     ]
 
@@ -109,12 +109,12 @@ def parameters_table(report: Report, factor: int) -> str:
     if len(rows) > limit:
         cells.append([f"… {count(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
     title = f'<p style="margin:8px 0 0"><b>{escape(str(total))}</b></p>'
-    return f"{title}\n{_table(header, cells, {1, 2, 3})}"
+    return f"{title}\n{table(header, cells, {1, 2, 3})}"
 
 
 def _group(row: GroupRow, total: Totals) -> list[str]:
     alone = len(row.states) == 1
-    states = ", ".join(_state(s) if alone else f"{n:,} {_state(s)}" for s, n in row.states)
+    states = ", ".join(state(s) if alone else f"{n:,} {state(s)}" for s, n in row.states)
     measured = ""
     if row.norms is not None:
         low, median, high = row.norms
@@ -130,11 +130,13 @@ def _group(row: GroupRow, total: Totals) -> list[str]:
     ]
 
 
-def _state(state: str) -> str:
-    return colored(text(state, 24), STATE_COLORS.get(state, "dim"))
+def state(word: str) -> str:
+    """A state of a parameter or a link in its color."""
+    return colored(text(word, 24), STATE_COLORS.get(word, "dim"))
 
 
-def _table(header: list[str], rows: list[list[str]], numbers: set[int]) -> str:
+def table(header: list[str], rows: list[list[str]], numbers: set[int]) -> str:
+    """A table of cells that are HTML already; the columns ``numbers`` are set to the right."""
     lines = [_cells(header, "th", numbers), *(_cells(row, "td", numbers) for row in rows)]
     body = "\n".join(lines)
     return f'<div style="overflow-x:auto"><table style="{TABLE}"><tbody>\n{body}\n</tbody></table></div>'

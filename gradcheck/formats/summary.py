@@ -2,13 +2,26 @@
 
 import statistics
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from gradcheck.core.report import ParameterRecord, Report
 from gradcheck.formats.text import clean, percent, ranges, short_dtype
 
 STATE_ORDER = ("missing", "non-finite", "zero", "flows", "frozen")
 """From worst to best."""
+
+
+class Labelled(Protocol):
+    """A row of a table of parameters."""
+
+    @property
+    def label(self) -> str:
+        """``lora_A q_proj layers.0–31``."""
+
+
+Row = TypeVar("Row", bound=Labelled)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,22 +87,35 @@ def folded(rows: list[GroupRow], limit: int) -> list[GroupRow]:
 
     Rows in different states stay apart: what is wrong is not to be averaged away.
     """
-    if len(rows) <= limit:
-        return rows
-    alike: dict[object, list[GroupRow]] = {}
-    for row in rows:
-        parts = row.label.split(" ")
-        kind = (parts[0], parts[2:]) if len(parts) > 1 else row.label
-        states = tuple(state for state, _ in row.states)
-        alike.setdefault((str(kind), row.dtypes, states, row.explanation), []).append(row)
-    return [_joined(members) for members in alike.values()]
+    return [_joined(members) for members in alike(rows, limit, _standing)]
+
+
+def _standing(row: GroupRow) -> object:
+    return row.dtypes, tuple(state for state, _ in row.states), row.explanation
+
+
+def alike(rows: Sequence[Row], limit: int, standing: Callable[[Row], object]) -> list[list[Row]]:
+    """``rows`` one by one, and where they are more than ``limit`` those together that differ in the projection alone.
+
+    Rows that stand differently are never together.
+    """
+    together: dict[object, list[Row]] = {}
+    for index, row in enumerate(rows):
+        first, *rest = row.label.split(" ")
+        kind = (first, *rest[1:]) if rest else row.label
+        together.setdefault((kind, standing(row)) if len(rows) > limit else index, []).append(row)
+    return list(together.values())
+
+
+def joined_label(rows: Sequence[Labelled]) -> str:
+    """``lora_A {q, k, v}_proj layers.0–31`` of rows that are alike."""
+    parts = [row.label.split(" ") for row in rows]
+    return " ".join([parts[0][0], braces([part[1] for part in parts]), *parts[0][2:]])
 
 
 def _joined(rows: list[GroupRow]) -> GroupRow:
     if len(rows) == 1:
         return rows[0]
-    parts = [row.label.split(" ") for row in rows]
-    names = braces([part[1] for part in parts])
     states: Counter[str] = Counter()
     for row in rows:
         states.update(dict(row.states))
@@ -99,7 +125,7 @@ def _joined(rows: list[GroupRow]) -> GroupRow:
         low, median, high = zip(*measured, strict=True)
         norms = (min(low), statistics.median(median), max(high))
     return GroupRow(
-        label=" ".join([parts[0][0], names, *parts[0][2:]]),
+        label=joined_label(rows),
         num_tensors=sum(row.num_tensors for row in rows),
         num_elements=sum(row.num_elements for row in rows),
         dtypes=rows[0].dtypes,

@@ -1,6 +1,6 @@
 """The Report for a terminal or a log file: verdict, set-up, findings, the chain as a picture, parameters by group."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 from rich.color import ColorSystem
 from rich.console import Console, Group, RenderableType
@@ -11,6 +11,7 @@ from gradcheck.core.report import Report
 from gradcheck.formats.terminal_chain import chain_section
 from gradcheck.formats.terminal_findings import findings_section
 from gradcheck.formats.terminal_header import footer_section, header_section
+from gradcheck.formats.terminal_layout import verdict_line
 from gradcheck.formats.terminal_parameters import parameters_section
 from gradcheck.formats.verdict import verdict, verdict_word
 
@@ -21,28 +22,30 @@ MIN_WIDTH = 76
 @formatter("terminal")
 def render(report: Report, options: RenderOptions) -> str:
     """One screen for the ordinary case; every mark has a word beside it, so that it reads without color too."""
-    width = max(options.width, MIN_WIDTH)
-    return rendered(Group(*_sections(report, options, width)), width=width, color=options.color)
+    return page(options, lambda width: _sections(report, options, width))
 
 
-def _sections(report: Report, options: RenderOptions, width: int) -> Iterator[RenderableType]:
-    yield _verdict_line(report)
-    sections = (
+def _sections(
+    report: Report, options: RenderOptions, width: int
+) -> tuple[RenderableType | None, ...]:
+    return (
+        verdict_line(verdict_word(report), verdict(report), healthy=report.healthy),
         header_section(report, options, width),
         findings_section(report, options, width),
         chain_section(report, options, width),
         parameters_section(report, options, width),
         footer_section(report, options, width),
     )
-    for section in sections:
+
+
+def page(options: RenderOptions, sections: Callable[[int], Iterable[RenderableType | None]]) -> str:
+    """The sections that there are at the width they get, an empty line between them."""
+    width = max(options.width, MIN_WIDTH)
+    shown: list[RenderableType] = []
+    for section in sections(width):
         if section is not None:
-            yield Text()
-            yield section
-
-
-def _verdict_line(report: Report) -> Text:
-    style = "bold green" if report.healthy else "bold red"
-    return Text.assemble((verdict_word(report), style), ("  " + verdict(report), "bold"))
+            shown += [Text(), section] if shown else [section]
+    return rendered(Group(*shown), width=width, color=options.color)
 
 
 def rendered(renderable: RenderableType, *, width: int, color: bool) -> str:

@@ -1,14 +1,13 @@
 """The findings: where, which tensor, why, what it costs, what to type next."""
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
 from gradcheck.core.finding import Finding
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
-from gradcheck.formats.terminal_layout import SEVERITY_STYLES, labelled, prose_width
-from gradcheck.formats.text import clean, clean_lines, code_lines, count, middle, short_path
+from gradcheck.formats.terminal_layout import SEVERITY_STYLES, labelled, prose_width, repair_lines
+from gradcheck.formats.text import clean, count, middle, short_path
 from gradcheck.formats.verdict import break_of, by_severity
 
 MARKS = {"error": "✖", "warning": "▲", "note": "·"}
@@ -20,11 +19,6 @@ MAX_MESSAGE = 700
 """Characters of a message: about nine lines of 80 columns."""
 MAX_EVIDENCE = 4
 INDENT = 2
-APPLICABILITY = {
-    "safe": "safe: the loss stays as it is",
-    "unsafe": "changes loss, numerics or memory",
-    "display-only": "by hand",
-}
 VERBOSE_FACTOR = 10
 """How much more of everything ``verbose`` shows: bounded still."""
 
@@ -143,13 +137,6 @@ def _cost(finding: Finding) -> list[tuple[str, RenderableType]]:
 def _next(finding: Finding, width: int, options: RenderOptions) -> list[tuple[str, RenderableType]]:
     steps: list[RenderableType] = []
     for repair in finding.repairs[: _bound(3, options)]:
-        steps += [
-            Text(part, style="bold green")
-            for line in clean_lines(repair.snippet)
-            for part in code_lines(line, prose_width(width) - INDENT)
-        ]
-        summary = Text(clean(repair.summary, 300))
-        summary.append(f" ({APPLICABILITY[repair.applicability]})", style="dim")
-        steps.append(Padding(summary, (0, 0, 0, INDENT if repair.snippet else 0)))
+        steps += repair_lines(repair, width, INDENT)
     steps.append(Text(f"gradcheck rule {clean(finding.code, 16)}", style="bold"))
     return [("next", Group(*steps))]

@@ -5,6 +5,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gradcheck.core.repair import Repair
+from gradcheck.formats.text import clean, clean_lines, code_lines
+
 STATE_STYLES = {
     "live": "green",
     "flows": "green",
@@ -17,6 +20,11 @@ STATE_STYLES = {
     "frozen": "dim",
 }
 SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
+APPLICABILITY = {
+    "safe": "safe: the loss stays as it is",
+    "unsafe": "changes loss, numerics or memory",
+    "display-only": "by hand",
+}
 MAX_PROSE = 110
 """Columns over which a paragraph is hard to read; tables may be wider."""
 LABEL_WIDTH = 8
@@ -39,6 +47,24 @@ def prose_width(width: int) -> int:
     return min(width, MAX_PROSE) - LABEL_WIDTH - 2
 
 
+def verdict_line(word: str, sentence: str, *, healthy: bool) -> Text:
+    """The first line of a report."""
+    style = "bold green" if healthy else "bold red"
+    return Text.assemble((word, style), (f"  {sentence}", "bold"))
+
+
 def heading(title: str, aside: str = "") -> Text:
     """A section's title; ``aside`` follows it in a lower voice."""
     return Text.assemble((title, "bold"), ("  " + aside if aside else "", "dim"))
+
+
+def repair_lines(repair: Repair, width: int, indent: int) -> list[RenderableType]:
+    """What to type, and under it what that does; for a labelled row that is indented by ``indent``."""
+    code: list[RenderableType] = [
+        Text(part, style="bold green")
+        for line in clean_lines(repair.snippet)
+        for part in code_lines(line, prose_width(width) - indent)
+    ]
+    summary = Text(clean(repair.summary, 300))
+    summary.append(f" ({APPLICABILITY[repair.applicability]})", style="dim")
+    return [*code, Padding(summary, (0, 0, 0, indent if code else 0))]

@@ -37,8 +37,7 @@ def parameters_section(report: Report, options: RenderOptions, width: int) -> Re
         total=total,
         wide=width >= WIDE,
     )
-    notes = "; ".join(f"({number}) {reason}" for number, reason in enumerate(footnotes, 1))
-    return Group(title, table, Text(notes, style="dim")) if notes else Group(title, table)
+    return Group(title, table, *footnote_lines(footnotes))
 
 
 def _chosen(
@@ -64,12 +63,7 @@ def _table(
 ) -> Table:
     tail = common_tail([row.label for row in [*rows, *hidden]])
     measured = any(row.norms for row in rows)
-    padding = (0, 2 if wide else 1, 0, 0)
-    table = Table(box=None, padding=padding, pad_edge=False, header_style="dim")
-    group = f"group ({tail.strip()})" if tail else "group"
-    table.add_column(group, overflow="fold", min_width=min(len(group), 22 if wide else 18))
-    for name in ("tensors", "elements", "%"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = groups_table(tail, ("tensors", "elements", "%"), wide=wide)
     table.add_column("dtype", no_wrap=True)
     table.add_column("gradient", overflow="fold")
     if measured:
@@ -104,7 +98,7 @@ def _states(row: GroupRow, footnotes: list[str]) -> Text:
     ]
     text = Text(", ").join(words)
     if row.explanation:
-        text.append(f" ({footnotes.index(row.explanation) + 1})", style="dim")
+        text.append(footnote_mark(row.explanation, footnotes), style="dim")
     return text
 
 
@@ -123,3 +117,25 @@ def common_tail(labels: list[str]) -> str:
     tails = {label.rpartition(" ")[2] for label in labels if " " in label}
     alike = len(labels) > 1 and len(tails) == 1 and all(" " in label for label in labels)
     return f" {tails.pop()}" if alike else ""
+
+
+def groups_table(tail: str, numbers: tuple[str, ...], *, wide: bool) -> Table:
+    """A table whose first columns are the group's name, without ``tail``, and ``numbers``."""
+    padding = (0, 2 if wide else 1, 0, 0)
+    table = Table(box=None, padding=padding, pad_edge=False, header_style="dim")
+    group = f"group ({tail.strip()})" if tail else "group"
+    table.add_column(group, overflow="fold", min_width=min(len(group), 22 if wide else 18))
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def footnote_mark(explanation: str, footnotes: list[str]) -> str:
+    """`` (1)`` behind a state that an explanation makes all right."""
+    return f" ({footnotes.index(explanation) + 1})"
+
+
+def footnote_lines(footnotes: list[str]) -> list[Text]:
+    """The explanations under a table."""
+    notes = "; ".join(f"({number}) {reason}" for number, reason in enumerate(footnotes, 1))
+    return [Text(notes, style="dim")] if notes else []

@@ -11,6 +11,8 @@ ESCAPE = re.compile(
 """ANSI escape sequences (ECMA-48): CSI, OSC with its text, string sequences, two-character ones."""
 INSTALLED = re.compile(r"^.*[/\\](?:site|dist)-packages[/\\]")
 STANDARD_LIBRARY = re.compile(r"^.*[/\\]lib[/\\](?=python3\.\d+[/\\])")
+SHORT_BRACKET = re.compile(r"[^()\[\]{}]{0,24}[)\]}]")
+"""What is in a bracket that is not worth a line of its own."""
 DTYPES = {
     "float64": "fp64",
     "float32": "fp32",
@@ -39,25 +41,25 @@ def clean_lines(text: str, max_lines: int = 12, limit: int = 400) -> list[str]:
 
 
 def code_lines(line: str, width: int, depth: int = 0) -> list[str]:
-    """A line of Python in lines of ``width``, broken after an opening bracket or a comma inside one.
+    """A line of Python in lines of ``width``, broken inside brackets: after one that opens, a comma, or else a space.
 
     There it stays valid, so that it can be copied. ``depth`` is how many brackets are open before it. A line without
     such a place stays whole.
     """
     if len(line) <= width:
         return [line]
-    fitting = [place for place in _break_places(line, depth) if place[0] <= width]
+    fitting = [place for place in _break_places(line, depth) if place[1] <= width]
     if not fitting:
         return [line]
-    position, depth = fitting[-1]
-    rest = " " * (_leading(line) + (4 if depth == 1 else 0)) + line[position:].lstrip(" ")
+    _, position, inside = max(fitting)
+    rest = " " * (_leading(line) + (0 if depth else 4)) + line[position:].lstrip(" ")
     if len(rest) >= len(line):
         return [line]
-    return [line[:position], *code_lines(rest, width, depth)]
+    return [line[:position].rstrip(" "), *code_lines(rest, width, inside)]
 
 
-def _break_places(line: str, depth: int) -> Iterator[tuple[int, int]]:
-    """(position, brackets open there) after each bracket that opens and each comma inside one; not in strings."""
+def _break_places(line: str, depth: int) -> Iterator[tuple[int, int, int]]:
+    """(how good, position, brackets open there) of each place inside brackets where a line may end; not in strings."""
     quote = ""
     for position, character in enumerate(line, 1):
         if quote:
@@ -66,8 +68,16 @@ def _break_places(line: str, depth: int) -> Iterator[tuple[int, int]]:
             quote = character
         else:
             depth += (character in "([{") - (character in ")]}")
-            if depth > 0 and character in "([{,":
-                yield position, depth
+            if depth > 0 and character in "([{, " and position > _leading(line):
+                yield _goodness(line, position), position, depth
+
+
+def _goodness(line: str, position: int) -> int:
+    """2 after a comma or a bracket that opens; 1 after a space; 0 where little follows before the bracket closes."""
+    if line[position - 1] == " ":
+        return 1
+    opens = line[position - 1] in "([{"
+    return 0 if opens and SHORT_BRACKET.match(line, position) else 2
 
 
 def _leading(line: str) -> int:

@@ -9,10 +9,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gradcheck.cli.app import app
+from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.core.target import Target
 from gradcheck.core.trace import Environment, Trace
 from gradcheck.settings import Settings
+from tests.formats import fixes
 
 TRACE = Trace(
     environment=Environment(versions=(), python="3.11", platform="Linux", device="cpu"),
@@ -50,8 +52,9 @@ def stand_in(
     report: Callable[[], Report],
     *,
     load: Callable[[], object] = object,
+    fixed: Callable[[], FixReport] = fixes.repaired,
 ) -> Rooms:
-    """``load`` and ``inspect_subject`` that give ``report`` and import no torch."""
+    """``load``, ``inspect_subject`` that gives ``report``, ``fix_subject`` that gives ``fixed``; no torch."""
     rooms = Rooms()
 
     def load_target(target: Target) -> object:
@@ -65,9 +68,17 @@ def stand_in(
         progress("recording one forward and one backward")
         return TRACE, report()
 
+    def fix_subject(
+        subject: object, settings: Settings, *, progress: Callable[[str], None]
+    ) -> FixReport:
+        rooms.settings.append(settings)
+        progress("trying a repair")
+        return fixed()
+
     loading, pipeline = types.ModuleType("loading"), types.ModuleType("pipeline")
     loading.load = load_target  # type: ignore[attr-defined]
     pipeline.inspect_subject = inspect_subject  # type: ignore[attr-defined]
+    pipeline.fix_subject = fix_subject  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gradcheck.loading", loading)
     monkeypatch.setitem(sys.modules, "gradcheck.pipeline", pipeline)
     return rooms

@@ -6,18 +6,21 @@ import statistics
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gradcheck.core.formatter import FORMATS
+from gradcheck.cli.output import ASCII
+from gradcheck.core.formatter import FORMATS, RenderOptions, render
+from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.core.rule import RULES
 from gradcheck.core.trace_json import dumps
 from tests.cli.runner import TRACE, run, stand_in
-from tests.formats import reports
+from tests.formats import fixes, reports
 
-COMMANDS = ("inspect", "recheck", "rule", "demo", "env")
+COMMANDS = ("inspect", "fix", "recheck", "rule", "demo", "env")
 MAX_HELP_RATIO = 3
 """Help in at most this many times what importing typer and rich takes."""
 
@@ -81,7 +84,7 @@ def test_a_prefix_lists_a_family() -> None:
 
 @pytest.mark.parametrize(
     ("code", "near"),
-    [("GC310", "GC301"), ("detached", "GC202 detached-tensor"), ("zzzz", "lists all")],
+    [("GC310", "GC30"), ("detached", "GC202 detached-tensor"), ("zzzz", "lists all")],
 )
 def test_an_unknown_rule_is_status_2_with_what_is_near(code: str, near: str) -> None:
     result = run("rule", code)
@@ -127,27 +130,41 @@ def test_a_file_that_is_no_trace_is_status_2(
     assert "Traceback" not in result.stderr
 
 
-def stand_in_demo(monkeypatch: pytest.MonkeyPatch, *given: Report) -> None:
-    left = list(given)
-    stand_in(monkeypatch, lambda: left.pop(0))
+def stand_in_demo(
+    monkeypatch: pytest.MonkeyPatch, broken: Callable[[], Report], fixed: Callable[[], FixReport]
+) -> None:
+    stand_in(monkeypatch, broken, fixed=fixed)
     demo = types.ModuleType("demo")
     demo.demo_subject = lambda broken: broken  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gradcheck.loading.demo", demo)
 
 
-def test_the_demo_shows_both_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in_demo(monkeypatch, reports.classic(), reports.healthy())
+def test_the_demo_shows_the_break_and_the_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in_demo(monkeypatch, reports.classic, fixes.repaired)
     result = run("demo")
     assert result.exit_code == 0
-    assert result.stdout.index("BROKEN") < result.stdout.index("HEALTHY")
+    assert result.stdout.index("BROKEN") < result.stdout.index("REPAIRED")
     assert "gradcheck inspect path/to/model" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
 
-def test_a_demo_that_shows_something_else_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in_demo(monkeypatch, reports.classic(), reports.classic())
+@pytest.mark.parametrize(
+    ("broken", "fixed", "words"),
+    [
+        (reports.healthy, fixes.repaired, "found healthy"),
+        (reports.classic, fixes.source_only, "found broken"),
+    ],
+)
+def test_a_demo_that_shows_something_else_is_status_2(
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Callable[[], Report],
+    fixed: Callable[[], FixReport],
+    words: str,
+) -> None:
+    stand_in_demo(monkeypatch, broken, fixed)
     result = run("demo")
     assert result.exit_code == 2
-    assert "found broken" in result.stderr
+    assert words in result.stderr
 
 
 def test_env_names_versions_and_devices() -> None:
@@ -175,7 +192,15 @@ HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "numpy"}
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["inspect", "--help"], ["--version"], ["rule"], ["rule", "GC202"]]
+    "arguments",
+    [
+        ["--help"],
+        ["inspect", "--help"],
+        ["fix", "--help"],
+        ["--version"],
+        ["rule"],
+        ["rule", "GC202"],
+    ],
 )
 def test_help_and_rule_import_nothing_heavy(arguments: list[str]) -> None:
     loaded = modules_of(arguments)
@@ -238,6 +263,18 @@ def test_an_output_without_our_marks_gets_plain_ones(tmp_path: Path) -> None:
     assert process.returncode in (0, 1)
     assert output.isascii()
     assert b"trainable" in output
+
+
+@pytest.mark.parametrize(
+    "make", [reports.classic, reports.partial, fixes.two_repairs, fixes.unsafe]
+)
+def test_every_mark_of_ours_has_a_plain_one(make: Callable[[], Report | FixReport]) -> None:
+    for color in (False, True):
+        text = render(make(), "terminal", RenderOptions(color=color))
+        assert not text.isascii()
+        assert text.translate(ASCII).isascii(), set(text.translate(ASCII)) - set(
+            map(chr, range(128))
+        )
 
 
 def test_the_version_is_printed() -> None:

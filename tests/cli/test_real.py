@@ -75,5 +75,8 @@ def test_the_picture_shows_the_cut_between_the_layers(target: str) -> None:
 def test_the_demo_ends_as_it_should() -> None:
     result = run("demo")
     assert result.exit_code == 0, result.output
-    assert "model.enable_input_require_grads()" in result.stdout
-    assert "HEALTHY  all 28 trainable tensors get a gradient" in result.stdout
+    assert "REPAIRED  by enable-input-require-grads, verified on the recorded step" in result.stdout
+    assert "HEALTHY  all 28 trainable tensors get a gradient" in " ".join(result.stdout.split("\n"))
+    broken, _, repaired = result.stdout.partition("2. Repaired")
+    assert len(broken.splitlines()) <= 56
+    assert len(repaired.splitlines()) <= 52

@@ -1,12 +1,18 @@
 """The HTML fragment: well-formed, escaped, without anything that runs or loads."""
 
+from collections.abc import Callable
 from html.parser import HTMLParser
 
 import pytest
 
 from gradcheck.core.formatter import RenderOptions, render
-from tests.formats import reports
+from gradcheck.core.outcome import FixReport
+from gradcheck.core.report import Report
+from tests.formats import fixes, reports
+from tests.formats.fixes import FIXES
 from tests.formats.reports import REPORTS
+
+Made = Callable[[], Report | FixReport]
 
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 
@@ -42,17 +48,19 @@ def parsed(html: str) -> Checker:
     return checker
 
 
-@pytest.mark.parametrize("name", REPORTS)
-def test_the_fragment_is_well_formed_and_loads_nothing(name: str) -> None:
-    checker = parsed(render(REPORTS[name](), "html", RenderOptions()))
+@pytest.mark.parametrize("make", [*REPORTS.values(), *FIXES.values()])
+@pytest.mark.parametrize("verbose", [False, True])
+def test_the_fragment_is_well_formed_and_loads_nothing(make: Made, verbose: bool) -> None:
+    checker = parsed(render(make(), "html", RenderOptions(verbose=verbose)))
     assert checker.tags <= {
         "div", "p", "b", "span", "code", "pre", "table", "thead", "tbody", "tr", "th", "td",
     }  # fmt: skip
     assert checker.attributes <= {"style", "class"}
 
 
-def test_hostile_text_stays_text() -> None:
-    html = render(reports.hostile(), "html", RenderOptions())
+@pytest.mark.parametrize("make", [reports.hostile, fixes.hostile])
+def test_hostile_text_stays_text(make: Made) -> None:
+    html = render(make(), "html", RenderOptions())
     assert "<script" not in html
     assert "\x1b" not in html
     assert "\u202e" not in html
@@ -63,9 +71,29 @@ def test_an_unescaped_tag_would_be_noticed() -> None:
     assert "script" in parsed("<div><script>alert(1)</script></div>").tags
 
 
-def test_a_notebook_shows_the_fragment() -> None:
-    assert reports.classic()._repr_html_() == render(reports.classic(), "html", RenderOptions())
+@pytest.mark.parametrize("make", [reports.classic, fixes.repaired])
+def test_a_notebook_shows_the_fragment(make: Made) -> None:
+    assert make()._repr_html_() == render(make(), "html", RenderOptions())
 
 
-def test_many_findings_are_bounded() -> None:
-    assert len(render(reports.many_findings(), "html", RenderOptions())) < 150_000
+@pytest.mark.parametrize("make", [reports.many_findings, fixes.large])
+def test_many_findings_are_bounded(make: Made) -> None:
+    assert len(render(make(), "html", RenderOptions())) < 200_000
+
+
+def test_a_repair_is_told_before_the_step_as_it_is_now() -> None:
+    words = " ".join(
+        "".join(parsed(render(fixes.two_repairs(), "html", RenderOptions())).text).split()
+    )
+    told = (
+        "REPAIRED by enable-input-require-grads and hook-entries",
+        "before BROKEN: none of the 420 trainable tensors gets a gradient",
+        "rejected GC301 use-non-reentrant-checkpointing why not with it the backward raises",
+        "verified GC301 enable-input-require-grads",
+        "model.enable_input_require_grads()",
+        "not tried GC301 checkpointing-off: the step is healthy without it",
+        "Trainable parameters, before and after",
+        "HEALTHY all 420 trainable tensors get a gradient",
+    )
+    places = [words.index(text) for text in told]
+    assert places == sorted(places)

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from gradcheck.core.formatter import RenderOptions, render
-from gradcheck.core.schema import report_schema, schema_files, trace_schema
-from tests.formats import reports
+from gradcheck.core.schema import fix_schema, report_schema, schema_files, trace_schema
+from tests.formats import fixes, reports
+from tests.formats.fixes import FIXES
 from tests.formats.reports import REPORTS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -19,6 +21,43 @@ def test_a_report_fits_the_published_schema(name: str) -> None:
     document = json.loads(render(REPORTS[name](), "json", RenderOptions()))
     jsonschema.Draft202012Validator(report_schema()).validate(document)
     assert document["healthy"] is REPORTS[name]().healthy
+
+
+@pytest.mark.parametrize("name", FIXES)
+def test_a_fix_report_fits_the_published_schema(name: str) -> None:
+    report = FIXES[name]()
+    document = json.loads(render(report, "json", RenderOptions()))
+    jsonschema.Draft202012Validator(fix_schema()).validate(document)
+    for side in ("before", "after"):
+        jsonschema.Draft202012Validator(report_schema()).validate(document[side])
+    assert document["healthy"] is report.after.healthy
+    assert document["after"] == report.after.to_dict()
+    statuses = [outcome["status"] for outcome in document["outcomes"]]
+    assert statuses == [outcome.status for outcome in report.outcomes]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "maybe"},
+        {"reason": None},
+        {"edits": []},
+        {"repair": {"name": "n"}},
+        {"code": 301},
+    ],
+)
+def test_an_outcome_that_differs_is_noticed(change: dict[str, object]) -> None:
+    document: dict[str, Any] = fixes.repaired().to_dict()
+    document["outcomes"][0].update(change)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(fix_schema()).validate(document)
+
+
+def test_a_missing_side_is_noticed() -> None:
+    document = fixes.repaired().to_dict()
+    del document["before"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(fix_schema()).validate(document)
 
 
 def test_a_non_finite_number_is_valid_json() -> None:
@@ -36,7 +75,9 @@ def test_a_document_that_differs_is_noticed(change: dict[str, object]) -> None:
         jsonschema.Draft202012Validator(report_schema()).validate(document)
 
 
-@pytest.mark.parametrize("schema", [report_schema(), trace_schema()], ids=["report", "trace"])
+@pytest.mark.parametrize(
+    "schema", [report_schema(), fix_schema(), trace_schema()], ids=["report", "fix", "trace"]
+)
 def test_the_schemas_are_schemas(schema: dict[str, object]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 

@@ -54,6 +54,25 @@ def test_a_long_line_of_code_is_broken_inside_brackets_and_stays_valid() -> None
     assert "".join(part.strip() for part in parts).replace(" ", "") == line.replace(" ", "")
 
 
+def test_a_long_line_of_code_is_broken_where_it_reads_well() -> None:
+    line = 'group.add({"params": [p for p in model.parameters() if p.requires_grad and id(p) not in held]})'
+    assert code_lines(line, 66) == [
+        'group.add({"params": [',
+        "    p for p in model.parameters() if p.requires_grad and id(p)",
+        "    not in held]})",
+    ]
+    line = 'model = get_peft_model(model, LoraConfig(target_modules="all-linear"))'
+    assert code_lines(line, 66) == [
+        "model = get_peft_model(model, LoraConfig(",
+        '    target_modules="all-linear"))',
+    ]
+    line = "model.get_submodule('vision.patch').register_forward_hook(require_grad)"
+    assert code_lines(line, 66) == [
+        "model.get_submodule('vision.patch').register_forward_hook(",
+        "    require_grad)",
+    ]
+
+
 @pytest.mark.parametrize("line", ["x" * 90, "f('" + "a, " * 40 + "')", "a = b, " + "c" * 90])
 def test_a_line_of_code_without_a_place_to_break_is_valid_still(line: str) -> None:
     compile("\n".join(code_lines(line, 40)), "snippet", "exec")

@@ -28,7 +28,7 @@ FREEZE = Repair(
     name="freeze-unused",
     summary="Freeze what never reaches the loss, or leave it out of target_modules.",
     snippet="model.get_submodule({module!r}).requires_grad_(False)",
-    applicability="safe",
+    applicability="unsafe",
 )
 FIND_UNUSED = Repair(
     name="find-unused-parameters",
