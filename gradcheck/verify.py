@@ -128,7 +128,7 @@ class _Search:
         fault = self._fault(candidate, state, after)
         if fault:
             return self._reject(snapshot, candidate, fault)
-        if after.measure() > state.measure():
+        if after.better_than(state, candidate.code):
             self._keep(candidate, snapshot, difference(state, after))
             return after
         if depth and not after.has(candidate.code) and after.errors != state.errors:

@@ -125,6 +125,14 @@ class KeepUnquantized:
     modules: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TieParameters:
+    """One parameter put in the place of another one of its shape."""
+
+    source: str
+    target: str
+
+
 Edit = (
     EnableInputRequireGrads
     | LetOutputsRequireGrad
@@ -140,4 +148,5 @@ Edit = (
     | UnwrapMethod
     | SetArgument
     | KeepUnquantized
+    | TieParameters
 )

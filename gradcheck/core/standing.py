@@ -66,6 +66,12 @@ class Standing:
         concerned = sum(len(finding.parameters) for finding in errors)
         return (self.healthy, self.stage, share, -len(errors), -concerned)
 
+    def better_than(self, before: Standing, code: str) -> bool:
+        """Whether more is well than before; of equal steps, whether the findings of the rule ``code`` are gone."""
+        if self.measure() != before.measure():
+            return self.measure() > before.measure()
+        return before.has(code) and not self.has(code) and self.errors == before.errors
+
     def worse_than(self, before: Standing) -> str:
         """What is worse than before; empty where nothing is."""
         failure = self.trace.failure

@@ -341,6 +341,8 @@ class Trace:
     parameter_reads: tuple[ParameterRead, ...] = ()
     wrappers: tuple[Wrapper, ...] = ()
     origins: tuple[Origin, ...] = ()
+    untied: tuple[tuple[int, int], ...] = ()
+    """(input embedding, output embedding): parameters that the configuration ties and that are two."""
     input_grad_hooks: int = 0
     """How many hooks the model itself holds that ask its embedding's output for a gradient."""
     num_backwards: int = 0

@@ -26,6 +26,7 @@ from gradcheck.core.edit import (
     SetCheckpointing,
     SetRequiresGrad,
     SetTraining,
+    TieParameters,
     UnwrapMethod,
 )
 from gradcheck.editing.adapters import attach_adapter, call_adapters, linear_targets
@@ -100,6 +101,9 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             _set_argument(modules_named(model, (edit.module,))[0], edit)
         case KeepUnquantized(modules=fqns):
             keep_unquantized(model, fqns)
+        case TieParameters(source=source, target=target):
+            owner, _, name = target.rpartition(".")
+            setattr(model.get_submodule(owner), name, parameters_named(model, (source,))[0])
         case _:
             assert_never(edit)
 

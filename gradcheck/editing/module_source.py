@@ -23,6 +23,7 @@ from gradcheck.core.edit import (
     SetCheckpointing,
     SetRequiresGrad,
     SetTraining,
+    TieParameters,
     UnwrapMethod,
 )
 from gradcheck.core.outcome import FixReport, Verified
@@ -127,6 +128,9 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
                 "from peft.utils.integrations import dequantize_module_weight",
             }
             return [*_tuple_lines("for fqn in", fqns), "    _unquantize(model, fqn)"]
+        case TieParameters(source=source, target=target):
+            owner, _, name = target.rpartition(".")
+            return [f"{_place(owner)}.{name} = model.get_parameter({source!r})"]
         case _:
             assert_never(edit)
 

@@ -78,6 +78,7 @@ class Session:
         self._optimizer = facts.optimizer_row(optimizer, inventory.parameter_index)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
         heads = facts.task_heads(inventory)
+        self._untied = facts.untied_embeddings(inventory)
         rate = max(rates, default=ASSUMED_LEARNING_RATE)
         self._before = parameters_before(inventory, rate, heads)
         self._layers = adapters.adapter_layers(inventory, adapters.adapter_names(inventory))
@@ -296,6 +297,7 @@ class Session:
             gradient_requests=tuple(flow.notices.requests),
             parameter_reads=tuple(flow.notices.reads),
             wrappers=tuple(self._wrappers),
+            untied=self._untied,
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
         )

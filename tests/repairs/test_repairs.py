@@ -188,6 +188,7 @@ def test_every_repair_is_exercised() -> None:
         "checkpointing-off",
         "clone-outputs",
         "safe-softmax",
+        "tie-weights",
         "unfreeze",
     }
     assert set(REPAIRS.all()) == seen | elsewhere
@@ -331,4 +332,19 @@ def test_not_repairable_is_not_claimed() -> None:
     assert not result.healthy
     assert [type(outcome) for outcome in result.outcomes] == [NotTried]
     assert "test_repairs.py" in result.outcomes[0].reason
+    assert differences(before, state_of(model)) == []
+
+
+def test_warnings_are_repaired_where_they_fail() -> None:
+    built = fixture("GC107", "fires")
+    model = built["model"]
+    before = state_after_a_step(built)
+    assert gradcheck.fix(model, built["batch"]).outcomes == ()
+    settings = gradcheck.Settings(fail_on="warning")
+    result = gradcheck.fix(model, built["batch"], settings=settings)
+    assert [o.repair.name for o in result.verified] == ["tie-weights"]
+    base = model.get_base_model()
+    assert base.get_output_embeddings().weight is base.get_input_embeddings().weight
+    assert base.get_input_embeddings().weight.requires_grad
+    result.undo()
     assert differences(before, state_of(model)) == []
