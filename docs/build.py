@@ -2,15 +2,17 @@
 
     python docs/build.py [--check]
 
-One page a rule under ``docs/rules/``, made from the rule's docstring, their index, and the JSON Schemas of the
-Report, the FixReport and the Trace. ``--check`` writes nothing and exits with 1 where a file differs from what would be
-written.
+One page a rule under ``docs/rules/``, made from the rule's docstring, their index, the table of the repairs, and the
+JSON Schemas of the Report, the FixReport and the Trace. ``--check`` writes nothing and exits with 1 where a file
+differs from what would be written.
 """
 
 import argparse
+import inspect
 import itertools
 from pathlib import Path
 
+from gradcheck.core.repair import REPAIRS, Remedy
 from gradcheck.core.rule import RULES, Rule
 from gradcheck.core.schema import schema_files
 
@@ -19,6 +21,15 @@ FOLDER = DOCS / "rules"
 MADE = (
     "<!-- Made by docs/build.py from the rule's docstring: edit that, then run `make docs`. -->\n"
 )
+MADE_OF_REPAIRS = "<!-- Made by docs/build.py from the repairs' docstrings: edit those, then run `make docs`. -->\n"
+HOW = """\
+`gradcheck fix` tries these on the loaded model, safe ones first and of them what changes least first, in the order of
+the table. After each the same step is recorded again, with the same seed and batch. A repair stays where the step is
+better with it: more trainable parameters get a gradient, or a finding is gone, and nothing is worse. A safe one must
+leave the loss as it was, bit for bit on the CPU. A repair of checkpointing must give the gradients that the model has
+without checkpointing. What does not help is put back from a snapshot of the module tables, hooks, attributes, settings,
+flags and dtypes. A repair that cures its finding and uncovers another one is carried on with, and taken back where
+nothing cures the other."""
 
 
 def main() -> int:
@@ -46,7 +57,12 @@ def pages() -> dict[Path, str]:
     rules = list(RULES.all().values())
     made = {FOLDER / f"{rule.code}.md": page(rule) for rule in rules}
     schemas = {DOCS / name: text for name, text in schema_files().items()}
-    return {FOLDER / "README.md": index(rules), **made, **schemas}
+    return {
+        FOLDER / "README.md": index(rules),
+        DOCS / "repairs.md": repairs(list(REPAIRS.all().values())),
+        **made,
+        **schemas,
+    }
 
 
 def page(rule: Rule) -> str:
@@ -71,6 +87,24 @@ def index(rules: list[Rule]) -> str:
             lines.append(f"| [{rule.code}]({rule.code}.md) | {rule.name} | {summary} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def repairs(entries: list[Remedy]) -> str:
+    """The page of the repairs that are tried on a loaded model."""
+    lines = [MADE_OF_REPAIRS, "# Repairs of a loaded model", "", HOW, ""]
+    lines += ["| repair | cures | what it does |", "|---|---|---|"]
+    for entry in sorted(entries, key=lambda entry: (entry.change, entry.name)):
+        codes = ", ".join(f"[{code}](rules/{code}.md)" for code in entry.codes)
+        summary = inspect.cleandoc(entry.function.__doc__ or "").splitlines()[0].replace("``", "`")
+        lines.append(f"| {entry.name} | {codes} | {summary} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "What is done to a training script: [script-repairs.md](script-repairs.md).",
+            "",
+        ]
+    )
 
 
 def read(path: Path) -> str | None:
