@@ -11,7 +11,7 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-input
 SMOLLM2 := build/smollm2
 PATHS := gradcheck tests fixtures benchmarks docs
 
-.PHONY: help venv demo test check format docs docs-check bench versions clean
+.PHONY: help venv demo test check format docs docs-check bench sweep versions clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ docs: $(STAMP) ## Writes the generated pages under docs/.
 bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps of training after a repair.
 	@$(BIN)/python benchmarks/overhead.py $(SMOLLM2)
 	@$(BIN)/python benchmarks/training.py $(SMOLLM2)
+
+sweep: $(STAMP) ## Compares the verdict with plain torch over every architecture; an hour or two.
+	@$(BIN)/python benchmarks/sweep.py
 
 versions: ## Runs the core of the suite with three versions of transformers.
 	@bash benchmarks/versions.sh "$(PYTHON)"

@@ -18,6 +18,7 @@ _NEEDS: dict[Need, str] = {
     "backward": "backward did not run",
     "gradients": "backward did not run, so there are no gradients",
     "adapters": "the model has no adapters",
+    "numbers": "the model has no weights, so there are no numbers",
     "labels": "the step computed no cross-entropy over class labels",
 }
 
@@ -57,8 +58,16 @@ def _missing(trace: Trace, entry: Rule) -> str:
         "gradients": trace.backward_ran,
         "adapters": bool(trace.adapters or trace.adapter_layers),
         "labels": bool(trace.labels),
+        "numbers": not trace.weightless,
     }
-    return next((_NEEDS[need] for need in entry.needs if not has[need]), "")
+    return next(
+        (
+            _NEEDS[need]
+            for need in ("numbers", *entry.needs)
+            if need in entry.needs and not has[need]
+        ),
+        "",
+    )
 
 
 def _without_symptoms(findings: list[Finding]) -> list[Finding]:

@@ -13,7 +13,7 @@ from gradcheck.errors import BatchError
 from gradcheck.recording.watching import Watch
 from gradcheck.settings import Settings
 from gradcheck.subject import LossFunction, Subject
-from gradcheck.verify import examine, repair
+from gradcheck.verify import able, repair
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ def inspect_subject(
 ) -> tuple[Trace, Report]:
     """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
     progress("recording one forward and one backward")
-    seen = examine(subject, settings)
+    _, seen = able(subject, settings)
     return seen.trace, seen.report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,15 @@ class Subject:
     optimizer: torch.optim.Optimizer | None = None
     setup: tuple[tuple[str, str], ...] = ()
     """What was set up, for the report: (option, value)."""
+    fake_mode: AbstractContextManager[Any] | None = None
+    """The ``FakeTensorMode`` of a model without weights; None for one that has them."""
+
+    twin: Callable[[], Subject] | None = None
+    """Makes the same architecture at small size with random weights, for a step that cannot run without numbers."""
+
+    def without_weights(self) -> AbstractContextManager[Any]:
+        """The context in which code on the model runs: nothing, or the mode of its fake tensors."""
+        return nullcontext() if self.fake_mode is None else self.fake_mode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,10 +20,11 @@ from gradcheck.core.finding import SEVERITIES, Finding
 from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
 from gradcheck.core.repair import Candidate, candidates, order
 from gradcheck.core.standing import Standing, changed_gradients, difference, loss_changed
+from gradcheck.core.trace import Failure
 from gradcheck.diagnose import diagnose
 from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
-from gradcheck.errors import BatchError, EditError, RecordingError
+from gradcheck.errors import BatchError, DiagnosticError, EditError, RecordingError
 from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
@@ -33,9 +34,32 @@ MAX_TRIALS = 40
 """Recorded steps after which the search gives up."""
 MAX_DEPTH = 3
 """Repairs in a row that only uncover the next finding."""
-CHECKPOINTING_RULES = ("GC3", "GC508", "GC210")
+CHECKPOINTING_RULES = ("GC3", "GC209", "GC508", "GC210")
 
 Key = tuple[str, tuple[Edit, ...]]
+
+
+def able(subject: Subject, settings: Settings) -> tuple[Subject, Standing]:
+    """The subject with its recorded step; or its small twin, where a step without weights raised.
+
+    Code that looks at values cannot run on fake tensors (``DataDependentOutputException`` and its kin), and some
+    operators have no fake kernel, or one with other demands. What the model itself does wrong its twin does too.
+    """
+    seen = examine(subject, settings)
+    failure = seen.trace.failure
+    if subject.twin is None or failure is None or _is_without_graph(failure):
+        return subject, seen
+    try:
+        twin = subject.twin()
+    except DiagnosticError as error:
+        note = f"the step raised without weights, and a small twin could not be made: {error}"
+        report = replace(seen.report, notes=(*seen.report.notes, note))
+        return subject, replace(seen, report=report)
+    return twin, examine(twin, settings)
+
+
+def _is_without_graph(failure: Failure) -> bool:
+    return failure.stage == "backward" and "does not require grad" in failure.message
 
 
 def examine(subject: Subject, settings: Settings) -> Standing:
@@ -54,7 +78,7 @@ def repair(
         BatchError: where the step gives nothing that could be a loss.
     """
     progress("recording the step as it is")
-    before = examine(subject, settings)
+    subject, before = able(subject, settings)
     search = _Search(subject, settings, progress)
     try:
         after = search.minimal(search.cured(before, MAX_DEPTH))

@@ -9,6 +9,7 @@ NUM_STEPS = 20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(
     not (SMOLLM2 / "config.json").exists(), reason="make test makes the model in build/smollm2"
 )

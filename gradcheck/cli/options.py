@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gradcheck.core.finding import Severity
-from gradcheck.core.target import Checkpointing, Quantization, Target
+from gradcheck.core.target import Checkpointing, Quantization, Target, Weights
 from gradcheck.errors import SettingsError
 from gradcheck.settings import Settings
 
@@ -47,6 +47,10 @@ class TargetOptions:
             show_default=False,
         ),
     ]
+    weights: Annotated[
+        Weights,
+        _flag(SETUP, "auto: without weights where there are none or they do not fit the memory."),
+    ] = "auto"
     quant: Annotated[
         Quantization, _flag(SETUP, "auto: what the checkpoint is, else 4-bit nf4.")
     ] = "auto"
@@ -116,6 +120,7 @@ class TargetOptions:
         return Target(
             name=self.target,
             arguments=tuple(map(key_and_value, self.set_ or ())),
+            weights=self.weights,
             quant=self.quant,
             adapter=self.adapter,
             lora_rank=self.lora_rank,

@@ -24,6 +24,8 @@ PRODUCTS = (
 )
 """Last words of the names of the calls that take a matrix."""
 VIEWS = (
+    "data",
+    "detach",
     "t",
     "T",
     "mT",
@@ -128,10 +130,14 @@ def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
 
 def _weight(trace: Trace, value: int) -> int:
     """The parameter that ``value`` is, or is a view or a cast of."""
-    row = trace.values[value]
-    while row.parameter == NONE and row.call != NONE:
+    seen: set[int] = set()
+    while value not in seen:  # a call may hand on the value that it read
+        seen.add(value)
+        row = trace.values[value]
+        if row.parameter != NONE or row.call == NONE:
+            return row.parameter
         call = trace.calls[row.call]
         if _last_word(call.op) not in VIEWS or not call.inputs:
             return NONE
-        row = trace.values[call.inputs[0]]
-    return row.parameter
+        value = call.inputs[0]
+    return NONE

@@ -10,7 +10,7 @@ from gradcheck.core.finding import Finding
 from gradcheck.core.registry import Registry
 from gradcheck.core.trace import Trace
 
-Need = Literal["optimizer", "loss", "backward", "gradients", "adapters", "labels"]
+Need = Literal["optimizer", "loss", "backward", "gradients", "adapters", "labels", "numbers"]
 HEADINGS = ("What it does", "Why this breaks training", "Example", "Repair", "References")
 """The headings that every rule's docstring has, in this order."""
 

@@ -88,6 +88,10 @@ def quantized_modules(trace: Trace) -> tuple[int, ...]:
     return tuple(i for i, m in enumerate(trace.modules) if m.quantized is not None)
 
 
+def _is_peft_module(trace: Trace, module: int) -> bool:
+    return module != NONE and trace.modules[module].type.startswith("peft.tuners.")
+
+
 def adapter_parameters(trace: Trace) -> dict[str, Parameters]:
     """What each PEFT adapter brought along, by adapter name."""
     found: dict[str, set[int]] = {config.name: set() for config in trace.adapters}
@@ -98,6 +102,9 @@ def adapter_parameters(trace: Trace) -> dict[str, Parameters]:
     for name in prompts:
         place = f".{PROMPT}.{name}."
         found[name].update(i for i, p in enumerate(trace.parameters) if place in f".{p.fqn}")
+    if len(found) == 1 and not any(found.values()):  # adaption prompt: neither layers nor a prompt
+        (alone,) = found.values()
+        alone.update(i for i, p in enumerate(trace.parameters) if _is_peft_module(trace, p.module))
     return {name: frozenset(parameters) for name, parameters in found.items()}
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 Quantization = Literal["auto", "none", "8bit", "4bit"]
 Checkpointing = Literal["auto", "off", "reentrant", "non-reentrant"]
+Weights = Literal["auto", "skip", "load"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,6 +16,8 @@ class Target:
     """Hub id, folder, adapter folder or factory (``package.module:function``, ``file.py:function``)."""
     arguments: tuple[tuple[str, str], ...] = ()
     """Arguments of a factory: (key, value)."""
+    weights: Weights = "auto"
+    """auto: without where they are absent or would not fit the memory."""
     quant: Quantization = "auto"
     """auto: what the checkpoint is, else 4-bit nf4 with double quantization."""
     adapter: str | None = None

@@ -65,8 +65,9 @@ def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
     Raises:
         EditError: where one cannot be made; those before it stand, so take a ``Snapshot`` first.
     """
-    for edit in edits:
-        _apply(subject, edit)
+    with subject.without_weights():
+        for edit in edits:
+            _apply(subject, edit)
 
 
 def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)

@@ -57,9 +57,10 @@ class Snapshot:
 
     def _keep_parameter(self, parameter: torch.nn.Parameter) -> None:
         flag, data, dtype = parameter.requires_grad, parameter.data, parameter.dtype
+        memory = parameter.untyped_storage()._cdata
 
         def restore() -> None:
-            if parameter.dtype != dtype or parameter.data_ptr() != data.data_ptr():
+            if parameter.dtype != dtype or parameter.untyped_storage()._cdata != memory:
                 gradient, parameter.grad = parameter.grad, None
                 parameter.data = data
                 if gradient is not None and gradient.dtype == dtype:

@@ -1,14 +1,16 @@
 """Loads a PEFT adapter folder: its base model is found through ``adapter_config.json``."""
 
+import dataclasses
 from pathlib import Path
 
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError
-from gradcheck.loading.adapters import ADAPTER_CONFIG
+from gradcheck.loading.adapters import ADAPTER_CONFIG, base_name
 from gradcheck.loading.chatter import quiet
 from gradcheck.loading.failures import explained
 from gradcheck.loading.pretrained import adapter_subject
 from gradcheck.loading.weight_files import check_adapter_weights
+from gradcheck.loading.weights import reason_to_skip
 from gradcheck.subject import Subject, loader
 
 
@@ -31,5 +33,7 @@ def load_adapter(target: Target) -> Subject:
         )
     folder = Path(target.name).expanduser()
     with quiet(), explained(target.name):
-        check_adapter_weights(folder, allow_pickle=target.allow_pickle)
+        base = dataclasses.replace(target, name=base_name(folder))
+        if not reason_to_skip(base):
+            check_adapter_weights(folder, allow_pickle=target.allow_pickle)
         return adapter_subject(target, folder)

@@ -19,12 +19,14 @@ _ALPHA_PER_RANK = 2
 _ALL_LINEAR = ("all-linear",)
 
 
-def attach(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
+def attach(
+    base: Any, target: Target, *, with_weights: bool = True
+) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """``base`` with a new LoRA, or with the adapter that ``target`` names, loaded as for training; and what it is."""
     if target.adapter is None:
         return _new_lora(base, target)
     with explained(f"the adapter {target.adapter}"):
-        return _saved_adapter(base, target)
+        return _saved_adapter(base, target) if with_weights else _configured_adapter(base, target)
 
 
 def base_name(folder: Path) -> str:
@@ -125,6 +127,18 @@ def _saved_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str
     if absent:
         text += f"; {len(absent)} of its modules are not in this base, such as {absent[0]}"
     return model, (("adapter", text),)
+
+
+def _configured_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """The adapter as its configuration describes it, new: without weights there is nothing to load into it."""
+    from peft import PeftConfig, get_peft_model
+
+    config = PeftConfig.from_pretrained(str(_adapter_folder(target)))
+    config.inference_mode = False
+    kind = str(getattr(config.peft_type, "value", config.peft_type))
+    return get_peft_model(base, config), (
+        ("adapter", f"{kind} as configured in {target.adapter}, for training"),
+    )
 
 
 def _adapter_folder(target: Target) -> Path:

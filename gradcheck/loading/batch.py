@@ -22,9 +22,11 @@ MIN_SEQ_LEN = 2
 
 
 def make_batch(
-    model: Any, target: Target, source: Source
+    model: Any, target: Target, source: Source, *, padding_mask: bool = True
 ) -> tuple[Batch, tuple[tuple[str, str], ...]]:
     """The batch that ``target`` asks for, on the model's device, and what it is.
+
+    Without ``padding_mask`` a mask of ones is left out: transformers asks for its values, which a fake tensor has not.
 
     Raises:
         BatchError: where the sizes, the file or the kind of model allow none.
@@ -35,6 +37,9 @@ def make_batch(
     else:
         _require_text_model(model)
         batch, origin = data_batch(model, target, source)
+    mask = batch.get("attention_mask")
+    if not padding_mask and mask is not None and bool(mask.all()):
+        del batch["attention_mask"]
     if model.main_input_name == "input_ids" and has_towers(model.config):
         origin += "; text only, no image or sound"
     moved = {key: _placed(value, model) for key, value in batch.items()}

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError, LoadError, TargetError
-from gradcheck.loading import adapters, classes, devices, preparation, quantization
+from gradcheck.loading import (
+    adapters,
+    classes,
+    devices,
+    preparation,
+    quantization,
+    weightless,
+    weights,
+)
 from gradcheck.loading.batch import check_batch_options, make_batch
 from gradcheck.loading.batch_check import check_batch
 from gradcheck.loading.chatter import no_bars, quiet
@@ -52,13 +61,19 @@ def training_subject(target: Target) -> Subject:
     """The model that ``target.name`` names with its adapter, checkpointing and batch, and what was set up."""
     _check_options(target)
     device = devices.chosen_device(target.device)
-    where = source(target)
+    reason = weights.reason_to_skip(target)
+    where = source(target, need_weights=not reason)
     with seeded_generators(target.seed, device):
-        base, loading_setup = load_base(target, where, device)
-        model, adapter_setup = adapters.attach(base, target)
+        if reason:
+            base, loading_setup = weightless.meta_base(target, where, reason)
+        else:
+            base, loading_setup = load_base(target, where, device)
+        with weightless.on_meta() if reason else contextlib.nullcontext():
+            model, adapter_setup = adapters.attach(base, target, with_weights=not reason)
         checkpointing_setup = preparation.set_up_checkpointing(base, target)
         model.train()
-        batch, batch_setup = make_batch(base, target, where)
+        fake_mode = weightless.to_fake(model, device) if reason else None
+        batch, batch_setup = make_batch(base, target, where, padding_mask=not reason)
     check_batch(model, batch)
     setup = (
         *loading_setup,
@@ -68,7 +83,34 @@ def training_subject(target: Target) -> Subject:
         *batch_setup,
         ("seed", str(target.seed)),
     )
-    return Subject(model=model, batch=batch, setup=setup)
+    if fake_mode is None:
+        return Subject(model=model, batch=batch, setup=setup)
+    return Subject(
+        model=model,
+        batch=batch,
+        setup=setup,
+        fake_mode=fake_mode,
+        twin=lambda: _twin_subject(target, where),
+    )
+
+
+def _twin_subject(target: Target, where: Source) -> Subject:
+    """The architecture of ``target`` at small size, with random weights that are really quantized and loaded."""
+    from transformers import AutoConfig
+
+    with (
+        quiet(),
+        explained(f"the small twin of {target.name}"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        config = AutoConfig.from_pretrained(where.name, **where.options())
+        weightless.save_twin(target, config, Path(folder))
+        small = training_subject(
+            dataclasses.replace(target, name=folder, weights="load", revision=None)
+        )
+    own = tuple((key, value) for key, value in small.setup if key != "model")
+    setup = (("model", target.name), ("weights", weightless.TWIN_TEXT), *own)
+    return dataclasses.replace(small, setup=setup)
 
 
 def load_base(

@@ -65,7 +65,7 @@ def is_model(name: str) -> bool:
     return is_hub_id(name)
 
 
-def source(target: Target) -> Source:
+def source(target: Target, *, need_weights: bool = True) -> Source:
     """Where the model that ``target.name`` names is; a local folder is preferred to a Hub id.
 
     Raises:
@@ -74,14 +74,15 @@ def source(target: Target) -> Source:
     """
     path = Path(target.name).expanduser()
     if not path.exists():
-        return _hub_source(target)
+        return _hub_source(target, need_weights=need_weights)
     folder = path if path.is_dir() else path.parent
     gguf = path.name if path.is_file() else None
     if gguf is None and _holds_only_gguf(path):
         gguf = _only_gguf(path)
     if gguf is None:
         read_json(path / "config.json")
-        check_model_weights(folder, allow_pickle=target.allow_pickle)
+        if need_weights:
+            check_model_weights(folder, allow_pickle=target.allow_pickle)
     return Source(
         name=str(folder),
         folder=folder,
@@ -91,9 +92,9 @@ def source(target: Target) -> Source:
     )
 
 
-def _hub_source(target: Target) -> Source:
+def _hub_source(target: Target, *, need_weights: bool) -> Source:
     files = hub_files(target.name, target.revision)
-    if files is not None:
+    if files is not None and need_weights:
         check_hub_weights(target.name, files, allow_pickle=target.allow_pickle)
     return Source(
         name=target.name,

@@ -37,7 +37,10 @@ def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer,
 def _brought_along(
     inventory: Inventory, kinds: tuple[type[torch.nn.Module], ...], names: set[str]
 ) -> dict[str, dict[str, list[int]]]:
-    """FQN of an adapted layer -> adapter -> the parameters that it brought along there."""
+    """FQN of an adapted layer -> adapter -> the parameters that it brought along there to train.
+
+    Not those that PEFT itself never trains (AdaLoRA's ``ranknum``, a count).
+    """
     layer_of: dict[str, str] = {}
     for fqn, module in inventory.modules:  # parents come before their children
         parent, _, name = fqn.rpartition(".")
@@ -46,14 +49,21 @@ def _brought_along(
         elif parent in layer_of and name != "base_layer":
             layer_of[fqn] = layer_of[parent]
     found: dict[str, dict[str, list[int]]] = {fqn: {} for fqn in layer_of.values()}
+    never = {fqn: _never_trained(module) for fqn, module in inventory.modules if fqn in found}
     for index, (fqn, _) in enumerate(inventory.parameters):
         layer = layer_of.get(fqn.rpartition(".")[0])
         if layer is not None:
             path = fqn[len(layer) + 1 :].split(".")
             adapter = next((part for part in path if part in names), None)
-            if adapter is not None:
+            if adapter is not None and path[0] not in never[layer]:
                 found[layer].setdefault(adapter, []).append(index)
     return found
+
+
+def _never_trained(layer: Any) -> set[str]:
+    """Names of the parameter tables of an adapted layer that PEFT fills and leaves frozen."""
+    trained = set(getattr(layer, "adapter_layer_names", ()))
+    return set(getattr(layer, "other_param_names", ())) - trained
 
 
 class LayersAtWork:
@@ -97,7 +107,8 @@ def adapter_names(inventory: Inventory) -> set[str]:
 def _configs(inventory: Inventory) -> Iterator[tuple[torch.nn.Module, dict[str, Any]]]:
     """(module, its adapter configurations), of the modules that have some."""
     for _, module in inventory.modules:
-        configs = vars(module).get("peft_config")
+        own = vars(module)
+        configs = own.get("peft_config") or own.get("_peft_config")  # the latter: prompt methods
         if isinstance(configs, dict):
             yield module, configs
 

@@ -110,7 +110,10 @@ def untied_embeddings(inventory: Inventory) -> tuple[tuple[int, int], ...]:
         if not hasattr(type(module), "tie_weights") or not _says_tied(module):
             continue
         owner: Any = module
-        ends = (owner.get_input_embeddings(), owner.get_output_embeddings())
+        try:
+            ends = (owner.get_input_embeddings(), owner.get_output_embeddings())
+        except (NotImplementedError, AttributeError):  # a wrapper without embeddings of its own
+            continue
         weights: list[Any] = [getattr(end, "weight", None) for end in ends]
         known = [index[id(weight)] for weight in weights if id(weight) in index]
         if len(set(known)) == 2 and weights[0].shape == weights[1].shape:

@@ -177,7 +177,7 @@ _NOT_REPEATED = (
 
 def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
-    if not _unexplained(trace):
+    if trace.weightless or not _unexplained(trace):
         return trace
     lines, inventory = SourceLines(), Inventory(subject.model)
     modules = ModuleStack(inventory)

@@ -9,6 +9,7 @@ import torch
 
 from gradcheck.core.trace import NONE, GradientState, Parameter
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.tensors import has_numbers
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
@@ -40,7 +41,7 @@ def parameters_before(
     rows = []
     for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
-        readable = trainable and tensor.device.type != "meta"
+        readable = trainable and has_numbers(tensor)
         rows.append(
             Before(
                 fqn=fqn,
@@ -59,7 +60,7 @@ def _zero_ones(inventory: Inventory) -> set[int]:
     """Indices of the trainable parameters that are all zero; one transfer a device and dtype."""
     alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, (_, tensor) in enumerate(inventory.parameters):
-        if tensor.requires_grad and tensor.device.type != "meta" and tensor.numel() > 0:
+        if tensor.requires_grad and has_numbers(tensor) and tensor.numel() > 0:
             alike.setdefault((tensor.device, tensor.dtype), []).append(index)
     found: set[int] = set()
     for indices in alike.values():
@@ -126,7 +127,7 @@ def _gradient(tensor: torch.Tensor) -> tuple[GradientState, float | None]:
     if gradient.is_sparse:
         gradient = gradient.coalesce().values()
     gradient = gradient.detach()
-    if gradient.device.type == "meta":
+    if not has_numbers(gradient):
         return "flows", None
     if gradient.numel() == 0:
         return "zero", 0.0
@@ -161,7 +162,7 @@ def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
 
     Tested on the standard deviation, within four standard errors of a sample of that size.
     """
-    if tensor.dim() != 2 or not tensor.is_floating_point() or tensor.device.type == "meta":
+    if tensor.dim() != 2 or not tensor.is_floating_point() or not has_numbers(tensor):
         return False
     values = tensor.detach().float()
     count, fan_in = values.numel(), values.shape[1]

@@ -13,7 +13,7 @@ import torch
 
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import has_numbers, tensors_in
 from gradcheck.subject import Subject
 
 
@@ -31,6 +31,8 @@ class Preserved:
         self._owners: dict[int, list[torch.Tensor]] = {}
         self._copies: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._copied: set[int] = set()
+        self.step_raised = False
+        """Hooks that a step leaves for its backward to remove are then removed here."""
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -41,6 +43,7 @@ class Preserved:
                 stack.callback(keep())
             stack.callback(self._keep_optimizer())
             stack.callback(_keep_modules(self._inventory))
+            stack.callback(self._keep_hooks())
             stack.callback(self._keep_parameters())
             stack.callback(self._keep_gradients())
             yield
@@ -84,6 +87,40 @@ class Preserved:
 
         return restore
 
+    def _keep_hooks(self) -> Any:
+        """PEFT's aLoRA hooks its layers for the length of a step, and unhooks them in backward.
+
+        What transformers installs at a model's first forward stays.
+        """
+        tables = [
+            (table, set(table))
+            for _, module in self._inventory.modules
+            for table in (
+                module._forward_hooks,
+                module._forward_pre_hooks,
+                module._backward_hooks,
+                module._backward_pre_hooks,
+            )
+        ]
+
+        modules = [module for _, module in self._inventory.modules]
+        bare = [module for module in modules if _PEFT_HANDLES not in vars(module)]
+        unset = [module for module in modules if module._is_full_backward_hook is None]
+
+        def restore() -> None:
+            for table, before in tables if self.step_raised else ():
+                for key in [key for key in table if key not in before]:
+                    if not str(getattr(table[key], "__module__", "")).startswith("transformers"):
+                        del table[key]
+            for module in bare if self.step_raised else ():
+                for handle in vars(module).pop(_PEFT_HANDLES, ()):
+                    handle.remove()
+            for module in unset if self.step_raised else ():
+                if not module._backward_hooks:  # torch sets it with the first hook, and never back
+                    module._is_full_backward_hook = None
+
+        return restore
+
     def _keep_optimizer(self) -> Any:
         """The optimizer's state is copied when its ``step`` is first called: a step of the user's own loss function."""
         optimizer = self._optimizer
@@ -110,6 +147,8 @@ class Preserved:
         self._copied.clear()
 
 
+_PEFT_HANDLES = "_peft_gradient_checkpointing_forward_hooks"
+"""Where PEFT keeps the handles of aLoRA's hooks until backward has run (peft/tuners/lora, 0.21)."""
 _SCRIPT = torch.jit.ScriptModule
 """Its tables are C++'s and cannot be swapped."""
 
@@ -138,7 +177,7 @@ def _keep_modules(inventory: Inventory) -> Any:
         with torch.no_grad():
             for buffer, copied in buffers:
                 # batch_norm's kernel writes its running statistics without a new ``_version`` (torch 2.13)
-                if buffer.device.type != "meta" and not torch.equal(buffer, copied):
+                if has_numbers(buffer) and not torch.equal(buffer, copied):
                     buffer.copy_(copied)
 
     return restore

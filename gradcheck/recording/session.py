@@ -28,7 +28,7 @@ from gradcheck.recording.parameters import (
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller, is_own
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import has_numbers, tensors_in
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
@@ -50,6 +50,7 @@ def record(subject: Subject, settings: Settings) -> Trace:
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()
+        preserved.step_raised = session.raised
         return session.trace()
 
 
@@ -103,6 +104,7 @@ class Session:
         with ExitStack() as stack:
             stack.callback(self._ledger.release)
             stack.callback(self.flow.passages.release)
+            stack.enter_context(self._subject.without_weights())
             stack.enter_context(_eager())
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
@@ -146,6 +148,11 @@ class Session:
             except Exception as error:
                 self._failed("backward", error)
 
+    @property
+    def raised(self) -> bool:
+        """Whether the step ended with an exception."""
+        return self._failure is not None
+
     def _had_its_own_backward(self, loss: torch.Tensor) -> bool:
         """Whether the user's loss function ran the backward itself and gave its loss back for the record."""
         done = self.flow.backward_of
@@ -165,11 +172,7 @@ class Session:
         if not output.requires_grad and done:
             value = done[-1]
         with torch._C.DisableTorchFunction():
-            number = (
-                float(output.detach())
-                if output.numel() == 1 and output.device.type != "meta"
-                else None
-            )
+            number = float(output.detach()) if output.numel() == 1 and has_numbers(output) else None
         own = value in done
         return Loss(
             value=value,
@@ -298,6 +301,7 @@ class Session:
             parameter_reads=tuple(flow.notices.reads),
             wrappers=tuple(self._wrappers),
             untied=self._untied,
+            weightless=self._subject.fake_mode is not None,
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
         )

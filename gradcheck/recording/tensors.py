@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import Node
 
 
@@ -25,9 +26,14 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return []
 
 
+def has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether there are elements to read: not on the meta device, and no fake tensor."""
+    return tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+
+
 def is_zero(tensor: torch.Tensor) -> bool:
     """Whether all elements are zero, as far as there are numbers to look at."""
-    readable = tensor.is_floating_point() and tensor.device.type != "meta"
+    readable = tensor.is_floating_point() and has_numbers(tensor)
     return readable and not bool(tensor.detach().any())
 
 

@@ -17,7 +17,13 @@ CHECK_MASKING = Repair(
 )
 
 
-@rule("GC701", needs=("labels",))
+@rule(
+    "GC701",
+    needs=(
+        "numbers",
+        "labels",
+    ),
+)
 def all_labels_ignored(trace: Trace) -> Iterator[Finding]:
     """Every label of the batch is ignored.
 

@@ -11,7 +11,7 @@ from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import cost_text, listed
 
 
-@rule("GC104")
+@rule("GC104", needs=("numbers",))
 def frozen_new_head(trace: Trace) -> Iterator[Finding]:
     """A freshly initialized head is frozen.
 

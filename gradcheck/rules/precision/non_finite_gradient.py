@@ -18,7 +18,13 @@ SAFE_SOFTMAX = Repair(
 )
 
 
-@rule("GC402", needs=("gradients",))
+@rule(
+    "GC402",
+    needs=(
+        "numbers",
+        "gradients",
+    ),
+)
 def non_finite_gradient(trace: Trace) -> Iterator[Finding]:
     """Gradients are NaN or infinite, although the loss is finite.
 

@@ -19,7 +19,13 @@ WIDER_RANGE = Repair(
 )
 
 
-@rule("GC401", needs=("loss",))
+@rule(
+    "GC401",
+    needs=(
+        "numbers",
+        "loss",
+    ),
+)
 def non_finite_loss(trace: Trace) -> Iterator[Finding]:
     """The loss is NaN or infinite.
 

@@ -1,0 +1,189 @@
+"""A model recorded without weights gets the verdict of the real one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from gradcheck.core.report import Report
+from gradcheck.core.target import Checkpointing, Quantization, Target
+from gradcheck.errors import LoadError, TargetError
+from gradcheck.loading import load
+from gradcheck.loading.weightless import to_fake
+from gradcheck.loading.weights import reason_to_skip
+from gradcheck.pipeline import fix_subject, inspect_subject
+from gradcheck.settings import Settings
+from gradcheck.subject import Subject
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+CONFIG = LlamaConfig(
+    vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+    num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0, dtype="bfloat16",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("llama")
+    AutoModelForCausalLM.from_config(CONFIG).to(torch.bfloat16).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config")
+    CONFIG.architectures = ["LlamaForCausalLM"]
+    CONFIG.save_pretrained(path)
+    return path
+
+
+def inspected(target: Target) -> Report:
+    return inspect_subject(load(target), Settings())[1]
+
+
+def essence(report: Report) -> object:
+    """What has to be the same with and without weights; a gradient that waits for lora_B counts as one."""
+    parameters = {
+        p.fqn: (p.shape, p.num_elements, p.dtype, p.requires_grad, "flows" if p.explanation else p.gradient)
+        for p in report.parameters
+    }  # fmt: skip
+    findings = [(f.code, f.severity, f.module, f.location, f.parameters) for f in report.findings]
+    return findings, parameters, report.breaks, report.chain
+
+
+@pytest.mark.parametrize("quant", ["none", "8bit", "4bit"])
+@pytest.mark.parametrize(
+    ("checkpointing", "input_grads"),
+    [("off", True), ("reentrant", False), ("reentrant", True), ("non-reentrant", False)],
+)
+def test_the_verdict_is_that_of_the_real_model(
+    folder: Path, quant: Quantization, checkpointing: Checkpointing, input_grads: bool
+) -> None:
+    target = Target(
+        name=str(folder),
+        quant=quant,
+        checkpointing=checkpointing,
+        input_grads=input_grads,
+        seq_len=8,
+        weights="load",
+    )
+    real, without = inspected(target), inspected(replace(target, weights="skip"))
+    assert essence(without) == essence(real)
+    assert real.healthy == (checkpointing != "reentrant" or input_grads)
+    assert without.loss is None
+    assert not any(p.grad_norm for p in without.parameters)
+
+
+@pytest.mark.parametrize("quant", ["8bit", "4bit"])
+def test_a_repair_is_verified_without_weights(config_only: Path, quant: Quantization) -> None:
+    target = Target(
+        name=str(config_only), quant=quant, checkpointing="reentrant", input_grads=False
+    )
+    result = fix_subject(load(target), Settings())
+    assert [o.repair.name for o in result.verified] == ["enable-input-require-grads"]
+    assert result.healthy
+    assert not result.before.healthy
+
+
+def test_rules_that_need_numbers_say_so(config_only: Path) -> None:
+    report = inspected(Target(name=str(config_only)))
+    skipped = {rule.code: rule.reason for rule in report.skipped}
+    for code in ("GC104", "GC401", "GC402", "GC403", "GC701"):
+        assert "no weights" in skipped[code]
+    assert dict(report.setup)["weights"].startswith("none (the folder holds no weights)")
+
+
+def test_an_adapter_is_read_for_its_configuration(config_only: Path, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_config(CONFIG)
+    adapted = get_peft_model(base, LoraConfig(r=3, target_modules=["q_proj"]))
+    adapted.peft_config["default"].base_model_name_or_path = str(config_only)
+    adapted.save_pretrained(tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    report = inspected(Target(name=str(tmp_path)))
+    trainable = [p for p in report.parameters if p.requires_grad]
+    assert report.healthy
+    assert {p.shape for p in trainable} == {(3, 64), (64, 3)}
+
+
+def test_no_memory_is_taken(tmp_path: Path) -> None:
+    """Sixteen terabytes of parameters, were they real."""
+    CONFIG.architectures = ["LlamaForCausalLM"]
+    huge = LlamaConfig(**{
+        **CONFIG.to_dict(), "hidden_size": 2**20, "intermediate_size": 2**20, "num_attention_heads": 2**13,
+        "num_key_value_heads": 2**13, "head_dim": 128,
+    })  # fmt: skip
+    huge.save_pretrained(tmp_path)
+    report = inspected(Target(name=str(tmp_path), checkpointing="off", seq_len=4))
+    assert report.healthy
+    assert sum(p.num_elements for p in report.parameters) > 10**13
+
+
+def test_weights_are_loaded_where_they_are_and_fit(
+    folder: Path, config_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reason_to_skip(Target(name=str(folder))) == ""
+    assert reason_to_skip(Target(name=str(folder), weights="skip")) == "--weights skip"
+    assert reason_to_skip(Target(name=str(config_only))) == "the folder holds no weights"
+    monkeypatch.setattr("gradcheck.loading.weights.available_bytes", lambda: 1000)
+    assert "are free" in reason_to_skip(Target(name=str(folder)))
+    assert reason_to_skip(Target(name=str(folder), weights="load")) == ""
+
+
+def test_weights_that_are_asked_for_must_be_there(config_only: Path) -> None:
+    with pytest.raises(TargetError, match="no weights"):
+        load(Target(name=str(config_only), weights="load"))
+
+
+class LooksAtValues(nn.Module):
+    """Its forward asks a tensor for a number, which a fake tensor has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        scale = 2.0 if float(x.sum()) > 0 else 1.0
+        return {"loss": (self.weight * x).sum() * scale}
+
+
+def fake_subject(twin: Callable[[], Subject]) -> Subject:
+    with torch.device("meta"):
+        model = LooksAtValues()
+    mode = to_fake(model, torch.device("cpu"))
+    return Subject(model=model, batch={"x": torch.ones(4)}, fake_mode=mode, twin=twin)
+
+
+def test_a_twin_steps_in_where_code_looks_at_values() -> None:
+    twin = Subject(
+        model=LooksAtValues(), batch={"x": torch.ones(4)}, setup=(("weights", "of a twin"),)
+    )
+    report = inspect_subject(fake_subject(lambda: twin), Settings())[1]
+    assert report.healthy
+    assert report.loss == 8.0
+    assert report.setup == twin.setup
+    assert fix_subject(fake_subject(lambda: twin), Settings()).healthy
+
+
+def test_without_a_twin_the_report_says_what_happened() -> None:
+    def none() -> Subject:
+        raise LoadError("there is no such twin")
+
+    report = inspect_subject(fake_subject(none), Settings())[1]
+    assert not report.healthy
+    assert any("there is no such twin" in note for note in report.notes)
+
+
+def test_a_twin_is_the_same_architecture_really_quantized(config_only: Path) -> None:
+    subject = load(Target(name=str(config_only), checkpointing="reentrant", input_grads=False))
+    assert subject.twin is not None
+    twin = subject.twin()
+    assert twin.fake_mode is None
+    assert dict(twin.setup)["weights"].startswith("random, of a twin")
+    real, without = inspect_subject(twin, Settings())[1], inspect_subject(subject, Settings())[1]
+    assert [f.code for f in real.findings] == [f.code for f in without.findings] == ["GC301"]

@@ -1,0 +1,158 @@
+"""Every method of PEFT: healthy is found healthy at its initialization, broken is found broken, and repaired."""
+
+import functools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import peft
+import pytest
+
+import gradcheck
+from gradcheck.core.report import Report
+from tests.peft_methods.methods import METHODS, TOKENS, batch, built
+from tests.peft_methods.plain import PlainStep, plain_step
+from tests.state import differences, state_of
+
+pytest.importorskip("peft", minversion="0.21")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ON_QUANTIZED = (
+    "lora", "dora", "lora modules_to_save", "lora target_parameters", "adalora", "adaption prompt", "hira", "ia3",
+    "ln tuning", "oft", "p-tuning", "prefix tuning", "prompt tuning", "pvera", "randlora", "road", "trainable tokens",
+    "vera",
+)  # fmt: skip
+"""What is used most on quantized models, and what needs no linear layers: broken in 8-bit and 4-bit as well."""
+BROKEN_BY_QUANTIZATION = {
+    ("hra", "8bit"): "GC510",
+    ("peanut", "8bit"): "GC510",
+    ("peanut deep", "8bit"): "GC510",
+    ("unilora", "8bit"): "GC403",
+    ("unilora", "4bit"): "GC403",
+}
+"""UniLoRA casts its scales to the storage dtype, where they are zero; the others multiply with the packed weight."""
+NO_SECOND_FORWARD = {("dora", "8bit")}
+"""On a CPU, PEFT 0.21 loses the scales of the weight that DoRA reads: what recomputes it raises, whoever asks."""
+OWN_MEMORY = ("internal_xlora_scalings", "last_shadow_loss", "_seed_shadow_state")
+"""Attributes in which a method keeps something of its last step."""
+
+
+PROMPTS = "what PEFT itself keeps frozen in the prompt is thawed too"
+KNOWN_HOOKS: dict[str, str] = {}
+KNOWN_FROZEN = {
+    "cartridge": PROMPTS,
+    "cpt": PROMPTS,
+    "shadow": "the shadow backbone stays frozen",
+    "xlora": "the experts are thawed and the classifier is not",
+}
+KNOWN_PACKED: dict[str, str] = {}
+"""What fails for now, and why."""
+
+
+def cases(*, quantized: Collection[str], known: Mapping[str, str] | None = None) -> list[Any]:
+    """A case for each method in float32, and for those named in 8-bit and 4-bit as well."""
+    found = []
+    for name, method in METHODS.items():
+        kinds = method.runs_on if name in quantized else ("float32",)
+        broken = [kind for kind in kinds if (name, kind) in BROKEN_BY_QUANTIZATION]
+        found += [case(name, kind, known or {}) for kind in kinds if kind not in broken]
+    return found
+
+
+def case(name: str, quantization: str, known: Mapping[str, str]) -> Any:
+    marks = []
+    if name in known:
+        marks.append(pytest.mark.xfail(reason=known[name], strict=True))
+    if not METHODS[name].installed:
+        marks.append(pytest.mark.skip(reason=f"PEFT needs {METHODS[name].needs} for it"))
+    return pytest.param(name, quantization, id=f"{name}, {quantization}", marks=marks)
+
+
+@functools.cache
+def healthy_step(name: str, quantization: str) -> PlainStep:
+    """What autograd says of the method as it is built."""
+    return plain_step(built(METHODS[name], quantization), batch(METHODS[name]))
+
+
+def checkpointed(name: str, quantization: str) -> Any:
+    """Reentrantly, and no input of a checkpointed block requires a gradient."""
+    model = built(METHODS[name], quantization)
+    base = model.get_base_model()
+    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
+    base.disable_input_require_grads()
+    return model
+
+
+def errors(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings if finding.severity == "error"}
+
+
+def test_every_method_of_peft_is_here() -> None:
+    types = {method.config().peft_type for method in METHODS.values() if method.installed}
+    absent = {kind.value for kind in set(peft.PeftType) - types}
+    assert absent <= {"ADAMSS"}, "ADAMSS needs scikit-learn"
+
+
+@pytest.mark.parametrize(("name", "quantization"), cases(quantized=METHODS))
+def test_healthy_at_initialization(name: str, quantization: str) -> None:
+    plain = healthy_step(name, quantization)
+    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+
+    assert not plain.raised
+    assert not errors(report)
+    trainable = [record for record in report.parameters if record.requires_grad]
+    assert {record.fqn: record.gradient for record in trainable} == plain.states
+    assert not [r.fqn for r in trainable if r.gradient == "zero" and not r.explanation]
+    named = {fqn for finding in report.findings for fqn in finding.parameters}
+    assert {fqn for fqn, state in plain.states.items() if state == "missing"} == named
+
+
+@pytest.mark.parametrize("name", ["trainable tokens", "lora trainable tokens"])
+def test_tokens_that_are_not_in_the_batch_are_a_warning(name: str) -> None:
+    inputs = batch(METHODS[name])
+    inputs["input_ids"] = inputs["labels"] = inputs["input_ids"] + len(TOKENS)
+    report = gradcheck.inspect(built(METHODS[name], "float32"), inputs)
+    assert report.healthy
+    assert [finding.code for finding in report.findings] == ["GC403"]
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"), [case(*pair, KNOWN_PACKED) for pair in BROKEN_BY_QUANTIZATION]
+)
+def test_what_quantization_breaks_is_found(name: str, quantization: str) -> None:
+    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+    assert errors(report) == {BROKEN_BY_QUANTIZATION[name, quantization]}
+
+
+@pytest.mark.parametrize(("name", "quantization"), cases(quantized=ON_QUANTIZED, known=KNOWN_HOOKS))
+def test_reentrant_checkpointing_without_an_input_gradient(name: str, quantization: str) -> None:
+    if (name, quantization) in NO_SECOND_FORWARD:
+        pytest.skip("PEFT cannot recompute it")
+    healthy, inputs = healthy_step(name, quantization), batch(METHODS[name])
+    broken = plain_step(checkpointed(name, quantization), inputs)
+    lost = bool(broken.raised or broken.lost_since(healthy))
+    model = checkpointed(name, quantization)
+    before = state_of(model)
+
+    result = gradcheck.fix(model, inputs)
+    assert result.before.healthy is not lost
+    assert bool(result.verified) is lost
+    assert result.after.healthy
+    assert plain_step(model, inputs) == healthy
+
+    result.undo()
+    changed = differences(before, state_of(model))
+    assert not [key for key in changed if not key.endswith(OWN_MEMORY)]
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"), cases(quantized=("lora", "ia3", "ln tuning"), known=KNOWN_FROZEN)
+)
+def test_frozen_by_hand_after_get_peft_model(name: str, quantization: str) -> None:
+    model, inputs = built(METHODS[name], quantization), batch(METHODS[name])
+    model.requires_grad_(False)
+
+    result = gradcheck.fix(model, inputs)
+
+    assert not result.before.healthy
+    assert result.after.healthy
+    assert plain_step(model, inputs) == healthy_step(name, quantization)
