@@ -17,6 +17,9 @@ class Location:
     file: str
     line: int
     text: str
+    """The line, stripped."""
+    statement: tuple[tuple[int, str], ...] = ()
+    """All lines (number, stripped text) of a call that spans several."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

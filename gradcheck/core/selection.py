@@ -170,7 +170,7 @@ def location(trace: Trace, frame: int, containing: str = "") -> Location | None:
         return None
     at = trace.frames[frame]
     line, text = _line_with(at, containing)
-    return Location(file=at.file, line=line, text=text)
+    return Location(file=at.file, line=line, text=text, statement=at.statement)
 
 
 def _line_with(frame: Frame, containing: str) -> tuple[int, str]:
