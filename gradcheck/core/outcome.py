@@ -96,4 +96,4 @@ class FixReport:
         """How a notebook shows it."""
         from gradcheck.core.formatter import RenderOptions, render  # formatter reads FixReport
 
-        return render(self, "html", RenderOptions())
+        return render(self, "html", RenderOptions(fragment=True))

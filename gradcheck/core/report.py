@@ -110,4 +110,4 @@ class Report:
         """How a notebook shows it."""
         from gradcheck.core.formatter import RenderOptions, render  # formatter reads Report
 
-        return render(self, "html", RenderOptions())
+        return render(self, "html", RenderOptions(fragment=True))
