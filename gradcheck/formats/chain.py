@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 from gradcheck.core.finding import Finding
 from gradcheck.core.report import Break, Link, Report
 from gradcheck.formats.text import clean
-from gradcheck.formats.verdict import break_of, by_severity
+from gradcheck.formats.verdict import break_finder, by_severity
 
 NEIGHBORS = 1
 """Links shown on either side of a cut where the picture has to leave some out."""
 MAX_CODES = 3
+Wire = Literal["cut", "partly-cut", "flows", "none"]
+"""What becomes of the gradient that comes from the loss: all of it ends here, some does, it passes, there is none."""
 
 
 def codes_in(link: Link, report: Report) -> list[str]:
@@ -20,16 +23,33 @@ def codes_in(link: Link, report: Report) -> list[str]:
 
 def codes_of(cut: Break, report: Report) -> list[str]:
     """Codes of the findings that tell of this break."""
-    return _codes(f for f in _grave(report) if break_of(report, f) == cut)
+    cut_of = break_finder(report)
+    return _codes(f for f in _grave(report) if cut_of(f) == cut)
 
 
-def partly_cut(link: Link, report: Report) -> bool:
-    """Whether a finding that is more than a note tells of a partial break in this link."""
-    for finding in _grave(report):
-        cut = break_of(report, finding)
-        if cut is not None and cut.partial and finding.module and covers(link.name, finding.module):
-            return True
-    return False
+def wires(report: Report) -> list[Wire]:
+    """What becomes of the gradient at each link of the chain."""
+    partly = partial_breaks(report)
+    cuts = [index for index, link in enumerate(report.chain) if link.cut]
+    last_cut = max([*cuts, *(index + 1 for index in loose_cuts(report))], default=-1)
+    return [_wire(link, partly, index < last_cut) for index, link in enumerate(report.chain)]
+
+
+def _wire(link: Link, partly: list[tuple[str, Break]], above_cut: bool) -> Wire:
+    if link.cut:
+        return "cut"
+    if any(covers(link.name, module) for module, _ in partly):
+        return "partly-cut"
+    if link.state in ("live", "partial"):
+        return "flows"
+    return "none" if above_cut or link.state in ("starved", "unused", "unknown") else "flows"
+
+
+def partial_breaks(report: Report) -> list[tuple[str, Break]]:
+    """The partial breaks that a finding tells of as more than a note, by the finding's module."""
+    cut_of = break_finder(report)
+    pairs = ((finding.module, cut_of(finding)) for finding in _grave(report))
+    return [(module, cut) for module, cut in pairs if module and cut is not None and cut.partial]
 
 
 def loose_cuts(report: Report) -> dict[int, list[Break]]:

@@ -10,12 +10,13 @@ from rich.text import Text
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Break, Link, Report
 from gradcheck.formats.chain import (
+    Wire,
     codes_in,
     codes_of,
     common_prefix,
     loose_cuts,
-    partly_cut,
     shown_links,
+    wires,
 )
 from gradcheck.formats.terminal_layout import STATE_STYLES, heading
 from gradcheck.formats.text import clean, middle, ranges, short_path
@@ -25,10 +26,13 @@ MAX_LOOSE = 3
 MAX_MODULE, MIN_NAME = 20, 15
 RAIL_WIDTH = 6
 MAX_LINKS_VERBOSE = 400
-CUT, PARTLY_CUT = "✂ CUT", "✂ PART"
-"""All gradients end here; some of them do, and what lies above gets an incomplete one."""
-SOLID, DOTTED = "  │", "  ┊"
-"""A gradient comes along here; none does."""
+RAILS: dict[Wire, tuple[str, str]] = {
+    "cut": ("✂ CUT", "bold red"),
+    "partly-cut": ("✂ PART", "bold yellow"),
+    "flows": ("  │", "green"),
+    "none": ("  ┊", "dim"),
+}
+"""What stands at the left of a link, and its style."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,16 +71,13 @@ def chain_section(report: Report, options: RenderOptions, width: int) -> Rendera
 
 
 def _rows(report: Report, prefix: str, limit: int) -> Iterator[Row]:
-    chain, loose = report.chain, loose_cuts(report)
-    cuts = [index for index, link in enumerate(chain) if link.cut] + [i + 1 for i in loose]
-    last_cut = max(cuts, default=-1)
+    chain, loose, wire = report.chain, loose_cuts(report), wires(report)
     end = 0
     for stretch in shown_links(chain, limit):
         if stretch.start > end:
             yield Row(rail=Text("  ⋮", style="dim"), name=f"… {stretch.start - end} more")
         for index in stretch:
-            rail = _rail(chain[index], report, index < last_cut)
-            yield _link_row(chain[index], report, rail, prefix)
+            yield _link_row(chain[index], report, wire[index], prefix)
             yield from (_loose_row(cut, report, prefix) for cut in loose.get(index, [])[:MAX_LOOSE])
         end = stretch.stop
 
@@ -105,28 +106,17 @@ def _cells(row: Row, room: int) -> list[Text]:
     ]
 
 
-def _rail(link: Link, report: Report, above_cut: bool) -> Text:
-    if link.cut:
-        return Text(CUT, style="bold red")
-    if partly_cut(link, report):
-        return Text(PARTLY_CUT, style="bold yellow")
-    if link.state in ("live", "partial"):
-        return Text(SOLID, style="green")
-    dead = above_cut or link.state in ("starved", "unused", "unknown")
-    return Text(DOTTED if dead else SOLID, style="dim" if dead else "green")
-
-
-def _link_row(link: Link, report: Report, rail: Text, prefix: str) -> Row:
+def _link_row(link: Link, report: Report, wire: Wire, prefix: str) -> Row:
     counted = link.trainable and link.state != "unknown"
-    cut = link.cut or partly_cut(link, report)
+    mark, style = RAILS[wire]
     return Row(
-        rail=rail,
+        rail=Text(mark, style=style),
         name=ranges(clean(link.name, 400).removeprefix(prefix)),
         times=f" ×{link.count}" if link.count > 1 else "",
         module=middle(clean(link.type, 120).rpartition(".")[2], MAX_MODULE),
         state=clean(link.state, 10),
         gradient=f"{link.reached:,} of {link.trainable:,}" if counted else "",
-        codes=" ".join(codes_in(link, report)) if cut else "",
+        codes=" ".join(codes_in(link, report)) if wire in ("cut", "partly-cut") else "",
         bold=link.cut,
     )
 
@@ -141,4 +131,4 @@ def _loose_row(cut: Break, report: Report, prefix: str) -> Row:
         file = short_path(cut.location.file).replace("\\", "/").rpartition("/")[2]
         line = f"{middle(file, MAX_MODULE - 6)}:{cut.location.line}"
     codes = " ".join(codes_of(cut, report))
-    return Row(rail=Text(CUT, style="bold red"), name=where, module=line, codes=codes, bold=True)
+    return Row(rail=Text(*RAILS["cut"]), name=where, module=line, codes=codes, bold=True)

@@ -1,9 +1,9 @@
 """What every format for people says first: the verdict in one line, and the order of the findings."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from gradcheck.core.finding import SEVERITIES, Finding
+from gradcheck.core.finding import SEVERITIES, Finding, Location
 from gradcheck.core.report import Break, Report
 from gradcheck.core.trace import GradientState
 from gradcheck.formats.text import clean, count
@@ -56,7 +56,7 @@ def _gradients(report: Report) -> str:
 def _incomplete(report: Report) -> set[str]:
     """Parameters that lose some of their paths at a break which is told of as more than a note."""
     grave = (finding for finding in report.findings if finding.severity != "note")
-    cuts = (break_of(report, finding) for finding in grave)
+    cuts = map(break_finder(report), grave)
     return {fqn for cut in cuts if cut is not None for fqn in cut.partial}
 
 
@@ -85,10 +85,22 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
 
 def break_of(report: Report, finding: Finding) -> Break | None:
     """The break that a finding tells of: the one on the same line or, where it names no line, in the same module."""
+    return break_finder(report)(finding)
+
+
+def break_finder(report: Report) -> Callable[[Finding], Break | None]:
+    """``break_of`` for many findings of one report."""
+    by_line: dict[Location, Break] = {}
+    by_module: dict[str, Break] = {}
     for cut in report.breaks:
-        if finding.location is not None and cut.location == finding.location:
-            return cut
-    for cut in report.breaks:
-        if finding.location is None and finding.module is not None and cut.module == finding.module:
-            return cut
-    return None
+        if cut.location is not None:
+            by_line.setdefault(cut.location, cut)
+        if cut.module is not None:
+            by_module.setdefault(cut.module, cut)
+
+    def find(finding: Finding) -> Break | None:
+        if finding.location is not None:
+            return by_line.get(finding.location)
+        return None if finding.module is None else by_module.get(finding.module)
+
+    return find

@@ -3,7 +3,7 @@
 from html import escape
 
 from gradcheck.core.report import Break, Link, Report
-from gradcheck.formats.chain import loose_cuts, partly_cut, shown_links
+from gradcheck.formats.chain import Wire, loose_cuts, shown_links, wires
 from gradcheck.formats.summary import (
     GroupRow,
     Totals,
@@ -61,21 +61,21 @@ def chain_table(report: Report, factor: int) -> str:
     """The chain from the inputs to the loss, a row a link."""
     if not report.chain:
         return ""
-    loose = loose_cuts(report)
+    loose, wire = loose_cuts(report), wires(report)
     rows, end = [], 0
     for stretch in shown_links(report.chain, MAX_LINKS * factor):
         if stretch.start > end:
             rows.append(["", f"… {stretch.start - end} more", "", "", ""])
         for index in stretch:
-            rows.append(_link(report.chain[index], report))
+            rows.append(_link(report.chain[index], wire[index]))
             rows += [_loose(cut) for cut in loose.get(index, [])]
         end = stretch.stop
     return table(["", "inputs to loss", "module", "state", "gradient"], rows, {4})
 
 
-def _link(link: Link, report: Report) -> list[str]:
-    mark = colored("✂ cut", "error") if link.cut else ""
-    if not mark and partly_cut(link, report):
+def _link(link: Link, wire: Wire) -> list[str]:
+    mark = colored("✂ cut", "error") if wire == "cut" else ""
+    if wire == "partly-cut":
         mark = colored("✂ part", "warning")
     times = f" ×{link.count}" if link.count > 1 else ""
     return [

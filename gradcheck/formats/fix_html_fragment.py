@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 from html import escape
 
-from gradcheck.core.formatter import RenderOptions, fix_formatter, render
+from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.formats.fix_summary import ChangeRow, State, change_rows, folded_changes
 from gradcheck.formats.fix_verdict import fix_verdict, fix_word
-from gradcheck.formats.html import (
+from gradcheck.formats.html_fragment import (
     VERBOSE_FACTOR,
     card,
     fact,
-    fragment,
+    fragment_of,
+    joined,
     repair_block,
     verdict_paragraph,
 )
-from gradcheck.formats.html_tables import COLORS, MAX_ROWS, colored, state, table, text
+from gradcheck.formats.html_fragment_tables import COLORS, MAX_ROWS, colored, state, table, text
 from gradcheck.formats.text import count, norm
 from gradcheck.formats.verdict import verdict, verdict_word
 
@@ -23,12 +24,11 @@ MAX_OUTCOMES = 20
 MAX_REASON = 400
 
 
-@fix_formatter("html")
-def render_fix(report: FixReport, options: RenderOptions) -> str:
+def fix_fragment(report: FixReport, options: RenderOptions) -> str:
     """What a model says is escaped and bounded, as in the fragment of a Report."""
     factor = VERBOSE_FACTOR if options.verbose else 1
     word = fix_word(report, dry_run=options.dry_run)
-    done = fragment(
+    done = joined(
         [
             verdict_paragraph(word, fix_verdict(report), healthy=report.healthy),
             fact("before", escape(f"{verdict_word(report.before)}: {verdict(report.before)}")),
@@ -37,7 +37,7 @@ def render_fix(report: FixReport, options: RenderOptions) -> str:
             _changes(report, MAX_ROWS * factor),
         ]
     )
-    return done + render(report.after, "html", options)
+    return done + fragment_of(report.after, options)
 
 
 def _tried(report: FixReport, limit: int) -> Iterator[str]:
