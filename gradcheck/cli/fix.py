@@ -72,7 +72,8 @@ def fix(
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run; without --apply that of the target as it
     is, with it that of the repaired one.
     """
-    from gradcheck.cli.output import check_paths, deliver, known_format
+    from gradcheck.cli.output import deliver
+    from gradcheck.cli.reports import check_report
 
     _check_module(repair)
     file = Path(target.target)
@@ -83,10 +84,10 @@ def fix(
 
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
-    known_format(report.format)
-    check_paths(report.output, repair.write)
+    check_report(report, repair.write)
     result = _repaired(request, settings, run)
-    deliver(result, report, run, _modules(result, request, repair), dry_run=not repair.apply)
+    modules = _modules(result, request, repair)
+    deliver(result, report, run, modules, dry_run=not repair.apply, fail_on=settings.fail_on)
     _tell(result, repair, run)
     return exit_status(result.after if repair.apply else result.before, settings.fail_on)
 

@@ -41,14 +41,15 @@ def inspect(
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
     """
-    from gradcheck.cli.output import check_paths, deliver, known_format
+    from gradcheck.cli.output import deliver
+    from gradcheck.cli.reports import check_report
     from gradcheck.core.trace_json import dumps
 
     request, settings = target.request(), judging.settings(target.seed)
-    known_format(report.format)
-    check_paths(report.output, trace)
+    check_report(report, trace)
     recorded, judged = _recorded(request, settings, run)
-    deliver(judged, report, run, [] if trace is None else [(trace, dumps(recorded))])
+    files = [] if trace is None else [(trace, dumps(recorded))]
+    deliver(judged, report, run, files, fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
 
 

@@ -170,7 +170,14 @@ class ReportOptions:
     """In which format, and where to."""
 
     format: Annotated[
-        str, _flag(OUTPUT, "terminal, json or html.", "--format", "-f", metavar="NAME")
+        str,
+        _flag(
+            OUTPUT,
+            "html, json or terminal.",
+            "--format",
+            "-f",
+            metavar="NAME",
+        ),
     ] = "terminal"
     output: Annotated[
         Path | None,
@@ -180,6 +187,15 @@ class ReportOptions:
             "--output",
             "-o",
             metavar="FILE",
+        ),
+    ] = None
+    report: Annotated[
+        list[str] | None,
+        _flag(
+            OUTPUT,
+            "One more report, in a file of its own (repeatable); github and github-summary need no file.",
+            "--report",
+            metavar="NAME=FILE",
         ),
     ] = None
 

@@ -28,14 +28,14 @@ def recheck(
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run.
     """
-    from gradcheck.cli.output import check_paths, deliver, known_format
+    from gradcheck.cli.output import deliver
+    from gradcheck.cli.reports import check_report
     from gradcheck.diagnose import diagnose
 
     settings = judging.settings()
-    known_format(report.format)
-    check_paths(report.output, trace if report.output else None)
+    check_report(report, trace if report.output or report.report else None)
     judged = diagnose(read_trace(trace), settings)
-    deliver(judged, report, run, [])
+    deliver(judged, report, run, [], fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
 
 

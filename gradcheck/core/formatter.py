@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gradcheck.core.finding import Location, Severity
 from gradcheck.core.gate import GateReport, of_one
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.registry import Registry
@@ -25,6 +26,16 @@ class RenderOptions:
     """Whether the repairs of a FixReport were made to be shown only."""
     fragment: bool = False
     """HTML: a fragment to stand in somebody else's page, a notebook's, instead of a page of its own."""
+    fail_on: Severity = "error"
+    """Mildest severity that fails, of a single report; a GateReport says it of each target."""
+    root: str = ""
+    """Absolute path of the repository: files inside it are named relative to it. Empty where it is not known."""
+    folder: str = ""
+    """Absolute path of the folder that relative file names are relative to; empty: ``root``."""
+    source_url: str = ""
+    """Where a web page of a file in the repository is found: this, a slash and the file's path. Empty: nowhere."""
+    declared: tuple[tuple[str, Location], ...] = ()
+    """(name of a target, the line of the repository that stands for it), for what has no source line of its own."""
 
 
 FormatFunction = Callable[[Report, RenderOptions], str]
@@ -72,15 +83,31 @@ def gate_formatter(name: str) -> Callable[[GateFormatFunction], GateFormatFuncti
     return register
 
 
-def render(report: Report | FixReport | GateReport, name: str, options: RenderOptions) -> str:
+Judged = Report | FixReport | GateReport
+
+
+def format_names() -> tuple[str, ...]:
+    """Every format, sorted; each renders every kind of report."""
+    return tuple(sorted({*FORMATS.all(), *GATE_FORMATS.all()}))
+
+
+def render(report: Judged, name: str, options: RenderOptions) -> str:
     """``report`` in the format ``name``.
+
+    Where the format has no function for this kind of report, it is rendered as a gate over one target; a FixReport is
+    then what there is now, or in a dry run what there was before.
 
     Raises:
         KeyError: where there is no such format.
     """
     if isinstance(report, FixReport):
-        return FIX_FORMATS.all()[name](report, options)
-    if isinstance(report, GateReport):
-        return GATE_FORMATS.all()[name](report, options)
-    own = FORMATS.all()
-    return own[name](report, options) if name in own else render(of_one(report), name, options)
+        fixed = FIX_FORMATS.all()
+        if name in fixed:
+            return fixed[name](report, options)
+        report = report.before if options.dry_run else report.after
+    if isinstance(report, Report):
+        own = FORMATS.all()
+        if name in own:
+            return own[name](report, options)
+        report = of_one(report, fail_on=options.fail_on)
+    return GATE_FORMATS.all()[name](report, options)

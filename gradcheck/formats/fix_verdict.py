@@ -1,7 +1,9 @@
 """What every format for people says first of a FixReport: the verdict in one line."""
 
+from gradcheck.core.formatter import Judged
+from gradcheck.core.gate import GateReport
 from gradcheck.core.outcome import FixReport, NotTried
-from gradcheck.core.report import Report
+from gradcheck.formats.gate_verdict import gate_verdict, gate_word
 from gradcheck.formats.text import clean, count
 from gradcheck.formats.verdict import verdict, verdict_word
 
@@ -32,8 +34,10 @@ def fix_verdict(report: FixReport) -> str:
     return "no repair of the loaded model can help: see what is left"
 
 
-def headline(report: Report | FixReport, *, dry_run: bool = False) -> str:
-    """The first line of either report."""
+def headline(report: Judged, *, dry_run: bool = False) -> str:
+    """The first line of a report of any kind."""
+    if isinstance(report, GateReport):
+        return f"{gate_word(report)}  {gate_verdict(report)}"
     if isinstance(report, FixReport):
         return f"{fix_word(report, dry_run=dry_run)}  {fix_verdict(report)}"
     return f"{verdict_word(report)}  {verdict(report)}"

@@ -1,0 +1,147 @@
+"""The GateReport for a terminal or a log file: verdict, a row a target, then what is wrong with each that fails."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gradcheck.core.formatter import RenderOptions, gate_formatter
+from gradcheck.core.gate import GateReport, TargetResult
+from gradcheck.formats.gate_verdict import (
+    STATUS_WORDS,
+    drift_words,
+    findings_words,
+    gate_verdict,
+    gate_word,
+    reason,
+)
+from gradcheck.formats.terminal import page
+from gradcheck.formats.terminal_findings import findings_section
+from gradcheck.formats.terminal_layout import heading, labelled, verdict_line
+from gradcheck.formats.text import clean, count, middle
+from gradcheck.formats.verdict import verdict
+
+MARKS = {"could-not-run": "✖", "findings": "✖", "drift": "▲", "healthy": "✔"}
+STYLES = {
+    "could-not-run": "bold red",
+    "findings": "bold red",
+    "drift": "bold yellow",
+    "healthy": "green",
+}
+MAX_TARGETS = 200
+MAX_DETAILED = 20
+"""Targets whose findings are told; the table names all of them."""
+MAX_DRIFT = 12
+MAX_NOTES = 5
+MAX_NAME = 40
+VERBOSE_FACTOR = 10
+MEBI = 2**20
+
+
+@gate_formatter("terminal")
+def render(gate: GateReport, options: RenderOptions) -> str:
+    """Healthy targets get a row and no more; every mark has a word beside it."""
+    return page(options, lambda width: list(_sections(gate, options, width)))
+
+
+def _sections(
+    gate: GateReport, options: RenderOptions, width: int
+) -> Iterator[RenderableType | None]:
+    yield verdict_line(gate_word(gate), gate_verdict(gate), healthy=gate.healthy)
+    yield _table(gate, options)
+    telling = [result for result in gate.results if _tells(result, options)]
+    limit = MAX_DETAILED * (VERBOSE_FACTOR if options.verbose else 1)
+    for result in telling[:limit]:
+        yield _details(result, options, width)
+    if len(telling) > limit:
+        yield Text(f"… {count(len(telling) - limit, 'more target')}: all with --format json")
+    yield _footer(gate, options, width)
+
+
+def _table(gate: GateReport, options: RenderOptions) -> RenderableType:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title in ("target", "status", "findings"):
+        table.add_column(title, overflow="fold")
+    for title in ("time", "memory"):
+        table.add_column(title, justify="right", no_wrap=True)
+    limit = MAX_TARGETS * (VERBOSE_FACTOR if options.verbose else 1)
+    for result in gate.results[:limit]:
+        table.add_row(*_row(result))
+    if len(gate.results) > limit:
+        table.add_row(f"… {count(len(gate.results) - limit, 'more target')}")
+    return table
+
+
+def _row(result: TargetResult) -> list[RenderableType]:
+    memory = result.peak_memory_bytes
+    words = f"{MARKS[result.status]} {STATUS_WORDS[result.status]}"
+    return [
+        Text(middle(clean(result.name, 400), MAX_NAME), style="bold"),
+        Text(words, style=STYLES[result.status]),
+        Text(findings_words(result)),
+        Text(f"{result.duration_s:.1f} s" if result.duration_s else "", style="dim"),
+        Text(f"{memory / MEBI:,.0f} MB" if memory is not None else "", style="dim"),
+    ]
+
+
+def _tells(result: TargetResult, options: RenderOptions) -> bool:
+    """Whether there is more to say of the target than its row."""
+    grave = any(finding.severity != "note" for finding in result.findings)
+    return result.status != "healthy" or grave or bool(result.fixed) or options.verbose
+
+
+def _details(result: TargetResult, options: RenderOptions, width: int) -> RenderableType:
+    name, target = clean(result.name, 120), clean(result.target, 200)
+    parts: list[RenderableType] = [heading(name, target if target != name else "")]
+    rows: list[tuple[str, RenderableType]] = []
+    if result.could_not_run is not None:
+        rows.append(("why", Text(reason(result))))
+    if result.report is not None:
+        rows.append(("step", Text(verdict(result.report))))
+    rows += [("drift", Text(line)) for line in _drift(result, options)]
+    rows += [
+        ("gone", Text(f"{clean(known.text, 200)}: fixed, take it out of the baseline"))
+        for known in result.fixed[:MAX_NOTES]
+    ]
+    rows += [
+        ("ignored", Text(f"{clean(i.code, 16)}: {clean(i.reason, 300)}")) for i in result.ignored
+    ]
+    if rows:
+        parts.append(Padding(labelled(rows, width=width), (0, 0, 0, 0)))
+    if result.report is not None:
+        shown = dataclasses.replace(result.report, findings=result.findings)
+        section = findings_section(shown, options, width)
+        parts += [section] if section is not None else []
+    return Group(*parts)
+
+
+def _drift(result: TargetResult, options: RenderOptions) -> list[str]:
+    limit = MAX_DRIFT * (VERBOSE_FACTOR if options.verbose else 1)
+    lines = [drift_words(drift) for drift in result.drift[:limit]]
+    if len(result.drift) > limit:
+        lines.append(f"… {count(len(result.drift) - limit, 'more group')}")
+    return lines
+
+
+def _footer(gate: GateReport, options: RenderOptions, width: int) -> RenderableType | None:
+    limit = MAX_NOTES * (VERBOSE_FACTOR if options.verbose else 1)
+    rows: list[tuple[str, RenderableType]] = [
+        ("skipped", Text(line)) for line in _skipped(gate)[:limit]
+    ]
+    rows += [("noted", Text(clean(note, 300))) for note in gate.notes[:limit]]
+    return labelled(rows, width=width) if rows else None
+
+
+def _skipped(gate: GateReport) -> list[str]:
+    """Rules by the reason for which they did not run, over all targets."""
+    reasons: dict[str, set[str]] = {}
+    for result in gate.results:
+        for rule in result.report.skipped if result.report else ():
+            reasons.setdefault(clean(rule.reason, 160), set()).add(clean(rule.code, 16))
+    return [
+        f"{', '.join(sorted(codes)) if len(codes) <= 3 else count(len(codes), 'rule')}: {why}"
+        for why, codes in reasons.items()
+    ]
