@@ -161,6 +161,11 @@ def settled(script: Script, switch: Switch) -> Mode:
     """The mode of ``switch`` with the version that the script runs with."""
     if switch.mode != "default" or not script.transformers:
         return switch.mode
-    major = script.transformers.split(".")[0]
-    known = major.isdigit() and int(major) >= NON_REENTRANT_SINCE
+    known = major(script.transformers) >= NON_REENTRANT_SINCE
     return "non-reentrant" if known else "reentrant"
+
+
+def major(version: str | None) -> int:
+    """The first number of a version; 0 where it is not known."""
+    first = (version or "").split(".")[0]
+    return int(first) if first.isdigit() else 0

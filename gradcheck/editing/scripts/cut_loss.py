@@ -1,6 +1,6 @@
 """Shows where the whole loss leaves the autograd graph: only its author can say what was meant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import libcst as cst
 
@@ -17,32 +17,35 @@ UNDOING = frozenset({"detach", "item", "numpy", "tolist"})
 @script_edit("keep-loss-in-graph", Stage.ADVICE)
 def cut_loss(script: Script) -> Iterator[Proposal]:
     """Said only where no path is left; a detached teacher or baseline beside a live loss is nobody's mistake."""
+    found = (cut for loss, values in losses(script) for cut in cuts(script, loss, values) or ())
+    yield from proposals(script, found, WHY)
+
+
+def losses(script: Script) -> Iterator[tuple[cst.BaseExpression, Values]]:
+    """Each loss, with what the names of its function were given before it."""
     functions = [node for node in script.nodes if isinstance(node, cst.FunctionDef)]
-    shown: set[int] = set()
     for function in (None, *functions):
         for loss in loss_expressions(script, function):
-            values = _values(script, function, before=script.span(loss)[0])
-            for cut in cuts(script, loss, values) or ():
-                if id(cut) not in shown:
-                    shown.add(id(cut))
-                    yield _proposal(script, cut)
+            yield loss, _values_before(script, function, before=script.span(loss)[0])
 
 
-def _values(script: Script, function: cst.FunctionDef | None, *, before: int) -> Values:
+def proposals(script: Script, found: Iterable[cst.BaseExpression], why: str) -> Iterator[Proposal]:
+    """Each cut once, with the line as it would be without it; ``why`` has room for the expression."""
+    for cut in {id(cut): cut for cut in found}.values():
+        line = script.line(cut)
+        inner = _uncut(script, cut)
+        suggestion = script.line_text(line).replace(script.code(cut), inner) if inner else ""
+        name = script.code(cut).splitlines()[0]
+        yield Proposal(line=line, summary=why.format(name), suggestion=suggestion)
+
+
+def _values_before(script: Script, function: cst.FunctionDef | None, *, before: int) -> Values:
     """What each name was given before the loss is taken: ``loss = loss.item()`` behind ``backward()`` cuts nothing."""
     values: dict[str, list[cst.BaseExpression]] = {}
     for name, value in given_values(script, function):
         if script.span(value)[0] < before:
             values.setdefault(name, []).append(value)
     return values
-
-
-def _proposal(script: Script, cut: cst.BaseExpression) -> Proposal:
-    line = script.line(cut)
-    inner = _uncut(script, cut)
-    suggestion = script.line_text(line).replace(script.code(cut), inner) if inner else ""
-    name = script.code(cut).splitlines()[0]
-    return Proposal(line=line, summary=WHY.format(name), suggestion=suggestion)
 
 
 def _uncut(script: Script, cut: cst.BaseExpression) -> str:

@@ -7,7 +7,8 @@ import libcst as cst
 from gradcheck.editing.scripts.companions import companions
 from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
 from gradcheck.editing.scripts.models import Model, models, subject
-from gradcheck.editing.scripts.script import Script
+from gradcheck.editing.scripts.non_reentrant import switched_over
+from gradcheck.editing.scripts.script import Script, dotted
 from gradcheck.editing.scripts.sites import Site, assignments, sites
 from gradcheck.editing.scripts.supply import (
     SUPPLYING,
@@ -18,8 +19,10 @@ from gradcheck.editing.scripts.supply import (
 )
 from gradcheck.editing.scripts.text import Splice
 from gradcheck.editing.scripts.writing import (
+    indentation,
     inserted_after,
     inserted_before,
+    replaced,
     torch_import,
     unit,
 )
@@ -31,6 +34,10 @@ WHY = (
 UNSEEN = (
     "Whether this class checkpoints its blocks reentrantly cannot be seen here; where it "
     "does not, the lines do no harm."
+)
+NO_NAME = (
+    "The model has no name here to call enable_input_require_grads() on; the non-reentrant kind needs no input that "
+    "requires a gradient."
 )
 HOOK = "register_forward_hook(lambda module, args, out: out.requires_grad_(True))"
 ANY_EMBEDDING = "next(m for m in {}.modules() if isinstance(m, torch.nn.Embedding))"
@@ -91,9 +98,10 @@ def _proposals(
         )
     line, summary = script.line(site.call), _summary(script, model)
     if splice is None:
-        yield Proposal(
-            line=line, summary=summary, suggestion=f"{name or given or 'model'}.{SUPPLYING}()"
-        )
+        other = tuple(switched_over(script, calls, model, NO_NAME))
+        shown = f"{name or given or 'model'}.{SUPPLYING}()"
+        settled = bool(other) and all(proposal.splices for proposal in other)
+        yield from other if settled else (Proposal(line=line, summary=summary, suggestion=shown),)
         return
     guarded = "torch." in splice.new
     imported = torch_import(script) if guarded else ()
@@ -116,17 +124,40 @@ def _returned(script: Script, model: Model, site: Site) -> Proposal:
     small, statement = _small(script, site), script.statement(site.call)
     assert isinstance(small, cst.Return)
     line, summary = script.line(site.call), _summary(script, model)
-    suggestion = f"model.{SUPPLYING}()"
-    if small.value is not site.call or not isinstance(statement, cst.SimpleStatementLine):
-        return Proposal(line=line, summary=summary, suggestion=suggestion)
-    lines = [*supply_lines(script, model, "model"), "return model"]
-    start = script.span(small)[0]
-    value = script.span(site.call)[0]
-    assign = Splice(start=start, end=value, new="model = ")
-    after = inserted_after(script, statement, lines)
-    assert after is not None
-    imported = torch_import(script) if "torch." in after.new else ()
-    return Proposal(line=line, summary=summary, splices=(*imported, assign, after))
+    lines = supply_lines(script, model, "model")
+    splices: tuple[Splice, ...] = ()
+    if isinstance(statement, cst.SimpleStatementLine) and small.value is site.call:
+        after = inserted_after(script, statement, [*lines, "return model"])
+        start, value = script.span(small)[0], script.span(site.call)[0]
+        splices = (Splice(start=start, end=value, new="model = "), *([after] if after else []))
+    elif isinstance(statement, cst.SimpleStatementLine) and _is_beside_names(small.value, site):
+        made = inserted_before(script, statement, [f"model = {_outdented(script, site)}", *lines])
+        splices = (*([made] if made else []), replaced(script, site.call, "model"))
+    if len(splices) < 2:
+        return Proposal(line=line, summary=summary, suggestion=f"model.{SUPPLYING}()")
+    imported = torch_import(script) if any("torch." in text for text in lines) else ()
+    return Proposal(line=line, summary=summary, splices=(*imported, *splices))
+
+
+def _is_beside_names(value: cst.BaseExpression | None, site: Site) -> bool:
+    """``get_peft_model(model, config), tokenizer``: nothing in front of the call is run before it."""
+    if not isinstance(value, cst.Tuple):
+        return False
+    others = [element.value for element in value.elements if element.value is not site.call]
+    return len(others) + 1 == len(value.elements) and all(map(dotted, others))
+
+
+def _outdented(script: Script, site: Site) -> str:
+    """The call with its later lines as deep as they are below its first."""
+    deeper = len(indentation(script, site.call)) - len(
+        indentation(script, script.statement(site.call))
+    )
+    first, *rest = script.code(site.call).split("\n")
+    if not all(line[:deeper].isspace() or not line for line in rest) or '"""' in script.code(
+        site.call
+    ):
+        return script.code(site.call)
+    return "\n".join([first, *(line[deeper:] for line in rest)])
 
 
 def supply_lines(script: Script, model: Model, name: str) -> list[str]:

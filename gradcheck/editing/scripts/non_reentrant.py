@@ -6,17 +6,14 @@ import libcst as cst
 
 from gradcheck.editing.scripts.checkpointing import Switch, is_direct, switches
 from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
-from gradcheck.editing.scripts.models import models
+from gradcheck.editing.scripts.models import Model, models
 from gradcheck.editing.scripts.script import Script, dotted
 from gradcheck.editing.scripts.sites import Site, argument, entries, flag, sites
 from gradcheck.editing.scripts.supply import bypasses_embedding, needs_input, reentrant_switches
 from gradcheck.editing.scripts.text import Splice
 from gradcheck.editing.scripts.writing import replaced, with_argument
 
-NO_EMBEDDING = (
-    "The model is not fed tokens, so a gradient on the token embedding does not reach the "
-    "first checkpointed block."
-)
+NO_EMBEDDING = "What trains is not fed tokens: a gradient on their embedding does not reach its first checkpoint."
 HIDDEN = (
     "Reentrant checkpointing sees positional tensors only; what reaches the block by keyword "
     "or closure gets no gradient."
@@ -27,22 +24,31 @@ TOWER = (
 )
 
 
-@script_edit("use-non-reentrant-checkpointing", Stage.ARGUMENTS)
+NAME = "use-non-reentrant-checkpointing"
+
+
+@script_edit(NAME, Stage.ARGUMENTS)
 def non_reentrant(script: Script) -> Iterator[Proposal]:
     """In library calls where the hook on the embedding cannot help, in direct ones where it may not."""
     calls = sites(script)
     for model in models(script, calls):
         if needs_input(script, calls, model) and bypasses_embedding(script, calls, model):
-            found = reentrant_switches(script, switches(script, calls, model))
-            for switch in found:
-                if switch.place != "direct":
-                    yield from _in_library_call(script, switch)
+            yield from switched_over(script, calls, model, NO_EMBEDDING)
     for site in calls:
         if is_direct(site):
             yield from _in_direct_call(script, calls, site)
 
 
-def _in_library_call(script: Script, switch: Switch) -> Iterator[Proposal]:
+def switched_over(
+    script: Script, calls: tuple[Site, ...], model: Model, why: str
+) -> Iterator[Proposal]:
+    """``use_reentrant=False`` in each library call that makes the model's checkpointing reentrant."""
+    for switch in reentrant_switches(script, switches(script, calls, model)):
+        if switch.place != "direct":
+            yield _in_library_call(script, switch, why)
+
+
+def _in_library_call(script: Script, switch: Switch, why: str) -> Proposal:
     line = script.line(switch.setting or switch.node)
     if switch.setting is not None:
         splices = _set_false(script, switch.setting)
@@ -51,7 +57,7 @@ def _in_library_call(script: Script, switch: Switch) -> Iterator[Proposal]:
     else:
         splices = ()
     suggestion = "" if splices else f'{switch.keyword}={{"use_reentrant": False}}'
-    yield Proposal(line=line, summary=NO_EMBEDDING, splices=splices, suggestion=suggestion)
+    return Proposal(name=NAME, line=line, summary=why, splices=splices, suggestion=suggestion)
 
 
 def _set_false(script: Script, setting: cst.BaseExpression) -> tuple[Splice, ...]:

@@ -8,6 +8,7 @@ from gradcheck.editing.scripts.checkpointing import (
     ENABLING,
     Switch,
     effective,
+    major,
     settled,
     switches,
 )
@@ -28,6 +29,10 @@ NO_TOKENS = re.compile(
 """Models that are fed pixels or sound: no token embedding to put a hook on."""
 SPEECH = re.compile(r"Whisper|SpeechSeq2Seq|SpeechEncoderDecoder|Speech2Text")
 """Their input embedding is the decoder's; the encoder starts from sound."""
+TOWER_TARGETS = re.compile(r"visual|vision|image_encoder|audio")
+"""In an adapter's ``target_modules``: layers of a tower, in front of which there is no token embedding."""
+EVERY_TOWER_SINCE = 5
+"""The major version of transformers whose ``enable_input_require_grads`` also reaches the towers (5.23)."""
 REQUIRES_GRAD = re.compile(r"requires?_grad|input_grad")
 
 
@@ -72,7 +77,7 @@ def supplied(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
         or _by_adapter(script, calls, model)
         or _by_trl(script, calls)
     )
-    if SPEECH.search(model.maker):
+    if SPEECH.search(model.maker) or _adapts_tower(script, calls):
         return by_hand
     return by_hand or by_library
 
@@ -183,12 +188,22 @@ def _by_trl(script: Script, calls: tuple[Site, ...]) -> bool:
 
 def bypasses_embedding(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
     """Whether a hook on the token embedding cannot help: the model is not fed tokens."""
-    if NO_TOKENS.search(model.maker) or SPEECH.search(model.maker):
+    if NO_TOKENS.search(model.maker) or SPEECH.search(model.maker) or _adapts_tower(script, calls):
         return True
     embeds = any(name == "inputs_embeds" for site in calls for name in _keyword_names(script, site))
     through = any("get_input_embeddings()(" in script.code(site.call) for site in calls)
     named = any(".embed_tokens(" in script.code(site.call) for site in calls)
     return embeds and not through and not named
+
+
+def _adapts_tower(script: Script, calls: tuple[Site, ...]) -> bool:
+    """Whether an adapter goes into a vision or audio tower that the hook on the embedding does not reach."""
+    if major(script.transformers) >= EVERY_TOWER_SINCE:
+        return False
+    configs = (site for site in calls if site.last.endswith("Config") and site.of("peft"))
+    given = (argument(script, site.call, "target_modules") for site in configs)
+    texts = [script.code(value) for value in given if value is not None]
+    return any(TOWER_TARGETS.search(text) and "(?!" not in text for text in texts)
 
 
 def _keyword_names(script: Script, site: Site) -> list[str]:
