@@ -48,3 +48,25 @@ class RecordingError(DiagnosticError):
 
 class EditError(DiagnosticError):
     """An edit cannot be made on this model: the repair that needs it is rejected with this sentence."""
+
+
+def why_it_could_not_run(error: BaseException) -> str:
+    """One sentence for whatever ended a command or the recording of a target."""
+    if isinstance(error, DiagnosticError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit):
+        return (
+            f"the code of the target ended the program (exit status {error.code}) before the step was over; "
+            "give a factory that returns model and batch"
+        )
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        return (
+            "memory ran out; use a smaller --batch-size or --seq-len, --quant 4bit, or --device cpu"
+        )
+    return (
+        f"an error that gradcheck did not expect ({kind}: {error}); run again with --debug for the traceback, and "
+        "put it and the output of `gradcheck env` in a bug report"
+    )

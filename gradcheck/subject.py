@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradcheck.core.registry import Registry
 from gradcheck.core.target import Target
+from gradcheck.core.trace import Stage, Trace
 
 if TYPE_CHECKING:
     import torch
 
 LossFunction = Callable[[Any, Mapping[str, Any]], Any]
 """``loss_fn(model, batch) -> scalar tensor``."""
+
+
+class Observer(Protocol):
+    """Is told what a recorded step does while it does it, so that something is known should it never end."""
+
+    def begins(self, trace: Trace) -> None:
+        """The step is about to run; ``trace`` holds what is known before it."""
+
+    def at(self, stage: Stage, module: str) -> None:
+        """The step is in this pass, in the forward of the module with this FQN (empty: in none, or not known)."""
+
+    def ends(self) -> None:
+        """The step has come to its end, by whatever way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +47,7 @@ class Subject:
 
     twin: Callable[[], Subject] | None = None
     """Makes the same architecture at small size with random weights, for a step that cannot run without numbers."""
+    observer: Observer | None = None
 
     def without_weights(self) -> AbstractContextManager[Any]:
         """The context in which code on the model runs: nothing, or the mode of its fake tensors."""

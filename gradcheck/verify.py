@@ -55,6 +55,7 @@ def able(subject: Subject, settings: Settings) -> tuple[Subject, Standing]:
         note = f"the step raised without weights, and a small twin could not be made: {error}"
         report = replace(seen.report, notes=(*seen.report.notes, note))
         return subject, replace(seen, report=report)
+    twin = replace(twin, observer=subject.observer)
     return twin, examine(twin, settings)
 
 

@@ -16,10 +16,11 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = (
     {"core", "errors", "settings"},
     {"rules", "repairs", "formats", "subject"},
-    {"loading", "recording", "editing"},
+    {"loading", "recording", "editing", "configuring"},
     {"diagnose"},
     {"verify"},
     {"pipeline"},
+    {"isolation"},
     {"integrations", "cli"},
 )
 """The rooms from the bottom up. A room imports from lower levels and from itself."""

@@ -62,6 +62,7 @@ def test_imports_go_one_way(path: Path) -> None:
         ("recording", "def late():\n    from gradcheck.diagnose import diagnose"),
         ("diagnose", "from gradcheck.pipeline import inspect"),
         ("loading", "if True:\n    from ..cli import app"),
+        ("pipeline", "from gradcheck.isolation import Worker"),
         ("cli", "from gradcheck.integrations import pytest_plugin"),
     ],
 )
@@ -95,6 +96,10 @@ def test_rules_and_formats_import_no_torch() -> None:
     assert "torch" not in modules_loaded_by(statement)
 
 
+def test_whoever_isolates_imports_no_torch() -> None:
+    assert "torch" not in modules_loaded_by("import gradcheck.isolation, gradcheck.isolation.child")
+
+
 def test_an_import_of_torch_is_noticed() -> None:
     assert "torch" in modules_loaded_by("import gradcheck\ngradcheck.inspect")
 
@@ -114,9 +119,9 @@ def test_only_editing_changes_modules(path: Path) -> None:
     assert lines_using(source, MUTATING_NAMES) + attributes_assigned(source) == []
 
 
-@pytest.mark.parametrize("path", sources_outside("editing", "cli"), ids=_id)
+@pytest.mark.parametrize("path", sources_outside("editing", "cli", "isolation"), ids=_id)
 def test_only_editing_and_the_command_line_write_files(path: Path) -> None:
-    """The command line writes the files that an option of its own names."""
+    """The command line writes the files that an option of its own names; isolation a folder of its own, for a while."""
     assert file_writes(path.read_text("utf-8")) == []
 
 

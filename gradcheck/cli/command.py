@@ -11,7 +11,7 @@ from typing import Any, NoReturn, get_type_hints
 import typer
 
 from gradcheck.cli.exit_status import ExitStatus
-from gradcheck.errors import DiagnosticError
+from gradcheck.errors import why_it_could_not_run
 
 MAX_SENTENCE = 1200
 """Characters of an error message; the rest is in the traceback that ``--debug`` shows."""
@@ -69,30 +69,8 @@ def guarded(*, debug: bool) -> Iterator[None]:
     """
     try:
         yield
-    except DiagnosticError as error:
-        _give_up(str(error), debug)
-    except KeyboardInterrupt:
-        _give_up("interrupted", debug)
-    except SystemExit as error:
-        _give_up(
-            f"the code of the target ended the program (exit status {error.code}) before the step was over; "
-            "give a factory that returns model and batch",
-            debug,
-        )
-    except Exception as error:
-        _give_up(_unexpected(error), debug)
-
-
-def _unexpected(error: Exception) -> str:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            "memory ran out; use a smaller --batch-size or --seq-len, --quant 4bit, or --device cpu"
-        )
-    kind = type(error).__name__
-    return (
-        f"an error that gradcheck did not expect ({kind}: {error}); run again with --debug for the traceback, and "
-        "put it and the output of `gradcheck env` in a bug report"
-    )
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        _give_up(why_it_could_not_run(error), debug)
 
 
 def _give_up(sentence: str, debug: bool) -> NoReturn:

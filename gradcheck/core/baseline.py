@@ -29,7 +29,7 @@ def fingerprint(finding: Finding) -> str:
     at = finding.location
     place = (_file_name(at.file), " ".join(at.text.split())) if at else finding.parameters[:1]
     parts = (finding.code, finding.module or "", *place)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def known_finding(finding: Finding) -> KnownFinding:

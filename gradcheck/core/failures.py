@@ -15,6 +15,7 @@ FailureKind = Literal[
     "unused-under-ddp",
     "recompute-mismatch",
     "dead-checkpoint",
+    "did-not-finish",
     "other",
 ]
 
@@ -43,5 +44,7 @@ def failure_kind(trace: Trace) -> FailureKind | None:
     """The kind of what the step raised, or None where it ran to its end."""
     if trace.failure is None:
         return None
+    if trace.failure.fate != "raised":
+        return "did-not-finish"
     message = trace.failure.message
     return next((kind for sign, kind in SIGNS if re.search(sign, message, re.IGNORECASE)), "other")

@@ -17,6 +17,8 @@ NONE = -1
 
 GradientState = Literal["flows", "missing", "zero", "non-finite", "frozen"]
 Stage = Literal["forward", "backward"]
+Fate = Literal["raised", "hung", "crashed", "exited"]
+"""How a step ended early: by an exception, by a time limit, by a signal, or with the whole process."""
 
 
 class Value(NamedTuple):
@@ -272,7 +274,7 @@ class Wrapper:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """What the step raised."""
+    """What the step raised, or how it ended the process that recorded it."""
 
     stage: Stage
     type: str
@@ -283,6 +285,7 @@ class Failure:
     call: int
     """The torch call that raised, by its op; NONE where it was no torch call."""
     op: str = ""
+    fate: Fate = "raised"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

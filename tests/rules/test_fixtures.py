@@ -11,6 +11,9 @@ import pytest
 import gradcheck
 from gradcheck.core.report import Report
 from gradcheck.core.rule import RULES
+from gradcheck.core.target import Target
+from gradcheck.isolation import Errand, Limits, Unfinished, Worker
+from gradcheck.settings import Settings
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "rules"
 RULE_FILES = Path(gradcheck.__file__).parent / "rules"
@@ -33,12 +36,24 @@ def load(code: str, name: str) -> ModuleType:
 
 
 def inspected(module: ModuleType) -> Report:
+    if getattr(module, "EXPECT", {}).get("own_process"):
+        return inspected_apart(f"{module.__file__}:build")
     built = module.build()
     if not isinstance(built, dict):
         built = dict(zip(PARTS, built, strict=False))
     return gradcheck.inspect(
         built["model"], built["batch"], built.get("loss_fn"), optimizer=built.get("optimizer")
     )
+
+
+def inspected_apart(factory: str) -> Report:
+    """The report of a step that takes its process down."""
+    errand = Errand(task="inspect", target=Target(name=factory), settings=Settings())
+    with Worker(errand, Limits(timeout_s=200)) as worker:
+        while (done := worker.poll()) is None:
+            worker.wait()
+    assert isinstance(done.answer, Unfinished), done.answer
+    return done.answer.report
 
 
 @pytest.fixture(autouse=True)

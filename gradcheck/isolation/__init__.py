@@ -1,0 +1,22 @@
+"""Runs ``inspect`` and ``fix`` in a process of their own, so that a step that hangs or dies takes nothing along.
+
+The parent writes an errand into a folder, starts a fresh interpreter, watches its time and memory, and reads the answer
+from the folder. The child keeps a black box there, so that the parent knows where it was should no answer come. The
+parent never imports torch.
+"""
+
+from gradcheck.isolation.answer import Answer, Inspected, Refused, Repaired, Unfinished
+from gradcheck.isolation.errand import Errand, Limits
+from gradcheck.isolation.worker import Done, Worker
+
+__all__ = [
+    "Answer",
+    "Done",
+    "Errand",
+    "Inspected",
+    "Limits",
+    "Refused",
+    "Repaired",
+    "Unfinished",
+    "Worker",
+]

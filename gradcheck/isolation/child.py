@@ -1,0 +1,136 @@
+"""The child's side: does one errand, tells the black box where it is, and leaves an answer."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import IO
+
+from gradcheck.core.trace import Stage, Trace
+from gradcheck.core.trace_json import dumps
+from gradcheck.errors import why_it_could_not_run
+from gradcheck.isolation.answer import Inspected, Refused, Repaired, write_answer
+from gradcheck.isolation.black_box import (
+    ACTIVITY,
+    IMPORTING,
+    LOADING,
+    MODULE,
+    RECORDING,
+    STAGE,
+    BlackBox,
+)
+from gradcheck.isolation.errand import BEFORE, FAULTS, Errand, read_errand
+
+DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
+"""Makes the child write where its threads are; the handler is C and needs no Python to run. None on Windows."""
+_LAST_RESORT_S = 30.0
+
+
+def main() -> None:
+    """Does the errand in the folder that is the first argument.
+
+    The second argument is the pipe that the parent holds open, the third the seconds after which it will kill.
+    """
+    folder, lifeline, timeout_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    with (folder / FAULTS).open("w", encoding="utf-8") as faults:
+        _explain_death(faults, timeout_s)
+        if lifeline >= 0:
+            threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
+        os.dup2(2, 1)  # native code prints too, and standard output is for the report
+        errand, box = read_errand(folder), BlackBox(folder)
+        answer = _answer(errand, folder, box)
+        write_answer(folder, answer, peak_memory_bytes())
+
+
+def _explain_death(faults: IO[str], timeout_s: float) -> None:
+    """Has faulthandler write where the threads are: at a crash, when asked, and where nobody is left to ask.
+
+    The last needs no Python to run either: it ends a child that native code holds, long after a parent would have.
+    """
+    faulthandler.enable(faults)
+    faulthandler.dump_traceback_later(timeout_s + _LAST_RESORT_S, file=faults, exit=True)
+    if DUMP_SIGNAL is not None:
+        faulthandler.register(DUMP_SIGNAL, faults, all_threads=True)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """Waits until the other end of the pipe is gone, which is when the parent is, and takes the whole group along."""
+    os.read(lifeline, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _answer(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired | Refused:
+    try:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
+            if not errand.debug:
+                warnings.simplefilter("ignore")
+            return _done(errand, folder, box)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return Refused(reason=why_it_could_not_run(error), details=traceback.format_exc())
+
+
+def _done(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired:
+    show: Callable[[str], None] = lambda text: box.put(ACTIVITY, text)  # noqa: E731
+    box.put(STAGE, IMPORTING)
+    show("importing torch")
+    from dataclasses import replace
+
+    from gradcheck.loading import load  # torch and transformers: seconds
+    from gradcheck.pipeline import fix_subject, inspect_subject
+
+    box.put(STAGE, LOADING)
+    show(f"loading {errand.target.name}")
+    subject = replace(load(errand.target), observer=_Watcher(folder, box, errand))
+    box.put(STAGE, RECORDING)
+    if errand.task == "fix":
+        return Repaired(result=fix_subject(subject, errand.settings, progress=show))
+    trace, report = inspect_subject(subject, errand.settings, progress=show)
+    return Inspected(report=report, trace=dumps(trace) if errand.keep_trace else None)
+
+
+class _Watcher:
+    """The observer of the recorded step."""
+
+    def __init__(self, folder: Path, box: BlackBox, errand: Errand) -> None:
+        self._folder = folder
+        self._box = box
+        self._keeps = errand.task == "inspect"
+
+    def begins(self, trace: Trace) -> None:
+        """Keeps what is known before the step, to be judged should the step never end."""
+        if self._keeps:
+            (self._folder / BEFORE).write_text(dumps(trace), "utf-8")
+
+    def at(self, stage: Stage, module: str) -> None:
+        """Writes down the pass and the module."""
+        self._box.put(STAGE, stage)
+        self._box.put(MODULE, module)
+
+    def ends(self) -> None:
+        """What comes now is no longer the step."""
+        self._box.put(STAGE, RECORDING)
+        self._box.put(MODULE, "")
+
+
+def peak_memory_bytes() -> int | None:
+    """Most resident memory of this process so far; None where the system does not say.
+
+    Linux only: what ``getrusage`` says there counts the parent's memory at the fork as well.
+    """
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    lines = status.read_text("ascii", "replace").splitlines()
+    return next((int(x.split()[1]) * 1024 for x in lines if x.startswith("VmHWM:")), None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""What a child process is asked to do, and within which limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gradcheck.core.codec import from_json, to_json
+from gradcheck.core.target import Target
+from gradcheck.settings import Settings
+
+Task = Literal["inspect", "fix"]
+
+ERRAND, ANSWER, TRACE, BEFORE, BLACK_BOX, FAULTS = (
+    "errand.json",
+    "answer.json",
+    "trace.json",
+    "before.json",
+    "black_box",
+    "faults.txt",
+)
+"""The files of the folder that the two processes share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Errand:
+    """One recording to be made."""
+
+    task: Task
+    target: Target
+    settings: Settings
+    keep_trace: bool = False
+    debug: bool = False
+    """Show the warnings of the libraries."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a child may take; it is killed at the first of them."""
+
+    timeout_s: float
+    """Wall-clock time, the start of the interpreter and its imports included."""
+    memory_bytes: int | None = None
+    """Resident memory of the child and its own children together."""
+
+
+def write_errand(folder: Path, errand: Errand) -> None:
+    """Puts ``errand`` into ``folder``."""
+    (folder / ERRAND).write_text(json.dumps(to_json(errand)), "utf-8")
+
+
+def read_errand(folder: Path) -> Errand:
+    """The errand in ``folder``."""
+    return from_json(Errand, json.loads((folder / ERRAND).read_text("utf-8")))

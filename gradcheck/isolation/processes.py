@@ -1,0 +1,81 @@
+"""A child process with all that it starts: how much memory they take, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+BOOTSTRAP = (
+    "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
+    "from gradcheck.isolation.child import main; main()"
+)
+"""The child finds modules where the parent does; with ``-m`` the files of the working directory would come first."""
+
+
+def start(
+    folder: Path, environment: dict[str, str], timeout_s: str, output: int
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A fresh interpreter on the errand in ``folder``, in a session of its own; and the pipe that keeps it alive.
+
+    It ends when the pipe is closed, which the system does for a parent that was killed. What it prints goes to the
+    descriptor ``output``.
+    """
+    reading, writing = os.pipe() if os.name == "posix" else (-1, -1)
+    path = "\n".join(entry for entry in sys.path if "\n" not in entry)
+    try:
+        process = subprocess.Popen(  # noqa: S603 (our own interpreter on our own module)
+            [sys.executable, "-c", BOOTSTRAP, path, str(folder), str(reading), timeout_s],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            start_new_session=True,
+            pass_fds=(reading,) if reading >= 0 else (),
+        )
+    except BaseException:
+        close(writing)
+        raise
+    finally:
+        close(reading)
+    return process, writing
+
+
+def close(descriptor: int) -> None:
+    """Closes a pipe's end, where there is one."""
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of the process and of all that it started; 0 where it is gone."""
+    total = 0
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            total += int(process.memory_info().rss)
+    return total
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and all that it started, and waits until it is gone."""
+    tree = _tree(process.pid)
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # the leader's id is that of its group
+    for member in tree:  # what made itself a group of its own
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    process.wait()
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []

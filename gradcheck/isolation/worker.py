@@ -1,0 +1,182 @@
+"""One child process from its start to its answer, or to its end without one."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradcheck.isolation import processes
+from gradcheck.isolation.answer import Answer, Refused, Unfinished, read_answer
+from gradcheck.isolation.black_box import BlackBox
+from gradcheck.isolation.child import DUMP_SIGNAL
+from gradcheck.isolation.deaths import Cause, Death, ended, out_of_memory, timed_out
+from gradcheck.isolation.errand import FAULTS, Errand, Limits, write_errand
+from gradcheck.isolation.faults import frames
+from gradcheck.isolation.unfinished import epitaph
+
+POLL_S = 0.05
+_LOOK_S = 0.25
+"""How often the memory of the child and its children is added up: that walks the system's table of processes."""
+_STDERR = 2
+_DUMP_S = 1.0
+"""How long a child gets to write where it is."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """What came of an errand."""
+
+    answer: Answer
+    duration_s: float
+    peak_memory_bytes: int
+    """Resident memory, as the child measured it, or else as it was seen from outside."""
+
+
+class Worker:
+    """A context manager: enters with the child started, leaves with nothing of it left, processes and files alike.
+
+    ``poll()`` is to be called every ``POLL_S`` or so until it gives something; several workers share a thread so.
+    """
+
+    def __init__(
+        self,
+        errand: Errand,
+        limits: Limits,
+        *,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        """``log``: a file for what the child prints; without one it goes to standard error."""
+        self.errand = errand
+        self._limits = limits
+        self._environment = dict(environment or {})
+        self._log = log
+        self._peak = 0
+        self._looked = 0.0
+
+    def __enter__(self) -> Worker:
+        with contextlib.ExitStack() as stack:
+            self._folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
+            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            write_errand(self._folder, self.errand)
+            self._box = BlackBox(self._folder)
+            stack.callback(self._box.close)
+            self._begun = time.monotonic()
+            self._process = self._started(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _started(self, stack: contextlib.ExitStack) -> subprocess.Popen[bytes]:
+        output = stack.enter_context(self._log.open("wb")) if self._log else None
+        last_resort = f"{self._limits.timeout_s:.3f}"
+        process, lifeline = processes.start(
+            self._folder, self._environment, last_resort, output.fileno() if output else _STDERR
+        )
+        stack.callback(processes.close, lifeline)
+        stack.callback(processes.kill, process)
+        return process
+
+    @property
+    def activity(self) -> str:
+        """What the child is doing, for the user."""
+        return self._box.read().activity
+
+    def wait(self) -> None:
+        """Sleeps until the next poll makes sense."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(POLL_S)
+
+    def poll(self) -> Done | None:
+        """What came of the errand, or None while it is under way."""
+        status = (
+            self._process.poll()
+        )  # before the answer is looked for: it is written before the end
+        resident = self._resident() if status is None else 0
+        answer = self._answer()
+        if answer is None:
+            end = self._end(status, resident)
+            answer = None if end is None else self._epitaph(*end)
+        if answer is None:
+            return None
+        took = time.monotonic() - self._begun
+        return Done(answer=answer, duration_s=took, peak_memory_bytes=self._peak)
+
+    def _resident(self) -> int:
+        """Resident memory of all of it now; 0 where it is not yet time to look again."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return 0
+        self._looked = now
+        resident = processes.resident_bytes(self._process.pid)
+        self._peak = max(self._peak, resident)
+        return resident
+
+    def _answer(self) -> Answer | None:
+        try:
+            found = read_answer(self._folder)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"the process that recorded {self.errand.target.name} gave an answer that cannot be read ({error})"
+            return Refused(reason=f"{reason}; run it without --timeout, and report what it says")
+        if found is None:
+            return None
+        answer, peak = found
+        self._peak = peak or self._peak
+        return answer
+
+    def _end(self, status: int | None, resident: int) -> tuple[Cause, str, str] | None:
+        """How the child ended or has to end now; None while it may go on."""
+        if status is not None:
+            return ended(status)
+        limit = self._limits.memory_bytes
+        if limit is not None and resident > limit:
+            return out_of_memory(limit, resident)
+        if time.monotonic() - self._begun > self._limits.timeout_s:
+            return timed_out(self._limits.timeout_s)
+        return None
+
+    def _epitaph(self, cause: Cause, name: str, message: str) -> Refused | Unfinished:
+        dump = self._dump()
+        death = Death(
+            cause=cause,
+            name=name,
+            message=message,
+            at=self._box.read(),
+            frames=frames(dump),
+            last_words=self._last_words() if cause in ("crashed", "exited") else "",
+        )
+        processes.kill(self._process)
+        return epitaph(self._folder, self.errand, death)
+
+    def _dump(self) -> str:
+        """What faulthandler wrote: at the child's death, or now, where it is still alive."""
+        path = self._folder / FAULTS
+        if self._process.poll() is None and DUMP_SIGNAL is not None and path.is_file():
+            self._process.send_signal(DUMP_SIGNAL)
+            until = time.monotonic() + _DUMP_S
+            while time.monotonic() < until and not _is_whole(path):
+                time.sleep(POLL_S / 5)
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+    def _last_words(self) -> str:
+        if self._log is None or not self._log.is_file():
+            return ""
+        lines = self._log.read_bytes()[-4096:].decode("utf-8", "replace").splitlines()
+        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a dump has been written and has stopped growing."""
+    size = path.stat().st_size
+    if size == 0:
+        return False
+    time.sleep(POLL_S / 5)
+    return path.stat().st_size == size
