@@ -67,11 +67,13 @@ def fix(
     After each repair the same step is recorded again; what does not help is undone. The weights on the disk are never
     changed: --write keeps the repairs as a module with apply(model).
 
-    A training script (train.py) or a configuration (yaml, json, toml) is read, never run, and rewritten with --apply.
+    A training script (train.py) or a configuration (yaml, json, toml) is read, never run, and rewritten with --apply;
+    so is the adapter_config.json of an adapter, where a setting of it would keep the adapter from training.
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run; without --apply that of the target as it
     is, with it that of the repaired one.
     """
+    from gradcheck.cli.fix_file import fix_file, tell_settings
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
 
@@ -80,8 +82,6 @@ def fix(
     if file.suffix in FILES and file.is_file():
         if repair.write is not None:
             raise SettingsError(f"--write is for a model; {file} is repaired in place without it")
-        from gradcheck.cli.fix_file import fix_file  # LibCST: half a second
-
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write)
@@ -89,6 +89,7 @@ def fix(
     modules = _modules(result, request, repair)
     deliver(result, report, run, modules, dry_run=not repair.apply, fail_on=settings.fail_on)
     _tell(result, repair, run)
+    tell_settings(Path(request.adapter or request.name).expanduser(), apply=repair.apply)
     return exit_status(result.after if repair.apply else result.before, settings.fail_on)
 
 

@@ -1,10 +1,11 @@
-"""``gradcheck fix`` of a file: a training script, a training configuration, or a folder with an adapter."""
+"""``gradcheck fix`` of a file: a training script, a training configuration, or the configuration of an adapter."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,7 @@ NOT_MADE = "not made: only you can say what was meant"
 NUMERICS = "changes what is computed"
 
 
-def fix_file(
-    path: Path, *, apply: bool, transformers: str | None = None, train_adapter: bool = False
-) -> ExitStatus:
+def fix_file(path: Path, *, apply: bool, transformers: str | None = None) -> ExitStatus:
     """Shows what would be repaired in the file at ``path``, or repairs it; nothing in it is executed.
 
     ``transformers`` is the version that a script runs with where it pins none: the installed one by default.
@@ -44,7 +43,7 @@ def fix_file(
     """
     file = _file_at(path)
     text, encoding = read_exactly(file)
-    plan = _planned(file, text, transformers or _installed_transformers(), train_adapter)
+    plan = _planned(file, text, transformers or _installed_transformers())
     backup = write_atomically(file, plan.text, encoding=encoding) if apply else None
     written = apply and plan.text != text
     _show(file, path, text, plan, apply=apply, written=written, backup=backup)
@@ -52,28 +51,49 @@ def fix_file(
     return ExitStatus.FINDINGS if left else ExitStatus.HEALTHY
 
 
-def _file_at(path: Path) -> Path:
-    if path.is_dir():
-        if not (path / ADAPTER_CONFIG).is_file():
-            raise TargetError(
-                f"{path} is a folder without {ADAPTER_CONFIG}; give a script, a configuration or an adapter folder"
-            )
-        return path / ADAPTER_CONFIG
-    if not path.is_file():
-        raise TargetError(
-            f"there is no file {path}; give a script, a configuration or an adapter folder"
+def tell_settings(folder: Path, *, apply: bool) -> None:
+    """Says what in the configuration of an adapter's folder would keep it from training; changes it with ``apply``.
+
+    On stderr, because the report of the model is on standard output. A folder without an adapter has nothing to say.
+
+    Raises:
+        TargetError: where the file cannot be read, parsed or written.
+    """
+    file = folder / ADAPTER_CONFIG
+    if not file.is_file():
+        return
+    text, encoding = read_exactly(file)
+    plan = _planned(file, text, None)
+    if not plan.changes:
+        return
+    backup = write_atomically(file, plan.text, encoding=encoding) if apply else None
+    for change in plan.changes:
+        made = "changed" if apply and plan.text != text else "--apply changes this line"
+        print(
+            f"gradcheck: {clean(str(file), 200)}:{change.line} {clean(change.before_text, 80)}\n"
+            f"gradcheck:   {change.summary} ({made})",
+            file=sys.stderr,
         )
+    for note in plan.notes:
+        print(f"gradcheck:   {note}", file=sys.stderr)
+    if backup is not None:
+        print(f"gradcheck:   backup {backup}", file=sys.stderr)
+
+
+def _file_at(path: Path) -> Path:
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}; give a script or a configuration")
     return path
 
 
-def _planned(file: Path, text: str, transformers: str | None, train_adapter: bool) -> FilePlan:
+def _planned(file: Path, text: str, transformers: str | None) -> FilePlan:
     if file.suffix == ".py":
         from gradcheck.editing.scripts.plan import plan_script  # LibCST: half a second
 
         return plan_script(text, transformers=transformers)
     from gradcheck.editing.configs import kind_of, plan_config
 
-    return plan_config(text, kind_of(file.name), train_adapter=train_adapter)
+    return plan_config(text, kind_of(file.name))
 
 
 def _installed_transformers() -> str | None:

@@ -28,9 +28,9 @@ FOR_INFERENCE = (
     "inference_mode freezes the adapter where its configuration is used as it is: "
     "get_peft_model(model, PeftConfig.from_pretrained(folder))."
 )
-EVERY_ADAPTER = (
-    "inference_mode is true in every adapter that PEFT saves, and PeftModel.from_pretrained(..., is_trainable=True) "
-    "does not heed it: what needs that argument is the script that loads the adapter (gradcheck fix train.py)"
+NOT_HEEDED = (
+    "PeftModel.from_pretrained does not heed inference_mode: there the script needs is_trainable=True "
+    "(gradcheck fix train.py)"
 )
 FULL = (
     "no adapter is configured here: with all weights trained, reentrant checkpointing is all right"
@@ -58,11 +58,11 @@ def kind_of(name: str) -> ConfigKind:
     return SUFFIXES[suffix]
 
 
-def plan_config(text: str, kind: ConfigKind, *, train_adapter: bool = False) -> FilePlan:
+def plan_config(text: str, kind: ConfigKind) -> FilePlan:
     """The repairs of a configuration file.
 
-    A saved adapter always says ``inference_mode: true`` and PEFT (0.21.2, peft_model.py) sets it anew from
-    ``is_trainable`` whenever it loads one, so the file is edited on request only.
+    PEFT saves each adapter with ``inference_mode: true`` and sets it anew from ``is_trainable`` where it loads one with
+    ``PeftModel.from_pretrained`` (0.21.2, peft_model.py); everything else that reads the file takes it at its word.
 
     Raises:
         TargetError: where the text cannot be parsed.
@@ -70,7 +70,7 @@ def plan_config(text: str, kind: ConfigKind, *, train_adapter: bool = False) -> 
     parse = PARSERS[kind]
     data = parse(text)
     if kind == "adapter":
-        return _adapter_plan(text, data, parse, train_adapter=train_adapter)
+        return _adapter_plan(text, data, parse)
     paths, notes = list(_reentrant(data)), []
     if paths and _full_fine_tuning(data):
         paths, notes = [], [FULL]
@@ -79,16 +79,10 @@ def plan_config(text: str, kind: ConfigKind, *, train_adapter: bool = False) -> 
     return _plan(text, data, parse, [(path, False, REENTRANT) for path in paths], notes)
 
 
-def _adapter_plan(
-    text: str, data: Value, parse: Callable[[str], Value], *, train_adapter: bool
-) -> FilePlan:
-    on = isinstance(data, dict) and data.get("inference_mode") is True
-    if not on:
+def _adapter_plan(text: str, data: Value, parse: Callable[[str], Value]) -> FilePlan:
+    if not isinstance(data, dict) or data.get("inference_mode") is not True:
         return FilePlan(text=text, changes=())
-    wanted: list[tuple[Path, bool, str]] = []
-    if train_adapter:
-        wanted.append((("inference_mode",), False, FOR_INFERENCE))
-    return _plan(text, data, parse, wanted, [EVERY_ADAPTER])
+    return _plan(text, data, parse, [(("inference_mode",), False, FOR_INFERENCE)], [NOT_HEEDED])
 
 
 def _reentrant(node: Value, at: Path = ()) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -178,9 +177,7 @@ def test_a_file_is_handed_on_and_not_loaded(
         asked.append((path, apply))
         return ExitStatus.FINDINGS
 
-    stand = types.ModuleType("fix_file")
-    stand.fix_file = fix_file  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "gradcheck.cli.fix_file", stand)
+    monkeypatch.setattr("gradcheck.cli.fix_file.fix_file", fix_file)
     script = tmp_path / "train.py"
     script.write_text("import torch\n")
     assert run("fix", str(script)).exit_code == 1
@@ -190,6 +187,19 @@ def test_a_file_is_handed_on_and_not_loaded(
     assert "--write is for a model" in refused.stderr
     assert asked == [(script, False), (script, True)]
     assert rooms.targets == []
+
+
+def test_the_settings_of_an_adapter_are_changed_beside_the_repair(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stand_in(monkeypatch, reports.classic)
+    config = tmp_path / "adapter_config.json"
+    config.write_text('{"inference_mode": true}')
+    assert "--apply changes this line" in run("fix", str(tmp_path)).stderr
+    assert config.read_text() == '{"inference_mode": true}'
+    made = run("fix", "some/base", "--adapter", str(tmp_path), "--apply", "--format", "json")
+    assert json.loads(made.stdout)["outcomes"]
+    assert config.read_text() == '{"inference_mode": false}'
 
 
 def test_help_begins_with_what_fix_alone_has() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck.cli.exit_status import ExitStatus
-from gradcheck.cli.fix_file import fix_file
+from gradcheck.cli.fix_file import fix_file, tell_settings
 from gradcheck.errors import TargetError
 
 SCRIPTS = Path(__file__).parents[2] / "fixtures" / "scripts"
@@ -118,20 +118,41 @@ def test_what_a_script_says_is_shown_and_not_obeyed(
     assert "\u202e" not in out
 
 
-def test_a_configuration_and_an_adapter_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_configuration(tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
     config.write_text("gradient_checkpointing_kwargs: {use_reentrant: true}  # old\n")
     assert fix_file(config, apply=True) == ExitStatus.HEALTHY
     assert config.read_text() == "gradient_checkpointing_kwargs: {use_reentrant: false}  # old\n"
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text('{"inference_mode": true}')
-    assert fix_file(adapter, apply=True) == ExitStatus.HEALTHY
+
+
+def test_the_configuration_of_an_adapter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "adapter_config.json"
+    config.write_text('{"inference_mode": true}')
+    assert fix_file(config, apply=False) == ExitStatus.FINDINGS
+    assert '+{"inference_mode": false}' in capsys.readouterr().out
+    assert config.read_text() == '{"inference_mode": true}'
+    assert fix_file(config, apply=True) == ExitStatus.HEALTHY
     assert "is_trainable=True" in capsys.readouterr().out
-    assert fix_file(adapter, apply=True, train_adapter=True) == ExitStatus.HEALTHY
-    assert (adapter / "adapter_config.json").read_text() == '{"inference_mode": false}'
+    assert config.read_text() == '{"inference_mode": false}'
+
+
+def test_the_settings_of_an_adapter_folder_are_told_beside_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "adapter_config.json"
+    config.write_text('{\n  "inference_mode": true\n}\n')
+    tell_settings(tmp_path, apply=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f'{config}:2 "inference_mode": true' in err
+    assert "--apply changes this line" in err
+    tell_settings(tmp_path, apply=True)
+    assert config.read_text() == '{\n  "inference_mode": false\n}\n'
+    assert "backup" in capsys.readouterr().err
+    tell_settings(tmp_path, apply=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
@@ -140,8 +161,6 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="line 1"):
         fix_file(bad, apply=True)
     assert bad.read_text() == "def f(:\n"
-    with pytest.raises(TargetError, match="folder without"):
-        fix_file(tmp_path, apply=False)
     with pytest.raises(TargetError, match="there is no file"):
         fix_file(tmp_path / "none.py", apply=False)
     other = tmp_path / "notes.txt"
