@@ -143,6 +143,10 @@ class DataFlow(TorchFunctionMode):
             self._record_plain(operation, read, result, region, frame)
             return result
         made = tensors_in(result) if target is None else _written_through(target)
+        if region != NONE and target is None and operation.kind == "op":
+            # ``x.to(dtype)`` may give x itself, which the region did not make
+            given = tensors_in((args, kwargs))
+            made = [it for it in made if not any(it is arg for arg in given)]
         self._record(operation, args, kwargs, read, made, result, region, frame)
         if target is not None and not self._is_parameter(target):
             self._written.wrote(target, self.value_of(target))
