@@ -8,6 +8,7 @@ from rich.text import Text
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
 from gradcheck.formats.fix_verdict import named
+from gradcheck.formats.terminal_findings import where_rows
 from gradcheck.formats.terminal_layout import heading, labelled, repair_lines
 from gradcheck.formats.text import clean, count
 
@@ -39,15 +40,33 @@ def _tried(report: FixReport, options: RenderOptions, width: int) -> Iterator[Re
             continue
         num_rejected += isinstance(outcome, Rejected)
         if isinstance(outcome, Verified) or options.verbose or num_rejected <= MAX_REJECTED:
-            yield _outcome(outcome, _head(outcome, outcome.repair.name), options, width)
+            head = _head(outcome, outcome.repair.name)
+            where = _where(outcome, report, options, width) if isinstance(outcome, Verified) else []
+            yield _outcome(outcome, head, options, width, where)
     if num_rejected > MAX_REJECTED and not options.verbose:
         left_out = count(num_rejected - MAX_REJECTED, "more repair")
         yield Text(f"… {left_out} rejected: all of them with --verbose", style="dim")
 
 
-def _outcome(outcome: Outcome, head: Text, options: RenderOptions, width: int) -> RenderableType:
+def _where(
+    outcome: Verified, report: FixReport, options: RenderOptions, width: int
+) -> list[tuple[str, RenderableType]]:
+    """Where the step was broken that it cures: with the first repair for this code, unless another brought it up."""
+    first = next(other for other in report.verified if other.code == outcome.code)
+    cured = (finding for finding in report.before.findings if finding.code == outcome.code)
+    finding = next(cured, None)
+    return [] if finding is None or first is not outcome else where_rows(finding, width, options)
+
+
+def _outcome(
+    outcome: Outcome,
+    head: Text,
+    options: RenderOptions,
+    width: int,
+    where: list[tuple[str, RenderableType]],
+) -> RenderableType:
     """What a repair changes is shown where it stands, or verbose."""
-    rows: list[tuple[str, RenderableType]] = []
+    rows = list(where)
     if isinstance(outcome, Verified) or options.verbose:
         rows.append(("change", Group(*repair_lines(outcome.repair, width, INDENT))))
     label = "result" if isinstance(outcome, Verified) else "why not"
@@ -71,7 +90,7 @@ def _not_tried(report: FixReport, options: RenderOptions, width: int) -> Iterato
             groups.setdefault(key, []).append(outcome)
     limit = len(groups) if options.verbose else MAX_REASONS
     for members in list(groups.values())[:limit]:
-        yield _outcome(members[0], _fitting(members, width), options, width)
+        yield _outcome(members[0], _fitting(members, width), options, width, [])
     left_out = sum(map(len, list(groups.values())[limit:]))
     if left_out:
         yield Text(f"… {count(left_out, 'more repair')} not tried: --verbose", style="dim")

@@ -71,7 +71,7 @@ def _in_full(
     finding: Finding, report: Report, options: RenderOptions, width: int
 ) -> RenderableType:
     rows = [
-        *_where(finding, width, options),
+        *where_rows(finding, width, options),
         *_tensor(finding, report),
         ("why", Text(clean(finding.message, _bound(MAX_MESSAGE, options)))),
         *_evidence(finding, options),
@@ -85,9 +85,10 @@ def _bound(bound: int, options: RenderOptions) -> int:
     return bound * VERBOSE_FACTOR if options.verbose else bound
 
 
-def _where(
+def where_rows(
     finding: Finding, width: int, options: RenderOptions
 ) -> list[tuple[str, RenderableType]]:
+    """Module, file, line and the source there; nothing where none of them is known."""
     module = clean(finding.module or "", 400)
     if finding.location is None:
         return [("where", Text(module))] if module else []
