@@ -146,15 +146,34 @@ def inactive_trainable(trace: Trace) -> Parameters:
 
 
 def bypassed_layers(trace: Trace) -> tuple[tuple[AdapterLayer, ParameterRead], ...]:
-    """Adapted layers whose weight was read without calling them, and whose adapter took no part; with the read."""
+    """Adapted layers whose weight the loss is made with, without calling them; with the read.
+
+    A weight whose product is dropped on the way to the loss is no bypass: nothing there would train, however called.
+    """
     layer_of = {p: layer for layer in trace.adapter_layers for p in layer.base_parameters}
     reads: dict[int, tuple[AdapterLayer, ParameterRead]] = {}
     for read in trace.parameter_reads:
         layer = layer_of.get(read.parameter)
-        if layer is not None and trace.modules[layer.module].num_calls == 0:
+        idle = layer is not None and trace.modules[layer.module].num_calls == 0
+        if layer is not None and idle and not _read_by_twin(trace, layer, read):
             reads.setdefault(layer.module, (layer, read))
-    idle = trace.chain.unused
-    return tuple(found for found in reads.values() if layer_parameters(found[0]) & idle)
+    if not reads or trace.loss is None or trace.loss.value == NONE:
+        return ()
+    counting, unused = sources(trace, trace.loss.value), trace.chain.unused
+    return tuple(
+        (layer, read)
+        for layer, read in reads.values()
+        if read.parameter in counting and layer_parameters(layer) & unused
+    )
+
+
+def _read_by_twin(trace: Trace, layer: AdapterLayer, read: ParameterRead) -> bool:
+    """Whether a module elsewhere, which has the same weight, read it as its own."""
+    if read.module == NONE:
+        return False
+    reader = trace.modules[read.module]
+    inside = f"{reader.fqn}.".startswith(f"{trace.modules[layer.module].fqn}.")
+    return read.parameter in reader.parameters and not inside
 
 
 def explained_by_adapters(trace: Trace) -> Parameters:

@@ -16,7 +16,7 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
     "GC502": (*_NOTHING_LEARNS, "GC102", "GC501", "GC507"),
     "GC503": ("GC102", "GC201", "GC702"),
     "GC504": ("GC102", "GC201", "GC702"),
-    "GC505": ("GC102", "GC201", "GC702"),
+    "GC505": ("GC201", "GC702"),
     "GC507": _NOTHING_LEARNS,
     "GC509": (*_NOTHING_LEARNS, "GC210"),
     "GC510": ("GC102", "GC210", "GC505"),

@@ -1,0 +1,89 @@
+"""Adapters that nothing can reach are told as what they are: bypassed, dropped on the way, or not called."""
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+import gradcheck
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Attended(nn.Module):
+    """An attention whose ``out_proj`` torch reads without calling it; its result may be dropped."""
+
+    def __init__(self, dropped: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+        self.dropped = dropped
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.first(x)
+        pooled = self.attention(x, x, x)[0]
+        return {"loss": (x if self.dropped else pooled).sum()}
+
+
+class Shared(nn.Module):
+    """Two layers with one weight, of which the second is not called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = nn.Linear(4, 4, bias=False)
+        self.asleep = nn.Linear(4, 4, bias=False)
+        self.asleep.weight = self.called.weight
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": self.called(x).sum()}
+
+
+class PastTheAdapter(nn.Module):
+    """The second layer's base is called, past its adapter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = nn.Linear(4, 4)
+        self.asleep = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": self.asleep.base_layer(self.called(x)).sum()}
+
+
+def inspected(model: nn.Module, *targets: str) -> Any:
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=list(targets)))
+    return gradcheck.inspect(adapted, {"x": torch.randn(2, 3, 4)})
+
+
+def seen(report: Any) -> dict[str, str]:
+    return {finding.code: finding.severity for finding in report.findings}
+
+
+def test_a_weight_that_the_loss_is_made_with_is_bypassed() -> None:
+    report = inspected(Attended(dropped=False), "first", "out_proj")
+    assert seen(report) == {"GC505": "error"}
+
+
+def test_a_weight_whose_product_is_dropped_is_unused() -> None:
+    report = inspected(Attended(dropped=True), "first", "out_proj")
+    assert seen(report) == {"GC102": "note"}
+    assert all("attention.out_proj" in fqn for fqn in report.findings[0].parameters)
+
+
+def test_a_layer_that_shares_its_weight_with_one_that_is_called_is_unused() -> None:
+    assert seen(inspected(Shared(), "called", "asleep")) == {"GC102": "note"}
+
+
+def test_a_base_layer_that_is_called_past_its_adapter_is_bypassed() -> None:
+    assert seen(inspected(PastTheAdapter(), "called", "asleep")) == {"GC505": "error"}
+
+
+def test_a_bypass_does_not_hide_what_is_unused_elsewhere() -> None:
+    model = Attended(dropped=False)
+    model.spare = nn.Linear(4, 4)
+    assert seen(inspected(model, "first", "out_proj", "spare")) == {
+        "GC505": "error",
+        "GC102": "note",
+    }
