@@ -83,7 +83,7 @@ class Notices:
         )
 
     def guarded_reads(self, read: list[int], call: int, frame: FrameType) -> None:
-        """A weight of an adapted layer was handed to a call while another module was running."""
+        """A weight of an adapted layer was handed to a call while another module was running, or its base alone."""
         for value in read:
             layer = self._layer_of.get(value, NONE)
             if layer == NONE:
@@ -91,7 +91,8 @@ class Notices:
             current = self._modules.current
             running = self._modules.fqns[current] if current != NONE else ""
             owner = self._modules.fqns[layer]
-            if running != owner and not running.startswith(f"{owner}."):
+            inside = running.startswith(f"{owner}.") and self._modules.num_calls[layer] > 0
+            if running != owner and not inside:
                 parameter = self._ledger.parameter_of[value]
                 where = self._running_frame(frame)
                 self.reads.append(
