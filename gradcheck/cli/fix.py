@@ -12,7 +12,13 @@ import typer
 
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
-from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions, TargetOptions
+from gradcheck.cli.options import (
+    JudgingOptions,
+    ReportOptions,
+    RunOptions,
+    TargetOptions,
+    TimeoutOption,
+)
 from gradcheck.cli.progress import progress
 from gradcheck.core.edit import AddToOptimizer
 from gradcheck.errors import SettingsError
@@ -25,6 +31,8 @@ if TYPE_CHECKING:
     from gradcheck.settings import Settings
 
 REPAIR = "Repair"
+TIMEOUT_S = 1800
+"""Half an hour: loading a large checkpoint and forty recorded steps fit in; a step that hangs is worth no more."""
 MADE_HERE = "found and verified by gradcheck"
 """In the first line of the modules that ``--write`` writes."""
 FILES = (".py", ".yaml", ".yml", ".json", ".toml")
@@ -61,6 +69,7 @@ def fix(
     judging: JudgingOptions,
     report: ReportOptions,
     run: RunOptions,
+    timeout: TimeoutOption = TIMEOUT_S,
 ) -> ExitStatus:
     """Try repairs, keep what helps, show before and after.
 
@@ -85,7 +94,11 @@ def fix(
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write)
-    result = _repaired(request, settings, run)
+    result = (
+        _repaired_apart(request, settings, run, timeout)
+        if timeout
+        else _repaired(request, settings, run)
+    )
     modules = _modules(result, request, repair)
     deliver(result, report, run, modules, dry_run=not repair.apply, fail_on=settings.fail_on)
     _tell(result, repair, run)
@@ -115,6 +128,19 @@ def _check_module(repair: RepairOptions) -> None:
             raise SettingsError(
                 f"{write} is there and was not written by gradcheck fix; give the name of a new file"
             )
+
+
+def _repaired_apart(
+    request: Target, settings: Settings, run: RunOptions, timeout_s: float
+) -> FixReport:
+    """The same in a process of its own."""
+    from gradcheck.cli.isolated import answer_of
+    from gradcheck.isolation import Errand, Repaired
+
+    errand = Errand(task="fix", target=request, settings=settings, debug=run.debug)
+    answer = answer_of(errand, timeout_s, run)
+    assert isinstance(answer, Repaired)
+    return answer.result
 
 
 def _repaired(request: Target, settings: Settings, run: RunOptions) -> FixReport:

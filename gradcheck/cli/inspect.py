@@ -9,13 +9,19 @@ import typer
 
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
-from gradcheck.cli.options import OUTPUT, JudgingOptions, ReportOptions, RunOptions, TargetOptions
+from gradcheck.cli.options import (
+    OUTPUT,
+    JudgingOptions,
+    ReportOptions,
+    RunOptions,
+    TargetOptions,
+    TimeoutOption,
+)
 from gradcheck.cli.progress import progress
 
 if TYPE_CHECKING:
     from gradcheck.core.report import Report
     from gradcheck.core.target import Target
-    from gradcheck.core.trace import Trace
     from gradcheck.settings import Settings
 
 TracePath = Annotated[
@@ -36,6 +42,7 @@ def inspect(
     report: ReportOptions,
     run: RunOptions,
     trace: TracePath = None,
+    timeout: TimeoutOption = 0,
 ) -> ExitStatus:
     """Record one training step and say what breaks its autograd chain.
 
@@ -43,17 +50,41 @@ def inspect(
     """
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
-    from gradcheck.core.trace_json import dumps
 
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, trace)
-    recorded, judged = _recorded(request, settings, run)
-    files = [] if trace is None else [(trace, dumps(recorded))]
+    recording = _recorded_apart if timeout else _recorded
+    judged, recorded = recording(request, settings, run, timeout, keep_trace=trace is not None)
+    files = [] if trace is None else [(trace, recorded)]
     deliver(judged, report, run, files, fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
 
 
-def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Trace, Report]:
+def _recorded_apart(
+    request: Target, settings: Settings, run: RunOptions, timeout_s: float, *, keep_trace: bool
+) -> tuple[Report, str]:
+    """The report and the trace's text, made in a process of its own."""
+    from gradcheck.cli.isolated import answer_of
+    from gradcheck.isolation import Errand, Inspected, Unfinished
+
+    errand = Errand(
+        task="inspect", target=request, settings=settings, keep_trace=keep_trace, debug=run.debug
+    )
+    answer = answer_of(errand, timeout_s, run)
+    assert isinstance(answer, (Inspected, Unfinished))
+    return answer.report, answer.trace or ""
+
+
+def _recorded(
+    request: Target,
+    settings: Settings,
+    run: RunOptions,
+    _timeout_s: float,
+    *,
+    keep_trace: bool,
+) -> tuple[Report, str]:
+    from gradcheck.core.trace_json import dumps
+
     with progress(run) as show:
         show("importing torch")
         from gradcheck.loading import load  # torch and transformers: seconds
@@ -61,4 +92,5 @@ def _recorded(request: Target, settings: Settings, run: RunOptions) -> tuple[Tra
 
         show(f"loading {request.name}")
         subject = load(request)
-        return inspect_subject(subject, settings, progress=show)
+        trace, report = inspect_subject(subject, settings, progress=show)
+    return report, dumps(trace) if keep_trace else ""

@@ -139,6 +139,18 @@ class TargetOptions:
         )
 
 
+TimeoutOption = Annotated[
+    float,
+    _flag(
+        SETUP,
+        "Seconds for loading and recording, in a process of its own. 0: no limit, in this process.",
+        low=0,
+        metavar="SECONDS",
+    ),
+]
+"""The option of a command whose parameter is ``timeout``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JudgingOptions:
     """Which rules judge, and what makes the exit status 1."""
@@ -173,7 +185,7 @@ class ReportOptions:
         str,
         _flag(
             OUTPUT,
-            "html, json or terminal.",
+            "terminal, json, html, markdown, sarif, junit, gitlab, github or github-summary.",
             "--format",
             "-f",
             metavar="NAME",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ from gradcheck.isolation.black_box import (
     BlackBox,
 )
 from gradcheck.isolation.errand import BEFORE, FAULTS, Errand, read_errand
+from gradcheck.isolation.processes import kill_tree
 
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Makes the child write where its threads are; the handler is C and needs no Python to run. None on Windows."""
@@ -43,7 +45,9 @@ def main() -> None:
     with (folder / FAULTS).open("w", encoding="utf-8") as faults:
         _explain_death(faults, timeout_s)
         if lifeline >= 0:
-            threading.Thread(target=_die_with_parent, args=(lifeline,), daemon=True).start()
+            orphaned = threading.Thread(target=_die_with_parent, args=(lifeline, folder))
+            orphaned.daemon = True
+            orphaned.start()
         os.dup2(2, 1)  # native code prints too, and standard output is for the report
         errand, box = read_errand(folder), BlackBox(folder)
         answer = _answer(errand, folder, box)
@@ -61,10 +65,11 @@ def _explain_death(faults: IO[str], timeout_s: float) -> None:
         faulthandler.register(DUMP_SIGNAL, faults, all_threads=True)
 
 
-def _die_with_parent(lifeline: int) -> None:
-    """Waits until the other end of the pipe is gone, which is when the parent is, and takes the whole group along."""
+def _die_with_parent(lifeline: int, folder: Path) -> None:
+    """Waits until the other end of the pipe is gone, which is when the parent is, and takes everything along."""
     os.read(lifeline, 1)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+    kill_tree(os.getpid())
 
 
 def _answer(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired | Refused:

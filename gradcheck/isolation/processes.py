@@ -63,14 +63,23 @@ def resident_bytes(pid: int) -> int:
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Ends the process and all that it started, and waits until it is gone."""
-    tree = _tree(process.pid)
-    if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # the leader's id is that of its group
-    for member in tree:  # what made itself a group of its own
+    kill_tree(process.pid)
+    process.wait()
+
+
+def kill_tree(pid: int) -> None:
+    """Ends the group that the process leads, and what it started that made itself a group of its own.
+
+    May be called by the process itself, as the last thing that it does.
+    """
+    for member in _tree(pid)[1:]:
         with contextlib.suppress(psutil.Error):
             member.kill()
-    process.wait()
+    with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+        if os.name == "posix":
+            os.killpg(pid, signal.SIGKILL)
+        else:
+            psutil.Process(pid).kill()
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -36,6 +36,9 @@ TRACE = Trace(
 
 
 def run(*arguments: str) -> Result:
+    """``fix`` runs in this process too, unless the test says how long it may take."""
+    if arguments[:1] == ("fix",) and "--timeout" not in arguments:
+        arguments = (*arguments, "--timeout", "0")
     return CliRunner().invoke(app, list(arguments), prog_name="gradcheck")
 
 
