@@ -1,12 +1,11 @@
 """The FixReport as a JSON document; its schema is published as ``docs/fix.schema.json``."""
 
-import json
-
 from gradcheck.core.formatter import RenderOptions, fix_formatter
 from gradcheck.core.outcome import FixReport
+from gradcheck.formats.documents import dumps
 
 
 @fix_formatter("json")
 def render(report: FixReport, options: RenderOptions) -> str:  # noqa: ARG001 (one signature for all formats)
     """Both reports whole, and each repair with what became of it."""
-    return json.dumps(report.to_dict(), indent=2, allow_nan=False)
+    return dumps(report.to_dict())

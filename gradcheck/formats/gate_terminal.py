@@ -1,10 +1,8 @@
 """The GateReport for a terminal or a log file: verdict, a row a target, then what is wrong with each that fails."""
 
-import dataclasses
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +15,7 @@ from gradcheck.formats.gate_verdict import (
     gate_verdict,
     gate_word,
     reason,
+    shown_report,
 )
 from gradcheck.formats.terminal import page
 from gradcheck.formats.terminal_findings import findings_section
@@ -100,7 +99,7 @@ def _details(result: TargetResult, options: RenderOptions, width: int) -> Render
     if result.could_not_run is not None:
         rows.append(("why", Text(reason(result))))
     if result.report is not None:
-        rows.append(("step", Text(verdict(result.report))))
+        rows.append(("step", Text(verdict(shown_report(result, result.report)))))
     rows += [("drift", Text(line)) for line in _drift(result, options)]
     rows += [
         ("gone", Text(f"{clean(known.text, 200)}: fixed, take it out of the baseline"))
@@ -110,10 +109,9 @@ def _details(result: TargetResult, options: RenderOptions, width: int) -> Render
         ("ignored", Text(f"{clean(i.code, 16)}: {clean(i.reason, 300)}")) for i in result.ignored
     ]
     if rows:
-        parts.append(Padding(labelled(rows, width=width), (0, 0, 0, 0)))
+        parts.append(labelled(rows, width=width))
     if result.report is not None:
-        shown = dataclasses.replace(result.report, findings=result.findings)
-        section = findings_section(shown, options, width)
+        section = findings_section(shown_report(result, result.report), options, width)
         parts += [section] if section is not None else []
     return Group(*parts)
 

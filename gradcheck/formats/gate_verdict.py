@@ -1,11 +1,14 @@
 """What every format for people says first of a GateReport, and of each of its targets: the verdict in one line."""
 
 from collections import Counter
+from dataclasses import replace
 
 from gradcheck.core.finding import SEVERITIES
 from gradcheck.core.gate import GateReport, TargetResult, TargetStatus
 from gradcheck.core.lock import Drift, LockedGroup
+from gradcheck.core.report import Report
 from gradcheck.formats.text import clean, count, ranges, short_dtype
+from gradcheck.formats.verdict import verdict, verdict_word
 
 STATUS_WORDS: dict[TargetStatus, str] = {
     "could-not-run": "could not run",
@@ -13,6 +16,7 @@ STATUS_WORDS: dict[TargetStatus, str] = {
     "drift": "drifted",
     "healthy": "healthy",
 }
+IN_SENTENCE: dict[TargetStatus, str] = {**STATUS_WORDS, "findings": "with findings"}
 MAX_SENTENCE = 600
 
 
@@ -33,10 +37,26 @@ def gate_verdict(gate: GateReport) -> str:
         return f"{count(len(gate.results), 'target')}: " + (
             "all healthy" if tally["healthy"] > 1 else "healthy"
         )
-    parts = [
-        f"{tally[status]:,} {words}" for status, words in STATUS_WORDS.items() if tally[status]
-    ]
+    parts = [f"{tally[status]:,} {words}" for status, words in IN_SENTENCE.items() if tally[status]]
     return f"{count(len(gate.results), 'target')}: {', '.join(parts)}"
+
+
+def single(gate: GateReport) -> Report | None:
+    """The report of a single inspection that is rendered as a gate over one target; None for a gate."""
+    return gate.results[0].report if len(gate.results) == 1 and not gate.configuration else None
+
+
+def headline_words(gate: GateReport) -> tuple[str, str]:
+    """Word and sentence of the verdict: of the inspection where it was no gate."""
+    report = single(gate)
+    if report is None or gate.results[0].could_not_run is not None:
+        return gate_word(gate), gate_verdict(gate)
+    return verdict_word(report), verdict(report)
+
+
+def shown_report(result: TargetResult, report: Report) -> Report:
+    """``report`` of ``result`` without what the baseline holds."""
+    return replace(report, findings=result.findings)
 
 
 def findings_words(result: TargetResult) -> str:

@@ -13,6 +13,7 @@ from gradcheck.formats.terminal_findings import findings_section
 from gradcheck.formats.terminal_header import footer_section, header_section
 from gradcheck.formats.terminal_layout import verdict_line
 from gradcheck.formats.terminal_parameters import parameters_section
+from gradcheck.formats.text import inert
 from gradcheck.formats.verdict import verdict, verdict_word
 
 MIN_WIDTH = 76
@@ -69,4 +70,5 @@ def rendered(renderable: RenderableType, *, width: int, color: bool) -> str:
             parts.append(segment.style.render(segment.text, color_system=ColorSystem.STANDARD))
         else:
             parts.append(segment.text)
-    return "\n".join(line.rstrip() for line in "".join(parts).splitlines()) + "\n"
+    lines = "".join(parts).splitlines()
+    return "\n".join(inert(line.rstrip()) for line in lines) + "\n"  # a paragraph breaks anywhere

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from gradcheck.core.repair import Repair
 from gradcheck.formats.text import clean, clean_lines, code_lines
+from gradcheck.formats.words import APPLICABILITY
 
 STATE_STYLES = {
     "live": "green",
@@ -20,11 +21,6 @@ STATE_STYLES = {
     "frozen": "dim",
 }
 SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
-APPLICABILITY = {
-    "safe": "safe: the loss stays as it is",
-    "unsafe": "changes loss, numerics or memory",
-    "display-only": "by hand",
-}
 MAX_PROSE = 110
 """Columns over which a paragraph is hard to read; tables may be wider."""
 LABEL_WIDTH = 8

@@ -1,0 +1,86 @@
+"""The FixReport in Markdown: what was repaired and how that is known, what was not, and what is left."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.formatter import RenderOptions, fix_formatter
+from gradcheck.core.gate import of_one
+from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
+from gradcheck.formats.asides import asides
+from gradcheck.formats.fix_verdict import fix_verdict, fix_word
+from gradcheck.formats.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES, problem_blocks
+from gradcheck.formats.markdown_page import MAX_ASIDES, asides_section, page, report_sections
+from gradcheck.formats.markdown_text import code, code_block, details, prose
+from gradcheck.formats.text import count
+from gradcheck.formats.verdict import verdict, verdict_word
+from gradcheck.formats.words import APPLICABILITY
+
+MAX_OUTCOMES = 10
+MAX_REASON = 400
+
+
+@fix_formatter("markdown")
+def render(report: FixReport, options: RenderOptions) -> str:
+    """A comment that fits."""
+    return _rendered(report, options, MAX_COMMENT_BYTES, 1)
+
+
+@fix_formatter("github-summary")
+def render_summary(report: FixReport, options: RenderOptions) -> str:
+    """The same with more room."""
+    return _rendered(report, options, MAX_SUMMARY_BYTES, 5)
+
+
+def _rendered(report: FixReport, options: RenderOptions, limit: int, factor: int) -> str:
+    word = fix_word(report, dry_run=options.dry_run)
+    sign = "✅" if report.healthy else "❌"
+    left = of_one(report.after, fail_on=options.fail_on)
+    head = [
+        f"### {sign} gradcheck: {word} {prose(fix_verdict(report))}",
+        _sides(report),
+        *_verified(report, factor),
+    ]
+    blocks = [*_others(report, factor), *problem_blocks(left, options, factor)]
+    tail = [
+        *report_sections(report.after),
+        *asides_section(asides(left, MAX_ASIDES), several=False),
+    ]
+    return page(head, blocks, tail, limit)
+
+
+def _sides(report: FixReport) -> str:
+    if not report.verified:
+        return ""
+    return "\n".join(
+        f"- {label}: {verdict_word(side)}, {prose(verdict(side))}"
+        for label, side in (("before", report.before), ("after", report.after))
+    )
+
+
+def _verified(report: FixReport, factor: int) -> Iterator[str]:
+    """What stands, with the lines to type and how it is known to help."""
+    for outcome in report.verified[: MAX_OUTCOMES * factor]:
+        repair = outcome.repair
+        name = f"{prose(outcome.code, 16)} {code(repair.name, 80)}"
+        yield f"#### ✅ verified: {name}"
+        yield f"{prose(repair.summary, 300)} ({APPLICABILITY[repair.applicability]})"
+        yield code_block(repair.snippet)
+        yield f"Result: {prose(outcome.reason, MAX_REASON)}"
+    more = len(report.verified) - MAX_OUTCOMES * factor
+    if more > 0:
+        yield f"… {count(more, 'more verified repair')}: all of them with `--format json`"
+
+
+def _others(report: FixReport, factor: int) -> Iterator[str]:
+    """What was rejected and what was not tried, each with its reason, behind a line that opens it."""
+    for title, kind in (("Rejected", Rejected), ("Not tried", NotTried)):
+        outcomes = [outcome for outcome in report.outcomes if isinstance(outcome, kind)]
+        lines = [_line(outcome) for outcome in outcomes[: MAX_OUTCOMES * factor]]
+        more = len(outcomes) - len(lines)
+        lines += [f"- … {more:,} more"] if more > 0 else []
+        if lines:
+            yield details(f"{title}: {count(len(outcomes), 'repair')}", "\n".join(lines))
+
+
+def _line(outcome: Verified | Rejected | NotTried) -> str:
+    reason = prose(outcome.reason, MAX_REASON)
+    return f"- {prose(outcome.code, 16)} {code(outcome.repair.name, 80)}: {reason}"
