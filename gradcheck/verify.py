@@ -174,7 +174,7 @@ class _Search:
 
     def _bent(self, after: Standing) -> str:
         """How the gradients differ from those without checkpointing; empty where they do not, or none can be had."""
-        if not any(module.checkpointing for module in after.trace.modules):
+        if not any(region.kind == "checkpoint" for region in after.trace.regions):
             return ""
         snapshot = Snapshot(self.subject)
         try:

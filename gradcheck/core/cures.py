@@ -32,18 +32,32 @@ ADD_PARAM_GROUP = Repair(
 )
 NON_REENTRANT = "use-non-reentrant-checkpointing"
 REENTRANT = re.compile(r"use_reentrant\s*=\s*True")
-CHECKPOINTING_OFF = Repair(
-    name="checkpointing-off",
-    summary="Switch gradient checkpointing off: all activations are kept, which takes memory.",
-    snippet="model.gradient_checkpointing_disable()",
-    applicability="unsafe",
-)
+
+
+def checkpointing_off(trace: Trace) -> Repair:
+    """No gradient checkpointing, spelled as the model spells it."""
+    flagged = [module.fqn for module in trace.modules if module.checkpointing]
+    snippet = "block(*inputs)  # in place of checkpoint(block, *inputs)"
+    if _is_of_transformers(trace):
+        snippet = "model.gradient_checkpointing_disable()"
+    elif flagged:
+        snippet = f"model.get_submodule({flagged[0]!r}).gradient_checkpointing = False"
+    return Repair(
+        name="checkpointing-off",
+        summary="Switch gradient checkpointing off: all activations are kept, which takes memory.",
+        snippet=snippet,
+        applicability="unsafe",
+    )
+
+
+def _is_of_transformers(trace: Trace) -> bool:
+    return any(module.type.startswith("transformers") for module in trace.modules)
 
 
 def input_gradients(trace: Trace) -> Repair:
     """The hook that lets what enters require a gradient: the model's own, or by hand where it has none."""
-    own = any(module.type.startswith("transformers") for module in trace.modules)
-    return ENABLE_INPUT_REQUIRE_GRADS if own else hook_entries(entries(trace))
+    known = _is_of_transformers(trace)
+    return ENABLE_INPUT_REQUIRE_GRADS if known else hook_entries(entries(trace))
 
 
 def hook_entries(found: Entries) -> Repair:
@@ -61,7 +75,8 @@ def hook_entries(found: Entries) -> Repair:
 
 def non_reentrant(trace: Trace) -> Repair:
     """Checkpointing that follows the autograd graph, spelled as the installed transformers or the source spells it."""
-    if all(module.checkpointing is None for module in trace.modules):
+    flagged = any(module.checkpointing is not None for module in trace.modules)
+    if not flagged or not _is_of_transformers(trace):
         return _in_source(trace)
     version = dict(trace.environment.versions).get("transformers", "0")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,11 @@ from gradcheck.errors import EditError
 
 FUNCTION = "_gradient_checkpointing_func"
 """Where transformers keeps what a module calls to checkpoint (transformers/modeling_utils.py, 4.35 and later)."""
-FLAG = "gradient_checkpointing"
-REENTRANT_FLAG = "use_reentrant"
+FLAG = re.compile(r"(use_|enable_)?(gradient_|activation_|grad_)?checkpoint(ing)?")
+"""What models call the switch: transformers', timm's, those of one's own."""
+REENTRANT = "use_reentrant"
+WITHOUT = {"REENTRANT": "NO_REENTRANT"}
+"""``CheckpointImpl`` of torch.distributed, by the names of its members."""
 
 
 def set_checkpointing(model: torch.nn.Module, mode: CheckpointingMode) -> None:
@@ -40,35 +45,45 @@ def set_checkpointing(model: torch.nn.Module, mode: CheckpointingMode) -> None:
 
 
 def _switch_off(module: torch.nn.Module) -> bool:
-    if getattr(module, FLAG, False) is not True:
-        return False
-    setattr(module, FLAG, False)
-    return True
+    own = vars(module).items()
+    names = [name for name, held in own if isinstance(held, bool) and FLAG.fullmatch(name)]
+    for name in names:
+        setattr(module, name, False)
+    return bool(names)
 
 
 def _set_non_reentrant(module: torch.nn.Module) -> bool:
-    own = vars(module)
-    changed = False
-    if callable(own.get(FUNCTION)):
-        held = own[FUNCTION]
+    changed = {name: _non_reentrant(name, held) for name, held in vars(module).items()}
+    changed = {name: held for name, held in changed.items() if held is not None}
+    for name, held in changed.items():
+        setattr(module, name, held)
+    return bool(changed)
+
+
+def _non_reentrant(name: str, held: Any) -> Any:
+    """What an attribute that makes checkpointing reentrant, or that may, has to hold; None for all others."""
+    if _checkpoints(name, held):
         options = dict(held.keywords) if isinstance(held, functools.partial) else {}
-        setattr(
-            module, FUNCTION, functools.partial(checkpoint, **{**options, "use_reentrant": False})
-        )
-        changed = True
-    if getattr(module, REENTRANT_FLAG, None) is True:
-        setattr(module, REENTRANT_FLAG, False)
-        changed = True
-    return changed
+        return functools.partial(checkpoint, **{**options, REENTRANT: False})
+    if isinstance(held, dict) and held.get(REENTRANT) is True:
+        return {**held, REENTRANT: False}
+    if isinstance(held, enum.Enum) and held.name in WITHOUT:
+        return type(held)[WITHOUT[held.name]]
+    return False if name == REENTRANT and held is True else None
+
+
+def _checkpoints(name: str, held: Any) -> bool:
+    """Whether a module calls this attribute to checkpoint."""
+    partial = isinstance(held, functools.partial) and held.func is checkpoint
+    return callable(held) and (name == FUNCTION or partial or held is checkpoint)
 
 
 def _anchor(module: torch.nn.Module) -> bool:
-    held = vars(module).get(FUNCTION)
-    if not callable(held):
-        return False
-    if not isinstance(held, Anchored):
-        setattr(module, FUNCTION, Anchored(held))
-    return True
+    held = {n: function for n, function in vars(module).items() if _checkpoints(n, function)}
+    for name, function in held.items():
+        if not isinstance(function, Anchored):
+            setattr(module, name, Anchored(function))
+    return bool(held)
 
 
 class Anchored:

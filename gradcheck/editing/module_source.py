@@ -27,6 +27,7 @@ from gradcheck.core.edit import (
     UnwrapMethod,
 )
 from gradcheck.core.outcome import FixReport, Verified
+from gradcheck.editing.checkpointing import FLAG
 
 MAX_COLUMNS = 96
 MAX_TARGET = 50
@@ -95,7 +96,10 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
             return _hooked(fqns, "_clone")
         case LetInputsRequireGrad(names=names):
             parts.helpers["inputs"] = _INPUTS.format(names=names)
-            return ["model.register_forward_pre_hook(_inputs_require_grad, with_kwargs=True)"]
+            return [
+                "if _inputs_require_grad not in model._forward_pre_hooks.values():",
+                "    model.register_forward_pre_hook(_inputs_require_grad, with_kwargs=True)",
+            ]
         case SetCheckpointing(mode=mode):
             return _checkpointing(mode, parts)
         case SetTraining(module=fqn):
@@ -142,7 +146,9 @@ def _place(fqn: str) -> str:
 def _hooked(fqns: tuple[str, ...], hook: str) -> list[str]:
     return [
         *_tuple_lines("for fqn in", fqns),
-        f"    model.get_submodule(fqn).register_forward_hook({hook})",
+        "    module = model.get_submodule(fqn)",
+        f"    if {hook} not in module._forward_hooks.values():",
+        f"        module.register_forward_hook({hook})",
     ]
 
 
@@ -168,31 +174,30 @@ def _tuple_lines(start: str, items: tuple[str, ...]) -> list[str]:
 def _checkpointing(mode: str, parts: _Module) -> list[str]:
     loop = "for module in model.modules():"
     if mode == "off":
+        parts.imports.add("import re")
         return [
             loop,
-            '    if getattr(module, "gradient_checkpointing", False) is True:',
-            "        module.gradient_checkpointing = False",
+            "    for name, held in list(vars(module).items()):",
+            f'        if held is True and re.fullmatch(r"{FLAG.pattern}", name):',
+            "            setattr(module, name, False)",
         ]
-    parts.imports.add("import functools")
-    held = '    held = vars(module).get("_gradient_checkpointing_func")'
+    parts.imports |= {"import functools", "from torch.utils.checkpoint import checkpoint"}
+    parts.helpers["checkpointing"] = _CHECKPOINTING
+    over = [loop, "    for name, held in _checkpointing_functions(module):"]
     if mode == "non-reentrant":
-        parts.imports.add("from torch.utils.checkpoint import checkpoint")
         return [
-            loop,
-            held,
-            "    if held is not None:",
+            *over,
             '        options = {**getattr(held, "keywords", {}), "use_reentrant": False}',
-            "        module._gradient_checkpointing_func = functools.partial(checkpoint, **options)",
+            "        setattr(module, name, functools.partial(checkpoint, **options))",
             '    if getattr(module, "use_reentrant", None) is True:',
             "        module.use_reentrant = False",
         ]
     parts.imports.add("import torch")
     parts.helpers["anchored"] = _ANCHORED
     return [
-        loop,
-        held,
-        "    if held is not None:",
-        "        module._gradient_checkpointing_func = functools.partial(_anchored, held)",
+        *over,
+        '        if getattr(held, "func", None) is not _anchored:',
+        "            setattr(module, name, functools.partial(_anchored, held))",
     ]
 
 
@@ -265,6 +270,14 @@ def _inputs_require_grad(module, args, kwargs):
         if value is not None and value.is_floating_point() and not value.requires_grad:
             kwargs[name] = value.detach().requires_grad_(True)
     return args, kwargs
+'''
+_CHECKPOINTING = '''
+def _checkpointing_functions(module):
+    """The attributes that the module calls to checkpoint, by name."""
+    for name, held in list(vars(module).items()):
+        if name == "_gradient_checkpointing_func" or getattr(held, "func", held) is checkpoint:
+            if callable(held):
+                yield name, held
 '''
 _ANCHORED = '''
 def _anchored(checkpoint, block, *args, **options):

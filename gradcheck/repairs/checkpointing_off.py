@@ -1,6 +1,6 @@
 """The last resort against checkpointing: none."""
 
-from gradcheck.core.cures import CHECKPOINTING_OFF
+from gradcheck.core.cures import checkpointing_off as text
 from gradcheck.core.edit import Edit, SetCheckpointing
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair, repair
@@ -10,6 +10,7 @@ from gradcheck.core.trace import Trace
 @repair("GC210", "GC301", "GC302", "GC304", "GC508", change=9)
 def checkpointing_off(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """Every activation is kept: right gradients, and the memory that checkpointing was to save."""
-    if not any(module.checkpointing and module.training for module in trace.modules):
+    flagged = any(module.checkpointing and module.training for module in trace.modules)
+    if not flagged and not any(region.kind == "checkpoint" for region in trace.regions):
         return None
-    return CHECKPOINTING_OFF, (SetCheckpointing(mode="off"),)
+    return text(trace), (SetCheckpointing(mode="off"),)

@@ -5,6 +5,27 @@ from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair, repair
 from gradcheck.core.trace import NONE, Trace
 
+SAME_MEMORY = frozenset(
+    {
+        "chunk",
+        "expand",
+        "flatten",
+        "permute",
+        "requires_grad_",
+        "reshape",
+        "split",
+        "squeeze",
+        "t",
+        "transpose",
+        "unbind",
+        "unflatten",
+        "unsqueeze",
+        "view",
+        "__getitem__",
+    }
+)
+"""Last words of the names of the calls whose result is what they were given, or a view of it."""
+
 
 @repair("GC208", change=1)
 def clone_outputs(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
@@ -19,14 +40,24 @@ def clone_outputs(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, 
 
 def _maker(trace: Trace, call: int) -> int:
     """The module that made what ``call`` writes, where it is not the one that runs the call or one around it."""
-    written = trace.values[trace.calls[call].inputs[0]] if trace.calls[call].inputs else None
-    if written is None or written.call == NONE:
-        return NONE
-    maker, writer = trace.calls[written.call].module, trace.calls[call].module
-    if NONE in (maker, writer):
-        return maker
-    inside = f"{trace.modules[writer].fqn}.".startswith(f"{trace.modules[maker].fqn}.")
-    return NONE if inside or not trace.modules[maker].fqn else maker
+    writer, inputs = trace.calls[call].module, trace.calls[call].inputs
+    while inputs:
+        made_by = trace.values[inputs[0]].call
+        if made_by == NONE:
+            return NONE
+        maker, name = trace.calls[made_by].module, trace.calls[made_by].op.rpartition(".")[2]
+        if maker != NONE and (writer == NONE or not _is_around(trace, maker, writer)):
+            return maker
+        if name not in SAME_MEMORY:
+            return NONE
+        inputs = trace.calls[made_by].inputs
+    return NONE
+
+
+def _is_around(trace: Trace, outer: int, inner: int) -> bool:
+    """Whether the forward of ``outer`` was running when ``inner``'s was; hooks run in the one around."""
+    fqn = trace.modules[outer].fqn
+    return not fqn or f"{trace.modules[inner].fqn}.".startswith(f"{fqn}.")
 
 
 def _text(modules: tuple[str, ...]) -> Repair:

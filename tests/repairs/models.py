@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    checkpoint_wrapper,
+)
 from torch.utils.checkpoint import checkpoint
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -137,6 +141,51 @@ class Sharing:
         return self.block
 
 
+class OwnFunction(ReadsWeight):
+    """Holds the function that checkpoints under a name of its own, and no switch for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False
+        self.remember_less = partial(checkpoint, use_reentrant=True, preserve_rng_state=False)
+
+    def run(self, block: nn.Module, *inputs: Any) -> Any:
+        return self.remember_less(block.__call__, *inputs)
+
+
+class Wrapped(ReadsWeight):
+    """Its blocks are wrapped in torch.distributed's reentrant checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False
+        kind = CheckpointImpl.REENTRANT
+        self.blocks = nn.ModuleList(
+            checkpoint_wrapper(b, checkpoint_impl=kind) for b in self.blocks
+        )
+
+
+class TimmLike(SharesState):
+    """Shares state between reentrant checkpoints called in its own source; the switch has another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False
+        self.grad_checkpointing = True
+
+    def run(self, block: nn.Module, *inputs: Any) -> Any:
+        if self.grad_checkpointing and self.training:
+            return checkpoint(block, *inputs, use_reentrant=True)
+        return block(*inputs)
+
+
+def hooked_and_written() -> Built:
+    """The known hook is on already, and the code writes into the leaf that it makes."""
+    model, batch = tower(WritesInPlace)
+    model.enable_input_require_grads()  # type: ignore[operator]
+    return model, batch
+
+
 def tokens(seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, VOCABULARY, (2, 3), generator=generator)
@@ -225,6 +274,10 @@ CASES = {
     "two towers": Case(partial(tower, TwoTowers), (ENABLE, HOOK)),
     "no module": Case(partial(tower, ReadsWeight), (NON_REENTRANT,), (ENABLE,)),
     "shared state": Case(partial(tower, SharesState), (NON_REENTRANT,), (ENABLE,)),
+    "own function": Case(partial(tower, OwnFunction), (NON_REENTRANT,), (ENABLE,)),
+    "wrapped": Case(partial(tower, Wrapped), (NON_REENTRANT,), (ENABLE,)),
+    "timm-like": Case(partial(tower, TimmLike), ("checkpointing-off",), (ENABLE, NON_REENTRANT)),
+    "hooked and written": Case(hooked_and_written, ("clone-outputs",)),
     "llama": Case(reentrant_llama, (ENABLE,)),
     "frozen and reentrant": Case(frozen_and_reentrant, ("make-adapters-trainable", ENABLE)),
     "disabled and reentrant": Case(disabled_and_reentrant, ("enable-adapters", ENABLE)),

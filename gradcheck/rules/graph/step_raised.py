@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from gradcheck.core.cures import CHECKPOINTING_OFF
+from gradcheck.core.cures import checkpointing_off
 from gradcheck.core.evidence import finding
 from gradcheck.core.failures import failure_kind
 from gradcheck.core.finding import Finding
@@ -114,7 +114,7 @@ def step_raised(trace: Trace) -> Iterator[Finding]:
             ("tensors", _tensors(trace, failure)),
             ("called from", place_text(trace, failure.user_frame)),
         ),
-        repairs=(CHECKPOINTING_OFF,) if prefix else (),
+        repairs=(checkpointing_off(trace),) if prefix else (),
     )
 
 
