@@ -127,3 +127,16 @@ def keep_unquantized(trace: Trace, layers: tuple[int, ...]) -> Repair:
         snippet=f"BitsAndBytesConfig(load_in_{bits}=True, llm_int8_skip_modules=[{listed}])",
         applicability="unsafe",
     )
+
+
+def float_storage(trace: Trace, layers: tuple[int, ...]) -> tuple[Repair, ...]:
+    """4-bit weights stored in a floating dtype; 8-bit ones are int8 and nothing else."""
+    if any(trace.modules[layer].quantized != "4bit" for layer in layers):
+        return ()
+    return (
+        Repair(
+            name="float-storage",
+            summary="Store 4-bit weights in a floating dtype when the model is loaded: a cast to it keeps the graph.",
+            snippet="BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_storage=torch.bfloat16)",
+        ),
+    )

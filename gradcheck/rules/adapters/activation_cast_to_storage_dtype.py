@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import keep_unquantized
+from gradcheck.core.cures import float_storage, keep_unquantized
 from gradcheck.core.evidence import concerned, finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.packed import StorageCast, layer_fqn, storage_casts
@@ -62,6 +62,7 @@ def _finding(trace: Trace, casts: list[StorageCast]) -> Finding:
     breaks = [cast.broken for cast in casts if cast.broken is not None]
     lost = frozenset().union(*(concerned(broken) for broken in breaks))
     layers = listed(dict.fromkeys(layer_fqn(trace, cast.layer) for cast in casts))
+    cast_to = tuple(cast.layer for cast in casts)
     dtype = trace.values[call.outputs[0]].dtype
     cost = f": {cost_text(trace, lost)} before it lose theirs" if lost else ""
     source = next(value for value in call.inputs if "float" in trace.values[value].dtype)
@@ -81,7 +82,7 @@ def _finding(trace: Trace, casts: list[StorageCast]) -> Finding:
             ("enters", layers),
             ("raised later", raised_text(trace.failure) if trace.failure else ""),
         ),
-        repairs=(keep_unquantized(trace, tuple(cast.layer for cast in casts)),),
+        repairs=(keep_unquantized(trace, cast_to), *float_storage(trace, cast_to)),
     )
 
 
