@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gradcheck.recording.inventory import Inventory
 
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:
     """The layers adapted by the adapters called ``names``."""
-    kinds, parameters = _layer_kinds(), inventory.parameter_index
+    kinds, parameters = _layer_types(inventory), inventory.parameter_index
     brought = _brought_along(inventory, kinds, names)
     return tuple(
         AdapterLayer(
@@ -30,12 +30,12 @@ def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer,
             ),
         )
         for index, (fqn, module) in enumerate(inventory.modules)
-        if isinstance(module, kinds)
+        if type(module) in kinds
     )
 
 
 def _brought_along(
-    inventory: Inventory, kinds: tuple[type[torch.nn.Module], ...], names: set[str]
+    inventory: Inventory, kinds: set[type[torch.nn.Module]], names: set[str]
 ) -> dict[str, dict[str, list[int]]]:
     """FQN of an adapted layer -> adapter -> the parameters that it brought along there to train.
 
@@ -44,7 +44,7 @@ def _brought_along(
     layer_of: dict[str, str] = {}
     for fqn, module in inventory.modules:  # parents come before their children
         parent, _, name = fqn.rpartition(".")
-        if isinstance(module, kinds):
+        if type(module) in kinds:
             layer_of[fqn] = fqn
         elif parent in layer_of and name != "base_layer":
             layer_of[fqn] = layer_of[parent]
@@ -70,15 +70,19 @@ class LayersAtWork:
     """What the adapted layers did while they ran with autograd on: the adapters may be off for a part of the step."""
 
     def __init__(self, inventory: Inventory) -> None:
-        kinds = _layer_kinds()
+        kinds = _layer_types(inventory)
         self._layers = {
             index: module
             for index, (_, module) in enumerate(inventory.modules)
-            if isinstance(module, kinds)
+            if type(module) in kinds
         }
         self._states: dict[int, set[bool]] = {}
 
-    def entered(self, module: int) -> None:
+    def observers(self) -> dict[int, Callable[[int], None]]:
+        """Module index of each adapted layer -> what is to be called as its forward begins."""
+        return dict.fromkeys(self._layers, self._entered)
+
+    def _entered(self, module: int) -> None:
         """The forward of the module with this index begins."""
         layer = self._layers.get(module)
         if layer is not None and torch.is_grad_enabled():
@@ -151,14 +155,15 @@ def input_grad_hooks(inventory: Inventory) -> int:
     return count
 
 
-def _layer_kinds() -> tuple[type[torch.nn.Module], ...]:
-    """PEFT's base classes of adapted layers; none where PEFT was never imported."""
+def _layer_types(inventory: Inventory) -> set[type[torch.nn.Module]]:
+    """The classes of the model's adapted layers: those derived from PEFT's; none where PEFT was never imported."""
     tuners, other = sys.modules.get("peft.tuners.tuners_utils"), sys.modules.get("peft.utils.other")
     kinds = [getattr(tuners, "BaseTunerLayer", None)]
     kinds += [
         getattr(other, name, None) for name in ("AuxiliaryTrainingWrapper", "ModulesToSaveWrapper")
     ]
-    return tuple(kind for kind in kinds if isinstance(kind, type))
+    bases = tuple(kind for kind in kinds if isinstance(kind, type))
+    return {kind for kind in inventory.types if issubclass(kind, bases)}
 
 
 def _names(value: Any) -> tuple[str, ...]:

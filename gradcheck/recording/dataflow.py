@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -35,11 +35,20 @@ from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
-_Tensor = torch.Tensor
+_Tensor, _is_grad_enabled = torch.Tensor, torch.is_grad_enabled
 _new_call = functools.partial(tuple.__new__, Call)
 """``Call`` without the detour through Python that a named tuple's constructor takes."""
 _WRITING = frozenset({"out", "inplace"})
 """Keywords that make a call write into a tensor it was given."""
+
+
+class _Roles(dict[type, str]):
+    """Class of an argument -> "tensor", "sequence" or nothing; worked out once for each class."""
+
+    def __missing__(self, kind: type) -> str:
+        sequence = "sequence" if issubclass(kind, (tuple, list)) else ""
+        role = self[kind] = "tensor" if issubclass(kind, _Tensor) else sequence
+        return role
 
 
 class DataFlow(TorchFunctionMode):
@@ -69,6 +78,7 @@ class DataFlow(TorchFunctionMode):
         self.num_backwards = 0
         self._paused = False
         self._operations = Operations()
+        self._roles = _Roles()
         self._reading_region = NONE
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
@@ -85,14 +95,24 @@ class DataFlow(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        if self._paused:
-            return func(*args, **kwargs)
         operation = self._operations[func]
         kind = operation.kind
-        if kind == "silent":
-            return func(*args, **kwargs)
+        if kind == "silent" or self._paused:
+            return func(*args, **kwargs) if kwargs else func(*args)
         frame = sys._getframe(1)
+        if operation.plain and not (
+            self.region_stack
+            or self.switches.any
+            or self.passages.any_left
+            or self._implicit_values
+            or self._written
+            or (kwargs and not _WRITING.isdisjoint(kwargs))
+            or (operation.scaling and _is_zero_number(args[-1]))
+            or frame.f_code.co_filename == _CHECKPOINT_FILE
+            or not _is_grad_enabled()
+        ):
+            return self._ordinary(func, operation, args, kwargs, frame)
+        kwargs = kwargs or {}
         if kind == "grad-mode":
             self.switches.grad_mode_set(args[0], frame)
             return func(*args, **kwargs)
@@ -101,6 +121,58 @@ class DataFlow(TorchFunctionMode):
         if kind == "setter":
             return self._set(func, operation, args, frame)
         return self._recorded(func, operation, args, kwargs, frame)
+
+    def _ordinary(
+        self,
+        func: Callable[..., Any],
+        operation: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        frame: FrameType,
+    ) -> Any:
+        """``_recorded`` where nothing needs a second look: written out in one piece, since thousands pass here."""
+        ledger, calls = self.ledger, self.ledger.calls
+        self._reading_region = NONE
+        read = self._read_ordinary(args[:1] if operation.first_only else args)
+        if kwargs and not operation.first_only:
+            read += [self.value_of(tensor) for tensor in tensors_in(kwargs)]
+        try:
+            result = func(*args, **kwargs) if kwargs else func(*args)
+        except Exception:
+            self._raised(operation, read, NONE, frame)
+            raise
+        if type(result) is _Tensor:
+            outputs: tuple[int, ...] = (ledger.add_value(result, len(calls)),)
+        else:
+            outputs = tuple(self._made(tensors_in(result), len(calls)))
+            if not read and not outputs:
+                return result
+        if not ledger.zero.isdisjoint(read):
+            self._spread_zero(operation, read, outputs, tensors_in(result))
+        if not self.notices.guarded_values.isdisjoint(read):
+            self.notices.guarded_reads(read, len(calls), frame)
+        where, current = ledger.lines.nearest(frame), self.modules.current
+        calls.append(
+            _new_call((operation.name, tuple(read), outputs, where, current, NONE, NONE, "op"))
+        )
+        return result
+
+    def _read_ordinary(self, args: tuple[Any, ...]) -> list[int]:
+        """The values among positional arguments, nothing having been written or left by an unannounced function."""
+        entries, live, roles = self.ledger.entries, self.ledger.live, self._roles
+        read: list[int] = []
+        for arg in args:
+            role = roles[type(arg)]
+            if role == "tensor":
+                entry = entries.get(id(arg))
+                carries = arg.requires_grad
+                if entry is not None and entry[0]() is arg and live[entry[1]] is carries:
+                    read.append(entry[1])
+                else:
+                    read.append(self.value_of(arg))
+            elif role:
+                read += [self.value_of(tensor) for tensor in tensors_in(arg)]
+        return read
 
     def _backward(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -135,13 +207,8 @@ class DataFlow(TorchFunctionMode):
         try:
             result = func(*args, **kwargs)
         except Exception:
-            self.failed_call = len(self.ledger.calls)
-            self.notices.refused(operation, frame)
-            self._add_call(operation.name, operation.kind, read, [], region, frame)
+            self._raised(operation, read, region, frame)
             raise
-        if operation.plain and target is None and not self.passages.any_left:
-            self._record_plain(operation, read, result, region, frame)
-            return result
         made = tensors_in(result) if target is None else _written_through(target)
         if region != NONE and target is None and operation.kind == "op":
             # ``x.to(dtype)`` may give x itself, which the region did not make
@@ -152,26 +219,10 @@ class DataFlow(TorchFunctionMode):
             self._written.wrote(target, self.value_of(target))
         return result
 
-    def _record_plain(
-        self, operation: Operation, read: list[int], result: Any, region: int, frame: FrameType
-    ) -> None:
-        """``_record`` for the ordinary call, without what only the others need: thousands pass here."""
-        ledger = self.ledger
-        index = len(ledger.calls)
-        if type(result) is torch.Tensor:
-            made, outputs = [result], [ledger.add_value(result, index)]
-        else:
-            made = tensors_in(result)
-            outputs = self._made(made, index)
-            if not read and not outputs:
-                return
-        if not ledger.zero.isdisjoint(read):
-            self._spread_zero(operation, read, outputs, made)
-        if self.switches.any and self.switches.in_inference_mode:
-            ledger.inference.update(outputs)
-        if not self.notices.guarded_values.isdisjoint(read):
-            self.notices.guarded_reads(read, index, frame)
-        self._add_call(operation.name, "op", read, outputs, region, frame)
+    def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
+        self.failed_call = len(self.ledger.calls)
+        self.notices.refused(operation, frame)
+        self._add_call(operation.name, operation.kind, read, [], region, frame)
 
     def _record(
         self,
@@ -302,29 +353,20 @@ class DataFlow(TorchFunctionMode):
             self._implicit_values.pop(value, None)
 
     def _read(self, args: tuple[Any, ...], kwargs: dict[str, Any], first_only: bool) -> list[int]:
-        """The values that a call reads; flat and repetitive, since every argument of the step passes here."""
-        value_of, known, live = self.value_of, self.ledger.entries.get, self.ledger.live
-        settled = not self._implicit_values
+        """The values that a call reads."""
         if first_only:
             args, kwargs = args[:1], {}
-        read = []
-        for arg in args:
-            if isinstance(arg, _Tensor):
-                entry = known(id(arg))
-                if settled and entry is not None and entry[0]() is arg:
-                    value = entry[1]
-                    read.append(value if live[value] is arg.requires_grad else value_of(arg))
-                else:
-                    read.append(value_of(arg))
-            elif isinstance(arg, (tuple, list)):
-                read += [value_of(tensor) for tensor in tensors_in(arg)]
+        if self._implicit_values:
+            read = [self.value_of(tensor) for arg in args for tensor in tensors_in(arg)]
+        else:
+            read = self._read_ordinary(args)
         if kwargs:
             given = [arg for name, arg in kwargs.items() if name != "out"]
-            read += [value_of(tensor) for tensor in tensors_in(given)]
+            read += [self.value_of(tensor) for tensor in tensors_in(given)]
         if self._written:
             for tensor in tensors_in(list(args)):
                 # what was written before the tensor was made is in what it was made from
-                own, writes = value_of(tensor), self._written.under([tensor])
+                own, writes = self.value_of(tensor), self._written.under([tensor])
                 read += [value for value in writes if value > own and value not in read]
         return read
 
@@ -368,7 +410,7 @@ class DataFlow(TorchFunctionMode):
         self,
         operation: Operation,
         read: list[int],
-        outputs: list[int],
+        outputs: Sequence[int],
         made: list[torch.Tensor],
     ) -> None:
         """Marks the results which are zero because a zero trainable parameter went in."""
@@ -411,7 +453,7 @@ def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
         return "detach" if operation.short in DETACHES else "op"
     if kind == "op" and operation.in_place:
         return "in-place"
-    if operation.short == "mul" and len(args) == 2 and _is_zero_number(args[1]):
+    if operation.scaling and _is_zero_number(args[-1]):
         return "scaled-to-zero"
     return kind
 

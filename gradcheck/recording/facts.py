@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -24,23 +25,45 @@ def module_rows(
 ) -> tuple[Module, ...]:
     """The modules as rows of the Trace; ``training``: their flags before the step."""
     layer_of = _layer_of_module(stack.fqns, layers)
-    kinds = {type(module) for module in stack.modules}
-    types = {kind: f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}
-    quantized = {kind: _quantization(kind) for kind in kinds}
-    dropouts = {kind for kind in kinds if issubclass(kind, torch.nn.modules.dropout._DropoutNd)}
-    return tuple(
-        Module(
-            fqn=fqn,
-            type=types[type(module)],
-            training=training[index],
-            num_calls=stack.num_calls[index],
-            parameters=_own_parameters(module, parameters),
-            quantized=quantized[type(module)],
-            checkpointing=_checkpointing(module),
-            dropout=type(module) in dropouts and float(getattr(module, "p", 0.0)) > 0,
-            adapter=layer_of.get(index, NONE),
+    kinds = {type(module): _kind(type(module)) for module in stack.modules}
+    rows = []
+    for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True)):
+        own, kind = vars(module), kinds[type(module)]
+        flag = own.get("gradient_checkpointing", kind.checkpointing)
+        rows.append(
+            Module(
+                fqn,
+                kind.name,
+                training[index],
+                stack.num_calls[index],
+                _own_parameters(module, parameters),
+                kind.quantized,
+                flag if isinstance(flag, bool) else None,
+                kind.dropout and float(getattr(module, "p", 0.0)) > 0,
+                layer_of.get(index, NONE),
+            )
         )
-        for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True))
+    return tuple(rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """What all modules of a class have in common."""
+
+    name: str
+    quantized: Literal["8bit", "4bit"] | None
+    dropout: bool
+    checkpointing: object
+    """The class's own ``gradient_checkpointing``, or None."""
+
+
+def _kind(kind: type[torch.nn.Module]) -> _Kind:
+    return _Kind(
+        name=f"{kind.__module__}.{kind.__qualname__}",
+        quantized=_quantization(kind),
+        dropout=issubclass(kind, torch.nn.modules.dropout._DropoutNd),
+        # not getattr of a module: it searches parameters, buffers and children, and raises
+        checkpointing=getattr(kind, "gradient_checkpointing", None),
     )
 
 
@@ -67,12 +90,6 @@ def _quantization(kind: type[torch.nn.Module]) -> Literal["8bit", "4bit"] | None
     if issubclass(kind, layers.Linear8bitLt):
         return "8bit"
     return "4bit" if issubclass(kind, layers.Linear4bit) else None
-
-
-def _checkpointing(module: torch.nn.Module) -> bool | None:
-    own = vars(module)  # not getattr: it searches parameters, buffers and children, and raises
-    flag = own.get("gradient_checkpointing", getattr(type(module), "gradient_checkpointing", None))
-    return flag if isinstance(flag, bool) else None
 
 
 def task_heads(inventory: Inventory) -> dict[str, float]:

@@ -25,6 +25,7 @@ from gradcheck.core.trace import NONE, Call
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.recomputation import Recomputation
+from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
 
@@ -42,7 +43,6 @@ class Functions:
         self._recomputation: Recomputation | None = None
         flow.implicit_region = self._unannounced
         flow.leave_implicit = self._leave_unannounced
-        flow.modules.on_enter.append(self._module_entered)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -53,10 +53,10 @@ class Functions:
             return watched._forward(cls, args, kwargs)
 
         with ExitStack() as stack:
-            _replace(stack, Function, "apply", classmethod(apply))
+            replace(stack, Function, "apply", classmethod(apply))
             for name in ("apply", "apply_boxed"):  # apply_boxed: since torch 2.13
                 if name in BackwardCFunction.__dict__:
-                    _replace(
+                    replace(
                         stack,
                         BackwardCFunction,
                         name,
@@ -84,11 +84,15 @@ class Functions:
             self._mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
         index = self._open(cls, args)
-        self._flow.region_stack.append(index)
+        modules, region_stack = self._flow.modules, self._flow.region_stack
+        region_stack.append(index)
+        modules.on_enter[:] = [self._module_entered]
         try:
             result = original(cls, *args, **kwargs)
         finally:
-            self._flow.region_stack.remove(index)
+            region_stack.remove(index)
+            if not region_stack:
+                modules.on_enter.clear()
         self._close(index, result)
         return result
 
@@ -294,9 +298,3 @@ def _apply_frame(frame: FrameType | None) -> FrameType | None:
             return None if announced else frame
         frame = frame.f_back
     return None
-
-
-def _replace(stack: ExitStack, owner: type, name: str, replacement: Any) -> None:
-    original = owner.__dict__[name]
-    setattr(owner, name, replacement)
-    stack.callback(setattr, owner, name, original)

@@ -11,6 +11,7 @@ class Inventory:
     def __init__(self, model: torch.nn.Module) -> None:
         self.modules: list[tuple[str, torch.nn.Module]] = []
         self._walk("", model, set())
+        self.types = {type(module) for _, module in self.modules}
         self.module_index = {fqn: index for index, (fqn, _) in enumerate(self.modules)}
         self.parameters: list[tuple[str, torch.nn.Parameter]] = []
         self.buffers: list[torch.Tensor] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Literal
 
 import torch
@@ -97,28 +98,25 @@ class Ledger:
 
     def value_rows(self) -> tuple[Value, ...]:
         """The values as rows of the Trace."""
-        dtypes = {dtype for _, dtype, _ in self._rows}
+        if not self._rows:
+            return ()
+        shapes, dtypes, makers = zip(*self._rows, strict=True)
+        plain = {shape: tuple(shape) for shape in set(shapes)}  # torch.Size is torch's
         names = {
-            dtype: str(dtype).removeprefix("torch.") if dtype else "python" for dtype in dtypes
+            dtype: str(dtype).removeprefix("torch.") if dtype else "python" for dtype in set(dtypes)
         }
-        shapes = {shape: tuple(shape) for shape, _, _ in self._rows}  # torch.Size is torch's
-        parameter, recomputed = self.parameter_of.get, self.recomputed.get
-        zero, inference = self.zero, self.inference
-        return tuple(
-            Value(
-                shapes[shape],
-                names[dtype],
-                maker,
-                parameter(index, NONE),
-                live,
-                recomputed(index),
-                index in zero,
-                index in inference,
-            )
-            for index, ((shape, dtype, maker), live) in enumerate(
-                zip(self._rows, self.live, strict=True)
-            )
+        indices = range(len(self._rows))
+        columns = (
+            map(plain.__getitem__, shapes),
+            map(names.__getitem__, dtypes),
+            makers,
+            map(self.parameter_of.get, indices, repeat(NONE)),
+            self.live,
+            map(self.recomputed.get, indices),
+            map(self.zero.__contains__, indices),
+            map(self.inference.__contains__, indices),
         )
+        return tuple(map(Value._make, zip(*columns, strict=True)))
 
     def region_rows(self) -> tuple[Region, ...]:
         """The regions as rows of the Trace."""

@@ -1,4 +1,8 @@
-"""Which module is running: two global hooks, so that no module's own hooks are touched."""
+"""Which module is running: ``Module.__call__`` is wrapped, so that no module's own hooks are touched.
+
+torch's global forward hooks would tell as much, but with one in place every call of every module takes torch's slow
+path, which costs more than all the rest of following the modules.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,18 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-    register_module_module_registration_hook,
-)
+from torch.nn.modules.module import register_module_module_registration_hook
 
-from gradcheck.core.trace import NONE
+from gradcheck.core.trace import NONE, Stage
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.replacing import replace
 
 
 class ModuleStack:
     """The modules whose forward is running, innermost last.
 
-    Reentrancy: module hooks fire again while backward recomputes a checkpointed region, on another thread on an
-    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and have a stack of their own.
+    Reentrancy: modules run again while backward recomputes a checkpointed region, on another thread on an
+    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and are followed apart.
     """
 
     def __init__(self, inventory: Inventory) -> None:
@@ -32,13 +33,15 @@ class ModuleStack:
         self.current = NONE
         self.recomputing = NONE
         """Like ``current``, for the recomputation that backward runs."""
-        self._stack: list[int] = []
-        self._recomputed: list[int] = []
-        self._hooks = ExitStack()
+        self._instruments = ExitStack()
         self.on_enter: list[Callable[[int], None]] = []
         """Called with the index of a module of the model as its forward begins."""
+        self.on_enter_of: dict[int, Callable[[int], None]] = {}
+        """The same, for the modules with these indices."""
         self.on_wrap: Callable[[torch.nn.Module], None] | None = None
         """Called with a foreign module that takes one of the model's as its child."""
+        self.on_move: Callable[[Stage, str | None], None] | None = None
+        """Called with the pass and the FQN of the module that is running, whenever that changes."""
 
     def index_of(self, module: object) -> int:
         """Index of ``module``, or NONE where it is none of the model's."""
@@ -46,15 +49,13 @@ class ModuleStack:
 
     def __enter__(self) -> ModuleStack:
         with ExitStack() as stack:
-            stack.callback(register_module_forward_pre_hook(self._enter).remove)
-            stack.callback(register_module_forward_hook(self._leave, always_call=True).remove)
+            replace(stack, torch.nn.Module, "__call__", self._watched(torch.nn.Module.__call__))
             stack.callback(register_module_module_registration_hook(self._registered).remove)
-            self._hooks = stack.pop_all()
+            self._instruments = stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._hooks.close()
-        self._stack.clear()
+        self._instruments.close()
         self.current = NONE
 
     @contextmanager
@@ -70,24 +71,54 @@ class ModuleStack:
         """Forgets the modules themselves."""
         self.modules.clear()
 
-    def _enter(self, module: torch.nn.Module, _arguments: Any) -> None:
-        index = self._index.get(id(module), NONE)
-        if torch._C._current_graph_task_id() != -1:
-            self._recomputed.append(self.recomputing)
-            self.recomputing = index if index != NONE else self.recomputing
-            return
-        self._stack.append(self.current)
-        if index != NONE:
-            self.current = index
-            self.num_calls[index] += 1
+    def moves_on(self, stage: Stage) -> None:
+        """Tells whoever listens which module is running in this pass."""
+        if self.on_move is not None:
+            index = self.current if stage == "forward" else self.recomputing
+            self.on_move(stage, None if index == NONE else self.fqns[index])
+
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """``call``, which is ``Module.__call__``, with the module noted; every module of the step passes here."""
+        index_of, graph_task = self._index.get, torch._C._current_graph_task_id
+        num_calls, on_enter_of = self.num_calls, self.on_enter_of.get
+
+        def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            index = index_of(id(module))
+            if index is None:
+                return call(module, *args, **kwargs)
+            if graph_task() != -1:
+                return self._recomputed(index, call, module, args, kwargs)
+            outer, self.current = self.current, index
+            num_calls[index] += 1
+            told = on_enter_of(index)
+            if told is not None:
+                told(index)
             for told in self.on_enter:
                 told(index)
+            if self.on_move is not None:
+                self.moves_on("forward")
+            try:
+                return call(module, *args, **kwargs)
+            finally:
+                self.current = outer
+                if self.on_move is not None:
+                    self.moves_on("forward")
 
-    def _leave(self, _module: torch.nn.Module, _arguments: Any, _output: Any) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            self.recomputing = self._recomputed.pop() if self._recomputed else NONE
-        elif self._stack:
-            self.current = self._stack.pop()
+        return watched
+
+    def _recomputed(
+        self,
+        index: int,
+        call: Callable[..., Any],
+        module: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        with self.recomputation(index):
+            self.moves_on("backward")
+            result = call(module, *args, **kwargs)
+        self.moves_on("backward")
+        return result
 
     def _registered(
         self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None

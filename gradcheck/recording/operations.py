@@ -178,8 +178,8 @@ SILENT = frozenset(
 )
 """Calls that read no content that could reach a loss, or are control flow."""
 
-NOTED = frozenset({"mul", "cross_entropy", "nll_loss"})
-"""Calls whose arguments are looked at: a factor of zero, the labels."""
+NOTED = frozenset({"cross_entropy", "nll_loss"})
+"""Calls whose arguments are looked at: the labels."""
 
 GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
 """Properties that give a tensor."""
@@ -197,8 +197,10 @@ class Operation(NamedTuple):
     in_place: bool
     shape_only: bool
     first_only: bool
+    scaling: bool
+    """A product, whose factor may be the number zero."""
     plain: bool
-    """An ordinary call: nothing about it needs a second look."""
+    """An ordinary call: nothing about it needs a second look, unless it scales by zero."""
 
 
 def classified(function: Callable[..., Any]) -> Operation:
@@ -236,8 +238,17 @@ def _operation(name: str, short: str, kind: str) -> Operation:
     in_place = (
         short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
     ) or short == "__setitem__"
-    plain = kind == "op" and not in_place and short not in NOTED
-    return Operation(name, short, kind, in_place, short in SHAPE_ONLY, short in FIRST_ONLY, plain)
+    plain = kind == "op" and not in_place and short not in NOTED | SHAPE_ONLY
+    return Operation(
+        name,
+        short,
+        kind,
+        in_place=in_place,
+        shape_only=short in SHAPE_ONLY,
+        first_only=short in FIRST_ONLY,
+        scaling=short == "mul",
+        plain=plain,
+    )
 
 
 def _property(function: Callable[..., Any], short: str) -> Operation:

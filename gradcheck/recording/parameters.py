@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from math import inf, prod
 
 import torch
 
@@ -57,25 +58,60 @@ def parameters_before(
 
 
 def _zero_ones(inventory: Inventory) -> set[int]:
-    """Indices of the trainable parameters that are all zero; one transfer a device and dtype."""
+    """Indices of the trainable parameters that are all zero."""
+    tensors = {
+        index: tensor.detach()
+        for index, (_, tensor) in enumerate(inventory.parameters)
+        if tensor.requires_grad and has_numbers(tensor)
+    }
+    suspects = {index: tensors[index] for index, norm in _norms(tensors).items() if norm == 0}
+    return {index for index, largest in _magnitudes(suspects).items() if largest == 0}
+
+
+def _norms(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
+    """The 2-norm of each tensor, in float32 or more. It under- and overflows before the elements do."""
+
+    def norms(members: list[torch.Tensor]) -> list[torch.Tensor]:
+        dtype = torch.promote_types(members[0].dtype, torch.float32)
+        return list(torch._foreach_norm(members, 2.0, dtype=dtype))
+
+    return _measured(tensors, norms)
+
+
+def _magnitudes(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
+    """The largest magnitude among the elements of each tensor; NaN where one is NaN."""
+
+    def magnitudes(members: list[torch.Tensor]) -> list[torch.Tensor]:
+        if members[0].is_complex():
+            return [member.abs().max() for member in members]
+        ends = [torch.stack(torch.aminmax(member)) for member in members]
+        return [end.abs().max() for end in ends]
+
+    return _measured(tensors, magnitudes)
+
+
+def _measured(
+    tensors: dict[int, torch.Tensor], measure: Callable[[list[torch.Tensor]], list[torch.Tensor]]
+) -> dict[int, float]:
+    """What ``measure`` gives for each tensor; one transfer a device and dtype. Zero for empty tensors."""
     alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for index, (_, tensor) in enumerate(inventory.parameters):
-        if tensor.requires_grad and has_numbers(tensor) and tensor.numel() > 0:
+    for index, tensor in tensors.items():
+        if tensor.numel():
             alike.setdefault((tensor.device, tensor.dtype), []).append(index)
-    found: set[int] = set()
-    for indices in alike.values():
-        tensors = [inventory.parameters[index][1].detach() for index in indices]
-        norms = torch.stack(torch._foreach_norm(tensors)).tolist()
-        suspects = (at for at, norm in enumerate(norms) if norm == 0)  # squares underflow first
-        found.update(indices[at] for at in suspects if not bool(tensors[at].any()))
+    found = dict.fromkeys(tensors, 0.0)
+    for (_, dtype), indices in alike.items():
+        narrow = dtype.itemsize == 1  # float8 knows no arithmetic
+        members = [tensors[index].float() if narrow else tensors[index] for index in indices]
+        found.update(zip(indices, torch.stack(measure(members)).tolist(), strict=True))
     return found
 
 
 def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
     """The parameters as rows of the Trace, with the gradients that the step left."""
+    gradients = _gradients(before)
     rows = []
-    for row in before:
-        state, norm = _gradient(row.tensor) if row.requires_grad else ("frozen", None)
+    for index, row in enumerate(before):
+        state, norm = gradients[index] if row.requires_grad else ("frozen", None)
         shape = logical_shape(row.tensor)
         rows.append(
             Parameter(
@@ -83,7 +119,7 @@ def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
                 module=row.module,
                 shape=shape,
                 dtype=str(row.tensor.dtype).removeprefix("torch."),
-                num_elements=_product(shape),
+                num_elements=prod(shape),
                 quantized=is_quantized(row.tensor),
                 requires_grad=row.requires_grad,
                 requires_grad_after=row.tensor.requires_grad,
@@ -120,26 +156,28 @@ def is_quantized(tensor: torch.Tensor) -> bool:
     )
 
 
-def _gradient(tensor: torch.Tensor) -> tuple[GradientState, float | None]:
-    gradient = tensor.grad
-    if gradient is None:
-        return "missing", None
-    if gradient.is_sparse:
-        gradient = gradient.coalesce().values()
-    gradient = gradient.detach()
-    if not has_numbers(gradient):
-        return "flows", None
-    if gradient.numel() == 0:
-        return "zero", 0.0
-    norm = float(
-        torch.linalg.vector_norm(gradient, dtype=torch.promote_types(gradient.dtype, torch.float32))
-    )
-    if norm > 0 and norm != float("inf"):
-        return "flows", norm
-    largest = float(gradient.abs().max())  # a norm under- and overflows before its elements do
-    if largest != largest or largest == float("inf"):
-        return "non-finite", None
-    return ("zero", 0.0) if largest == 0 else ("flows", largest)
+def _gradients(before: list[Before]) -> dict[int, tuple[GradientState, float | None]]:
+    """Index of each trainable parameter -> the state and the norm of its gradient."""
+    found: dict[int, tuple[GradientState, float | None]] = {}
+    readable: dict[int, torch.Tensor] = {}
+    for index, row in enumerate(before):
+        gradient = row.tensor.grad if row.requires_grad else None
+        if gradient is None:
+            found[index] = "missing", None
+        elif has_numbers(gradient):
+            held = gradient.coalesce().values() if gradient.is_sparse else gradient
+            readable[index] = held.detach()
+        else:
+            found[index] = "flows", None
+    norms = _norms(readable)
+    found.update((index, ("flows", norm)) for index, norm in norms.items() if 0 < norm < inf)
+    doubtful = {index: readable[index] for index in norms if index not in found}
+    for index, largest in _magnitudes(doubtful).items():
+        if 0 < largest < inf:
+            found[index] = "flows", largest
+        else:
+            found[index] = ("zero", 0.0) if largest == 0 else ("non-finite", None)
+    return found
 
 
 def _immovable_ratio(tensor: torch.Tensor, learning_rate: float) -> float | None:
@@ -177,10 +215,3 @@ def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
         if inside and centered and abs(spread / expected - 1) <= tolerance:
             return True
     return False
-
-
-def _product(shape: Any) -> int:
-    total = 1
-    for size in shape:
-        total *= int(size)
-    return total

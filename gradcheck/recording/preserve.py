@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
@@ -50,16 +51,16 @@ class Preserved:
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """Copies the parameters that share memory with ``tensor``, once."""
+        if not self._owners:
+            for _, owner in self._inventory.parameters:
+                self._owners.setdefault(storage_key(owner), []).append(owner)
         for parameter in self._owners.get(storage_key(tensor), ()):
             if id(parameter) not in self._copied:
                 self._copied.add(id(parameter))
                 self._copies.append((parameter, parameter.data, parameter.data.clone()))
 
     def _keep_parameters(self) -> Any:
-        parameters = [parameter for _, parameter in self._inventory.parameters]
-        for parameter in parameters:
-            self._owners.setdefault(storage_key(parameter), []).append(parameter)
-        flags = [(parameter, parameter.requires_grad) for parameter in parameters]
+        flags = [(p, p.requires_grad) for _, p in self._inventory.parameters]
 
         def restore() -> None:
             with torch.no_grad():
@@ -90,34 +91,20 @@ class Preserved:
     def _keep_hooks(self) -> Any:
         """PEFT's aLoRA hooks its layers for the length of a step, and unhooks them in backward.
 
-        What transformers installs at a model's first forward stays.
+        torch numbers its hooks as they are registered: those of the step have the higher numbers. What transformers
+        installs at a model's first forward stays.
         """
-        tables = [
-            (table, set(table))
-            for _, module in self._inventory.modules
-            for table in (
-                module._forward_hooks,
-                module._forward_pre_hooks,
-                module._backward_hooks,
-                module._backward_pre_hooks,
-            )
-        ]
-
+        first_new = RemovableHandle.next_id
         modules = [module for _, module in self._inventory.modules]
-        bare = [module for module in modules if _PEFT_HANDLES not in vars(module)]
         unset = [module for module in modules if module._is_full_backward_hook is None]
 
         def restore() -> None:
-            for table, before in tables if self.step_raised else ():
-                for key in [key for key in table if key not in before]:
-                    if not str(getattr(table[key], "__module__", "")).startswith("transformers"):
-                        del table[key]
-            for module in bare if self.step_raised else ():
-                for handle in vars(module).pop(_PEFT_HANDLES, ()):
-                    handle.remove()
-            for module in unset if self.step_raised else ():
-                if not module._backward_hooks:  # torch sets it with the first hook, and never back
-                    module._is_full_backward_hook = None
+            if self.step_raised:
+                for module in modules:
+                    _unhook(module, first_new)
+                for module in unset:
+                    if not module._backward_hooks:  # torch sets it with the first hook, never back
+                        module._is_full_backward_hook = None
 
         return restore
 
@@ -153,25 +140,37 @@ _SCRIPT = torch.jit.ScriptModule
 """Its tables are C++'s and cannot be swapped."""
 
 
+def _unhook(module: torch.nn.Module, first_new: int) -> None:
+    """Removes the hooks of ``module`` that have the number ``first_new`` or a higher one."""
+    for table in (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    ):
+        for key in [key for key in table if key >= first_new]:
+            if not str(getattr(table[key], "__module__", "")).startswith("transformers"):
+                del table[key]
+    handles = vars(module).get(_PEFT_HANDLES)
+    if handles and all(handle.id >= first_new for handle in handles):
+        for handle in vars(module).pop(_PEFT_HANDLES):
+            handle.remove()
+
+
 def _keep_modules(inventory: Inventory) -> Any:
     """Train/eval flags, and which parameter and buffer objects hang where; buffers with their contents."""
     own = [module for _, module in inventory.modules if not isinstance(module, _SCRIPT)]
     flags = [(module, module.training) for module in own]
     tables: list[tuple[dict[str, Any], dict[str, Any]]]
-    tables = [(table, dict(table)) for m in own for table in (m._parameters, m._buffers) if table]
-    bare = [module for module in own if not (module._parameters or module._buffers)]
+    tables = [(table, dict(table)) for m in own for table in (m._parameters, m._buffers)]
     buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
 
     def restore() -> None:
         for module, training in flags:
             if module.training is not training:
                 module.training = training
-        for module in bare:
-            if module._parameters or module._buffers:
-                module._parameters.clear()
-                module._buffers.clear()
         for table, before in tables:
-            if not _same(table, before):
+            if (table or before) and not _same(table, before):
                 table.clear()
                 table.update(before)
         with torch.no_grad():

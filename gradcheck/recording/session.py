@@ -87,7 +87,7 @@ class Session:
         self._environment = facts.environment(inventory)
         self._input_grad_hooks = adapters.input_grad_hooks(inventory)
         self._at_work = adapters.LayersAtWork(inventory)
-        self._modules.on_enter.append(self._at_work.entered)
+        self._modules.on_enter_of.update(self._at_work.observers())
 
     @contextmanager
     def recording(self, preserved: Preserved | None) -> Iterator[None]:
@@ -135,6 +135,10 @@ class Session:
 
     def run_step(self) -> None:
         """The forward, the loss and the backward of the subject."""
+        with self._observed():
+            self._run()
+
+    def _run(self) -> None:
         try:
             output = step_loss(self._subject)
         except Exception as error:
@@ -142,11 +146,28 @@ class Session:
             return
         self._loss = self.loss_row(output)
         if isinstance(output, torch.Tensor) and not self._had_its_own_backward(output):
+            self._modules.moves_on("backward")
             try:
                 output.backward()
                 self._backward_ran = True
             except Exception as error:
                 self._failed("backward", error)
+
+    @contextmanager
+    def _observed(self) -> Iterator[None]:
+        """The subject's observer, where there is one, is told of the step that the body runs."""
+        observer = self._subject.observer
+        if observer is None:
+            yield
+            return
+        observer.begins(self._trace())
+        self._modules.on_move = observer.at
+        self._modules.moves_on("forward")
+        try:
+            yield
+        finally:
+            self._modules.on_move = None
+            observer.ends()
 
     @property
     def raised(self) -> bool:
@@ -309,7 +330,7 @@ class Session:
 
 _PASSING = frozenset(
     {"__torch_function__", "_recorded", "_set", "_backward", "_forward", "_recomputed", "step_loss"}
-    | {"run_step", "apply", "apply_backward", "watched_enter", "watched_leave"}
+    | {"run_step", "_run", "apply", "apply_backward", "watched_enter", "watched_leave"}
 )
 """Functions of this package that call the user's or torch's."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.autograd import grad_mode
 from gradcheck.core.trace import NONE, Switch
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_library
 
 _GRAD_MODE_FILE = grad_mode.__file__
@@ -80,11 +81,10 @@ class Switches:
                 self._inference.pop()
             return leave(manager, *exception)
 
-        cls.__enter__, cls.__exit__ = watched_enter, watched_leave
-        try:
+        with ExitStack() as stack:
+            replace(stack, cls, "__enter__", watched_enter)
+            replace(stack, cls, "__exit__", watched_leave)
             yield
-        finally:
-            cls.__enter__, cls.__exit__ = enter, leave
 
     def _switch(self, kind: Any, frame: FrameType | None) -> Switch:
         """The line to blame: the decorator of a function of the user's, else the line that entered or called."""

@@ -1,0 +1,13 @@
+"""Puts a function of torch's out of the way for the length of a session."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+
+def replace(stack: ExitStack, owner: type, name: str, replacement: Any) -> None:
+    """Sets ``replacement`` on ``owner`` until ``stack`` is closed; what stood there comes back as it was."""
+    original = owner.__dict__[name]
+    setattr(owner, name, replacement)
+    stack.callback(setattr, owner, name, original)
