@@ -3,15 +3,17 @@
     python docs/build.py [--check]
 
 One page a rule under ``docs/rules/``, made from the rule's docstring, their index, the table of the repairs, and the
-JSON Schemas of the Report, the FixReport and the Trace. ``--check`` writes nothing and exits with 1 where a file
-differs from what would be written.
+JSON Schemas of the reports, the Trace and the gate's configuration. ``--check`` writes nothing and exits with 1 where a
+file differs from what would be written.
 """
 
 import argparse
 import inspect
 import itertools
+import json
 from pathlib import Path
 
+from gradcheck.core.config_schema import config_schema
 from gradcheck.core.repair import REPAIRS, Remedy
 from gradcheck.core.rule import RULES, Rule
 from gradcheck.core.schema import schema_files
@@ -57,6 +59,7 @@ def pages() -> dict[Path, str]:
     rules = list(RULES.all().values())
     made = {FOLDER / f"{rule.code}.md": page(rule) for rule in rules}
     schemas = {DOCS / name: text for name, text in schema_files().items()}
+    schemas[DOCS / "config.schema.json"] = f"{json.dumps(config_schema(), indent=2)}\n"
     return {
         FOLDER / "README.md": index(rules),
         DOCS / "repairs.md": repairs(list(REPAIRS.all().values())),

@@ -24,8 +24,8 @@ class Observer(Protocol):
     def begins(self, trace: Trace) -> None:
         """The step is about to run; ``trace`` holds what is known before it."""
 
-    def at(self, stage: Stage, module: str) -> None:
-        """The step is in this pass, in the forward of the module with this FQN (empty: in none, or not known)."""
+    def at(self, stage: Stage, module: str | None) -> None:
+        """The step is in this pass, in the forward of the module with this FQN (None: in none, or not known)."""
 
     def ends(self) -> None:
         """The step has come to its end, by whatever way."""

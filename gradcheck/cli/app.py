@@ -8,6 +8,7 @@ import gradcheck
 from gradcheck.cli.demo import demo
 from gradcheck.cli.env import env
 from gradcheck.cli.fix import fix
+from gradcheck.cli.gate import gate
 from gradcheck.cli.help_page import SectionedCommand
 from gradcheck.cli.inspect import inspect
 from gradcheck.cli.recheck import recheck
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (inspect, fix, recheck, rule, demo, env):
+for _command in (inspect, fix, gate, recheck, rule, demo, env):
     app.command(cls=SectionedCommand)(_command)
 
 

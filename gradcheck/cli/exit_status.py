@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradcheck.core.finding import SEVERITIES, Severity
 
 if TYPE_CHECKING:
+    from gradcheck.core.gate import GateReport
     from gradcheck.core.report import Report
 
 
@@ -26,3 +27,10 @@ def exit_status(report: Report, fail_on: Severity) -> ExitStatus:
     failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     found = any(finding.severity in failing for finding in report.findings)
     return ExitStatus.FINDINGS if found else ExitStatus.HEALTHY
+
+
+def gate_exit_status(gate: GateReport) -> ExitStatus:
+    """The highest of the targets' statuses: where one could not run, nobody knows whether it would have passed."""
+    if gate.status == "could-not-run":
+        return ExitStatus.COULD_NOT_RUN
+    return ExitStatus.HEALTHY if gate.healthy else ExitStatus.FINDINGS

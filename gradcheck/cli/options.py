@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gradcheck.core.finding import Severity
-from gradcheck.core.target import Checkpointing, Quantization, Target, Weights
+from gradcheck.core.target import LEAST, Checkpointing, Quantization, Target, Weights
 from gradcheck.errors import SettingsError
 from gradcheck.settings import Settings
 
@@ -58,7 +58,9 @@ class TargetOptions:
         str | None,
         _flag(SETUP, "PEFT adapter folder to attach instead of a new LoRA.", metavar="FOLDER"),
     ] = None
-    lora_rank: Annotated[int, _flag(SETUP, "Rank of the new LoRA.", low=1, metavar="N")] = 16
+    lora_rank: Annotated[
+        int, _flag(SETUP, "Rank of the new LoRA.", low=LEAST["lora_rank"], metavar="N")
+    ] = 16
     lora_target: Annotated[
         list[str] | None,
         _flag(
@@ -85,11 +87,16 @@ class TargetOptions:
         list[str] | None,
         _flag(SETUP, "Argument of the factory (repeatable).", "--set", metavar="KEY=VALUE"),
     ] = None
-    batch_size: Annotated[int, _flag(BATCH, "Sequences in the batch.", low=1, metavar="N")] = 1
+    batch_size: Annotated[
+        int, _flag(BATCH, "Sequences in the batch.", low=LEAST["batch_size"], metavar="N")
+    ] = 1
     seq_len: Annotated[
         int,
         _flag(
-            BATCH, "Tokens of the synthetic batch, the most of one from --data.", low=2, metavar="N"
+            BATCH,
+            "Tokens of the synthetic batch, the most of one from --data.",
+            low=LEAST["seq_len"],
+            metavar="N",
         ),
     ] = 64
     data: Annotated[
@@ -100,7 +107,7 @@ class TargetOptions:
             metavar="FILE",
         ),
     ] = None
-    seed: Annotated[int, _flag(BATCH, "Seed of the step.", low=0, metavar="N")] = 0
+    seed: Annotated[int, _flag(BATCH, "Seed of the step.", low=LEAST["seed"], metavar="N")] = 0
     revision: Annotated[
         str | None, _flag(TRUST, "Branch, tag or commit on the hub.", metavar="NAME")
     ] = None

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from gradcheck.core.codec import from_json
 from gradcheck.core.finding import Finding
+from gradcheck.core.toml_text import document, quoted, targets_of
+
+BASELINE_VERSION = 1
+HEAD = """\
+Findings that are known and lived with for now: `gradcheck gate` does not show them again, and says when one is fixed.
+Made by `gradcheck gate --update-baseline`."""
 
 _DIGITS = 16
 """Hexadecimal digits of a fingerprint: 64 bits, far more than the findings of a repository need."""
@@ -58,3 +65,30 @@ def no_longer_seen(
 
 def _file_name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
+
+
+def baseline_text(baseline: Mapping[str, Iterable[KnownFinding]]) -> str:
+    """The baseline file of targets by their names: a line a finding."""
+    sections = {
+        name: [
+            f"{quoted(known.fingerprint)} = {quoted(known.text)}"
+            for known in sorted(set(found), key=lambda known: (known.text, known.fingerprint))
+        ]
+        for name, found in baseline.items()
+    }
+    return document(HEAD, BASELINE_VERSION, {n: lines for n, lines in sections.items() if lines})
+
+
+def baseline_of(parsed: Mapping[str, object]) -> dict[str, tuple[KnownFinding, ...]]:
+    """The targets' known findings in a parsed baseline file.
+
+    Raises:
+        ValueError: where it has another form or version.
+    """
+    return {
+        name: tuple(
+            from_json(KnownFinding, {"fingerprint": fingerprint, "text": text})
+            for fingerprint, text in found.items()
+        )
+        for name, found in targets_of(parsed, BASELINE_VERSION).items()
+    }

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Literal
 
+from gradcheck.core.codec import from_json
 from gradcheck.core.report import ParameterRecord
+from gradcheck.core.toml_text import document, quoted, tables, targets_of
+
+LOCK_VERSION = 1
+HEAD = """\
+What trains in each target, by group, as agreed. `gradcheck gate` fails where a step differs from it.
+Made by `gradcheck gate --update-lock`; a change of it is a change of what you train: review it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,3 +73,40 @@ def drift(agreed: Iterable[LockedGroup], seen: Iterable[LockedGroup]) -> tuple[D
                 kind = "new" if old is None else "gone"
             found.append(Drift(kind=kind, group=group, agreed=old, seen=new))
     return tuple(found)
+
+
+def lock_text(locks: Mapping[str, Iterable[LockedGroup]]) -> str:
+    """The lock file of targets by their names: a line a group."""
+    sections = {
+        name: [_line(group) for group in sorted(groups, key=lambda group: group.group)]
+        for name, groups in locks.items()
+    }
+    return document(HEAD, LOCK_VERSION, sections)
+
+
+def _line(group: LockedGroup) -> str:
+    values = ", ".join(
+        f"{field.name} = {_value(getattr(group, field.name))}"
+        for field in fields(group)
+        if field.name != "group"
+    )
+    return f"{quoted(group.group)} = {{ {values} }}"
+
+
+def _value(value: object) -> str:
+    return quoted(value) if isinstance(value, str) else str(value)
+
+
+def locks_of(parsed: Mapping[str, object]) -> dict[str, tuple[LockedGroup, ...]]:
+    """The targets' groups in a parsed lock file.
+
+    Raises:
+        ValueError: where it has another form or version.
+    """
+    return {
+        name: tuple(
+            from_json(LockedGroup, {"group": group, **tables(values, group)})
+            for group, values in groups.items()
+        )
+        for name, groups in targets_of(parsed, LOCK_VERSION).items()
+    }

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the Report, the FixReport and the Trace, made from the dataclasses that they are written from."""
+"""The JSON Schemas of the reports and the Trace, made from the dataclasses that they are written from."""
 
 import ast
 import dataclasses
@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import Literal, Union
 
+from gradcheck.core.gate import GATE_SCHEMA_VERSION, TARGET_STATUSES, GateReport, TargetResult
 from gradcheck.core.outcome import FIX_SCHEMA_VERSION, FixReport, Outcome, Verified
 from gradcheck.core.repair import Repair
 from gradcheck.core.report import REPORT_SCHEMA_VERSION, Report
@@ -47,7 +48,7 @@ def _fix(definitions: Definitions) -> Schema:
         "healthy": {"type": "boolean", "description": _summary(FixReport.healthy.__doc__)},
         "before": {"$ref": "#/$defs/Report"},
         "after": {"$ref": "#/$defs/Report"},
-        "outcomes": {**outcomes, "description": _field_texts(FixReport)["outcomes"]},
+        "outcomes": {**outcomes, "description": field_texts(FixReport)["outcomes"]},
     }
     return _closed(_summary(FixReport.__doc__), fields)
 
@@ -57,10 +58,32 @@ def _outcome(definitions: Definitions) -> Schema:
     kinds = typing.get_args(Outcome)
     said = (f"{kind.status}: {_summary(kind.__doc__)}" for kind in kinds)
     status = {"enum": [kind.status for kind in kinds], "description": " ".join(said)}
-    code = {"type": "string", "description": _field_texts(Verified)["code"]}
+    code = {"type": "string", "description": field_texts(Verified)["code"]}
     repair = _reference(Repair, definitions)
     fields: Schema = {"status": status, "code": code, "repair": repair, "reason": _SCALARS[str]}
     return _closed("What became of a repair.", fields)
+
+
+def gate_schema() -> Schema:
+    """The schema of ``GateReport.to_dict()``."""
+    return _document("gradcheck gate report", _gate)
+
+
+def _gate(definitions: Definitions) -> Schema:
+    definitions["Report"] = _report(definitions)
+    status: Schema = {"enum": list(TARGET_STATUSES)}
+    results = _with_fields(
+        {"status": {**status, "description": _summary(TargetResult.status.__doc__)}},
+        _object(TargetResult, definitions),
+    )
+    own: Schema = {
+        "schema_version": {"const": GATE_SCHEMA_VERSION},
+        "healthy": {"type": "boolean", "description": _summary(GateReport.healthy.__doc__)},
+        "status": {**status, "description": _summary(GateReport.status.__doc__)},
+    }
+    body = _with_fields(own, _object(GateReport, definitions))
+    definitions["TargetResult"] = results
+    return body
 
 
 def trace_schema() -> Schema:
@@ -74,6 +97,7 @@ def schema_files() -> dict[str, str]:
     schemas = {
         "report.schema.json": report_schema(),
         "fix.schema.json": fix_schema(),
+        "gate.schema.json": gate_schema(),
         "trace.schema.json": trace_schema(),
     }
     return {name: f"{json.dumps(schema, indent=2)}\n" for name, schema in schemas.items()}
@@ -96,7 +120,7 @@ def _with_fields(own: Schema, body: Schema) -> Schema:
 
 def _object(cls: type, definitions: Definitions) -> Schema:
     """A dataclass: every field is written, so every field is required."""
-    hints, texts = typing.get_type_hints(cls), _field_texts(cls)
+    hints, texts = typing.get_type_hints(cls), field_texts(cls)
     properties: Schema = {}
     for field in dataclasses.fields(cls):
         described = {"description": texts[field.name]} if field.name in texts else {}
@@ -117,7 +141,7 @@ def _closed(description: str, fields: Schema) -> Schema:
 
 def _row(cls: type, definitions: Definitions) -> Schema:
     """A named tuple: a list whose positions are its fields."""
-    texts = _field_texts(cls)
+    texts = field_texts(cls)
     items = [
         {"title": name, **_schema(hint, definitions), **({"description": texts[name]} if name in texts else {})}
         for name, hint in typing.get_type_hints(cls).items()
@@ -175,8 +199,8 @@ def _summary(docstring: str | None) -> str:
     return " ".join(inspect.cleandoc(docstring or "").split("\n\n")[0].split())
 
 
-def _field_texts(cls: type) -> dict[str, str]:
-    """What is written under each field of ``cls``, by the field's name."""
+def field_texts(cls: type) -> dict[str, str]:
+    """What is written under each field of the dataclass ``cls``, by the field's name."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     texts: dict[str, str] = {}

@@ -7,6 +7,9 @@ Quantization = Literal["auto", "none", "8bit", "4bit"]
 Checkpointing = Literal["auto", "off", "reentrant", "non-reentrant"]
 Weights = Literal["auto", "skip", "load"]
 
+LEAST = {"lora_rank": 1, "batch_size": 1, "seq_len": 2, "seed": 0}
+"""The least value of a field of ``Target``."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
@@ -23,19 +26,28 @@ class Target:
     adapter: str | None = None
     """A PEFT adapter folder to attach instead of a new LoRA."""
     lora_rank: int = 16
+    """Rank of the new LoRA."""
     lora_targets: tuple[str, ...] = ("all-linear",)
+    """Modules that the new LoRA adapts."""
     checkpointing: Checkpointing = "auto"
     """auto: what the installed transformers does by default."""
     input_grads: bool = True
     """False: the state in which older versions leave a model, without ``enable_input_require_grads``."""
     dtype: str = "auto"
+    """Dtype to compute in."""
     device: str = "auto"
+    """Device to run on."""
     batch_size: int = 1
+    """Sequences in the batch."""
     seq_len: int = 64
     """Tokens of the synthetic batch, and the longest of one from ``data``."""
     data: str | None = None
     """A jsonl or text file to make the batch from."""
     seed: int = 0
+    """Seed of the step."""
     revision: str | None = None
+    """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False
+    """Run the code that comes with the checkpoint."""
     allow_pickle: bool = False
+    """Load pickled weights, which can run code."""

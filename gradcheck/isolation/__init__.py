@@ -7,6 +7,7 @@ parent never imports torch.
 
 from gradcheck.isolation.answer import Answer, Inspected, Refused, Repaired, Unfinished
 from gradcheck.isolation.errand import Errand, Limits
+from gradcheck.isolation.pool import Order, run_all
 from gradcheck.isolation.worker import Done, Worker
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Errand",
     "Inspected",
     "Limits",
+    "Order",
     "Refused",
     "Repaired",
     "Unfinished",
     "Worker",
+    "run_all",
 ]

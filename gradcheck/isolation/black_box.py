@@ -11,6 +11,7 @@ from gradcheck.isolation.errand import BLACK_BOX
 _LENGTH_BYTES = 2
 _SLOT_BYTES = 1024
 _NUM_SLOTS = 3
+_KNOWN = ":"
 STARTING, IMPORTING, LOADING, RECORDING, FORWARD, BACKWARD = (
     "starting",
     "importing",
@@ -26,8 +27,8 @@ class Whereabouts(NamedTuple):
     """What the black box holds."""
 
     stage: str
-    module: str
-    """FQN of the module whose forward was running; empty where it is not known."""
+    module: str | None
+    """FQN of the module whose forward was running; None where there was none, or it is not known."""
     activity: str
     """What is shown to the user as progress."""
 
@@ -45,6 +46,10 @@ class BlackBox:
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), _NUM_SLOTS * _SLOT_BYTES)
 
+    def put_module(self, fqn: str | None) -> None:
+        """Writes the module; the model itself has an empty name and is not the same as none."""
+        self.put(MODULE, "" if fqn is None else _KNOWN + fqn)
+
     def put(self, slot: int, text: str) -> None:
         """Writes one of the fields of ``Whereabouts``, by its index."""
         start = slot * _SLOT_BYTES
@@ -54,7 +59,9 @@ class BlackBox:
 
     def read(self) -> Whereabouts:
         """What was written last; a text that is being written at the same moment may be half of each."""
-        return Whereabouts(*(self._text(slot) for slot in range(_NUM_SLOTS)))
+        stage, module, activity = (self._text(slot) for slot in range(_NUM_SLOTS))
+        known = module.startswith(_KNOWN)
+        return Whereabouts(stage, module.removeprefix(_KNOWN) if known else None, activity)
 
     def _text(self, slot: int) -> str:
         start = slot * _SLOT_BYTES

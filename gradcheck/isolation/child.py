@@ -23,7 +23,6 @@ from gradcheck.isolation.black_box import (
     ACTIVITY,
     IMPORTING,
     LOADING,
-    MODULE,
     RECORDING,
     STAGE,
     BlackBox,
@@ -37,11 +36,8 @@ _LAST_RESORT_S = 30.0
 
 
 def main() -> None:
-    """Does the errand in the folder that is the first argument.
-
-    The second argument is the pipe that the parent holds open, the third the seconds after which it will kill.
-    """
-    folder, lifeline, timeout_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    """Does an errand; the arguments are the pipe that the parent holds open, the folder, and the seconds it has."""
+    lifeline, folder, timeout_s = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     with (folder / FAULTS).open("w", encoding="utf-8") as faults:
         _explain_death(faults, timeout_s)
         if lifeline >= 0:
@@ -114,15 +110,15 @@ class _Watcher:
         if self._keeps:
             (self._folder / BEFORE).write_text(dumps(trace), "utf-8")
 
-    def at(self, stage: Stage, module: str) -> None:
+    def at(self, stage: Stage, module: str | None) -> None:
         """Writes down the pass and the module."""
         self._box.put(STAGE, stage)
-        self._box.put(MODULE, module)
+        self._box.put_module(module)
 
     def ends(self) -> None:
         """What comes now is no longer the step."""
         self._box.put(STAGE, RECORDING)
-        self._box.put(MODULE, "")
+        self._box.put_module(None)
 
 
 def peak_memory_bytes() -> int | None:

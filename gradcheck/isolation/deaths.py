@@ -35,7 +35,7 @@ STAGES = {
     BACKWARD: "in the backward pass",
 }
 ADVICE: dict[Cause, str] = {
-    "hung": "give a larger --timeout where it is only slow",
+    "hung": "give it more time (--timeout) where it is only slow",
     "memory": "raise its limit, or record without weights (--weights skip)",
     "killed": "the system's out-of-memory killer does that; record without weights (--weights skip), or give the "
     "machine more memory",
@@ -94,7 +94,8 @@ def sentence(name: str, death: Death, place: str) -> str:
     """What happened to the target ``name``, where, and what to do."""
     stage = STAGES.get(death.at.stage, STAGES[STARTING])
     doing = f" ({death.at.activity})" if death.at.stage == RECORDING and death.at.activity else ""
-    module = f", in {death.at.module}" if death.at.module else ""
+    module = ", in the model's own forward" if death.at.module == "" else ""
+    module = f", in {death.at.module}" if death.at.module else module
     line = f", at {place}" if place else ""
     words = f"; it said: {death.last_words}" if death.last_words else ""
     how = {"hung": "did not end", "memory": "took too much memory"}.get(death.cause, "ended early")

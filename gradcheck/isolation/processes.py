@@ -19,21 +19,22 @@ BOOTSTRAP = (
 
 
 def start(
-    folder: Path, environment: dict[str, str], timeout_s: str, output: int
+    arguments: tuple[str, ...], *, environment: dict[str, str], output: int, folder: Path | None
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """A fresh interpreter on the errand in ``folder``, in a session of its own; and the pipe that keeps it alive.
+    """A fresh interpreter on the errand that ``arguments`` name, and the pipe that keeps it alive.
 
-    It ends when the pipe is closed, which the system does for a parent that was killed. What it prints goes to the
-    descriptor ``output``.
+    It leads a session of its own, works in ``folder``, and prints to the descriptor ``output``. It ends when the pipe
+    is closed, which the system does for a parent that was killed.
     """
     reading, writing = os.pipe() if os.name == "posix" else (-1, -1)
-    path = "\n".join(entry for entry in sys.path if "\n" not in entry)
+    path = "\n".join(os.path.abspath(entry) for entry in sys.path if "\n" not in entry)
     try:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter on our own module)
-            [sys.executable, "-c", BOOTSTRAP, path, str(folder), str(reading), timeout_s],
+            [sys.executable, "-c", BOOTSTRAP, path, str(reading), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            cwd=folder,
             env={**os.environ, **environment},
             start_new_session=True,
             pass_fds=(reading,) if reading >= 0 else (),

@@ -60,5 +60,5 @@ def _index(rows: tuple[Frame, ...], wanted: list[Frame]) -> int:
     return rows.index(wanted[0]) if wanted else NONE
 
 
-def _module(trace: Trace, fqn: str) -> int:
-    return next((i for i, module in enumerate(trace.modules) if fqn and module.fqn == fqn), NONE)
+def _module(trace: Trace, fqn: str | None) -> int:
+    return next((i for i, module in enumerate(trace.modules) if module.fqn == fqn), NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ POLL_S = 0.05
 _LOOK_S = 0.25
 """How often the memory of the child and its children is added up: that walks the system's table of processes."""
 _STDERR = 2
+_MAX_LOG_BYTES = 2**24
 _DUMP_S = 1.0
 """How long a child gets to write where it is."""
 
@@ -51,12 +53,14 @@ class Worker:
         *,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """``log``: a file for what the child prints; without one it goes to standard error."""
+        """``log``: a file for what the child prints, or else standard error; ``folder``: its working directory."""
         self.errand = errand
         self._limits = limits
         self._environment = dict(environment or {})
         self._log = log
+        self._place = folder
         self._peak = 0
         self._looked = 0.0
 
@@ -76,10 +80,13 @@ class Worker:
         self._stack.close()
 
     def _started(self, stack: contextlib.ExitStack) -> subprocess.Popen[bytes]:
-        output = stack.enter_context(self._log.open("wb")) if self._log else None
+        output = stack.enter_context(self._log.open("ab")) if self._log else None
         last_resort = f"{self._limits.timeout_s:.3f}"
         process, lifeline = processes.start(
-            self._folder, self._environment, last_resort, output.fileno() if output else _STDERR
+            (str(self._folder), last_resort),
+            environment=self._environment,
+            output=output.fileno() if output else _STDERR,
+            folder=self._place,
         )
         stack.callback(processes.close, lifeline)
         stack.callback(processes.kill, process)
@@ -116,9 +123,15 @@ class Worker:
         if now - self._looked < _LOOK_S:
             return 0
         self._looked = now
+        self._shorten_log()
         resident = processes.resident_bytes(self._process.pid)
         self._peak = max(self._peak, resident)
         return resident
+
+    def _shorten_log(self) -> None:
+        """A child that prints without end fills no disk; its last words are enough."""
+        if self._log is not None and self._log.stat().st_size > _MAX_LOG_BYTES:
+            os.truncate(self._log, 0)
 
     def _answer(self) -> Answer | None:
         try:

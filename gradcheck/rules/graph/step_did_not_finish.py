@@ -14,7 +14,7 @@ WORDS: dict[Fate, tuple[str, str, str]] = {
     "hung": (
         "did not end ({message})",
         "A training run would stand still in the same place, unless the step is only slower than the limit.",
-        "Look at what the line waits for or repeats; give a larger --timeout where the step is slow and no more.",
+        "Look at what the line waits for or repeats; give it more time (--timeout) where the step is slow and no more.",
     ),
     "crashed": (
         "took its process down ({message})",
