@@ -58,11 +58,20 @@ def loose_cuts(report: Report) -> dict[int, list[Break]]:
     Such a break is in the forward of a module that holds the links (it comes after the last link that it starves), or
     outside the model, between its output and the loss (it comes last).
     """
+    return _between(report.chain, (cut for cut in report.breaks if cut.starved))
+
+
+def loose_partial_cuts(report: Report) -> dict[int, list[Break]]:
+    """The partial breaks that sit in no link and that a finding tells of as more than a note, placed the same way."""
+    cuts = map(break_finder(report), _grave(report))
+    return _between(report.chain, dict.fromkeys(cut for cut in cuts if cut and not cut.starved))
+
+
+def _between(chain: tuple[Link, ...], cuts: Iterable[Break]) -> dict[int, list[Break]]:
     found: dict[int, list[Break]] = {}
-    for cut in report.breaks:
-        inside = cut.module and any(covers(link.name, cut.module) for link in report.chain)
-        if cut.starved and not inside:
-            found.setdefault(_place(cut, report.chain), []).append(cut)
+    for cut in cuts:
+        if not (cut.module and any(covers(link.name, cut.module) for link in chain)):
+            found.setdefault(_place(cut, chain), []).append(cut)
     return found
 
 
@@ -70,12 +79,12 @@ def _place(cut: Break, chain: tuple[Link, ...]) -> int:
     last = len(chain) - 1
     if cut.module is None:
         return last
-    starved = (
+    lost = (
         index
         for index in range(last, -1, -1)
-        if any(covers(chain[index].name, fqn) for fqn in cut.starved)
+        if any(covers(chain[index].name, fqn) for fqn in cut.starved or cut.partial)
     )
-    return next(starved, last)
+    return next(lost, last)
 
 
 def _grave(report: Report) -> list[Finding]:

@@ -1,19 +1,36 @@
-"""HTML: a page of its own, or a fragment for a notebook."""
+"""HTML: a page of its own in one file, or a fragment for a notebook."""
 
-from gradcheck.core.formatter import RenderOptions, fix_formatter, formatter
+from gradcheck.core.formatter import RenderOptions, fix_formatter, formatter, gate_formatter
+from gradcheck.core.gate import GateReport
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.formats.fix_html_fragment import fix_fragment
+from gradcheck.formats.html_fix_page import fix_page
 from gradcheck.formats.html_fragment import fragment_of
+from gradcheck.formats.html_gate_page import gate_page
+from gradcheck.formats.html_page import page
+from gradcheck.formats.html_scope import VERBOSE_FACTOR, Scope
 
 
 @formatter("html")
 def render(report: Report, options: RenderOptions) -> str:
-    """The Report."""
-    return fragment_of(report, options)
+    """Everything that a model says is escaped and bounded; the page loads nothing and sends nothing."""
+    return fragment_of(report, options) if options.fragment else page(report, _scope(options))
 
 
 @fix_formatter("html")
 def render_fix(report: FixReport, options: RenderOptions) -> str:
-    """The FixReport."""
-    return fix_fragment(report, options)
+    """The step before and after, side by side."""
+    if options.fragment:
+        return fix_fragment(report, options)
+    return fix_page(report, _scope(options), dry_run=options.dry_run)
+
+
+@gate_formatter("html")
+def render_gate(gate: GateReport, options: RenderOptions) -> str:
+    """All targets in one page."""
+    return gate_page(gate, _scope(options))
+
+
+def _scope(options: RenderOptions) -> Scope:
+    return Scope(factor=VERBOSE_FACTOR if options.verbose else 1)
