@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,8 @@ import bitsandbytes
 import pytest
 import torch
 from torch import nn
-from typer.main import get_command
 
 import gradcheck
-from gradcheck.cli.app import app
 from gradcheck.core.target import Target
 from gradcheck.loading import load
 from gradcheck.subject import Subject
@@ -32,17 +30,18 @@ NO_GRADIENT = "element 0 of tensors does not require grad"
 """What ``backward`` of a loss without a graph says (torch/csrc/autograd)."""
 RUN_EACH = """
 import runpy, sys
-script, steps, results, *widths = sys.argv[1:]
-for bits in widths:
-    sys.argv[1:] = ["--bits", bits, "--steps", steps, "--out", f"{results}/{bits}.json"]
-    runpy.run_path(script, run_name="__main__")
+steps, results, *runs = sys.argv[1:]
+for script, bits in zip(runs[::2], runs[1::2]):
+    out = f"{results}/{script}-{bits}"
+    sys.argv[1:] = ["--bits", bits, "--steps", steps, "--out", f"{out}.json"]
+    try:
+        runpy.run_path(f"{results}/{script}.py", run_name="__main__")
+    except RuntimeError as error:
+        print(error, file=open(f"{out}.error", "w"))
 """
-TIMEOUT_S = 120
+"""Runs scripts with widths, all in one process: importing costs more than training."""
+TIMEOUT_S = 300
 
-needs_fix = pytest.mark.skipif(not hasattr(gradcheck, "fix"), reason="there is no gradcheck.fix")
-needs_fix_command = pytest.mark.skipif(
-    "fix" not in getattr(get_command(app), "commands", {}), reason="there is no command fix"
-)
 reentrant_warning = pytest.mark.filterwarnings(
     "ignore:None of the inputs have requires_grad:UserWarning"
 )
@@ -90,9 +89,18 @@ def trained(subject: Subject) -> tuple[list[float], set[str]]:
     return losses, {name for name, it in parameters.items() if it.equal(before[name])}
 
 
-def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the broken script, the one repaired by hand and the one repaired by the command, all run."""
+    folder = tmp_path_factory.mktemp("scripts") / "so8t"
+    shutil.copytree(SO8T, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(folder / "train.py", folder / "broken.py")
+    fixed = run("fix", str(folder / "train.py"), "--apply")
+    assert fixed.exit_code == 0, fixed.output
+    runs = [("broken", 4), *((name, bits) for name in ("train_repaired", "train") for bits in BITS)]
+    arguments = [str(word) for pair in runs for word in pair]
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN_EACH, str(NUM_STEPS), str(folder), *arguments],
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -103,15 +111,13 @@ def run_python(arguments: Sequence[str], folder: Path) -> subprocess.CompletedPr
             "PYTHONPATH": str(folder),
         },
     )
-
-
-def assert_trains(script: Path, results: Path) -> None:
-    """Runs ``script`` in 8-bit and in 4-bit, in one process: importing costs more than training."""
-    arguments = ["-c", RUN_EACH, str(script), str(NUM_STEPS), str(results), *map(str, BITS)]
-    ended = run_python(arguments, script.parent)
     assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def assert_trained(folder: Path, script: str) -> None:
     for bits in BITS:
-        result = json.loads((results / f"{bits}.json").read_text())
+        result = json.loads((folder / f"{script}-{bits}.json").read_text())
         assert len(result["loss"]) == NUM_STEPS
         assert result["loss"][-1] < 0.6 * result["loss"][0], (bits, result)
         assert result["adapters"] == {"moved": NUM_ADAPTERS, "total": NUM_ADAPTERS}, bits
@@ -187,7 +193,6 @@ def test_inspect_is_silent_once_the_embedding_hands_on_a_gradient(bits: int) -> 
     assert report.healthy, report.findings
 
 
-@needs_fix
 @reentrant_warning
 @pytest.mark.parametrize("bits", BITS)
 def test_fix_repairs_the_model_and_it_trains(bits: int) -> None:
@@ -203,7 +208,6 @@ def test_fix_repairs_the_model_and_it_trains(bits: int) -> None:
     assert still == set()
 
 
-@needs_fix
 @reentrant_warning
 def test_undo_breaks_it_again() -> None:
     subject = broken(4)
@@ -214,27 +218,19 @@ def test_undo_breaks_it_again() -> None:
 
 
 @pytest.mark.slow
-def test_the_broken_script_ends_without_a_gradient(tmp_path: Path) -> None:
-    out = tmp_path / "result.json"
-    ended = run_python([str(SO8T / "train.py"), "--bits=4", "--steps=3", f"--out={out}"], SO8T)
-    assert ended.returncode == 1
-    assert NO_GRADIENT in ended.stderr
-    assert not out.exists()
+def test_the_broken_script_ends_without_a_gradient(scripts: Path) -> None:
+    assert NO_GRADIENT in (scripts / "broken-4.error").read_text()
+    assert not (scripts / "broken-4.json").exists()
 
 
 @pytest.mark.slow
-def test_the_script_repaired_by_hand_trains(tmp_path: Path) -> None:
-    assert_trains(SO8T / "train_repaired.py", tmp_path)
+def test_the_script_repaired_by_hand_trains(scripts: Path) -> None:
+    assert_trained(scripts, "train_repaired")
 
 
 @pytest.mark.slow
-@needs_fix_command
-def test_the_script_repaired_by_the_command_trains(tmp_path: Path) -> None:
-    copy = tmp_path / "so8t"
-    shutil.copytree(SO8T, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    fixed = run("fix", str(copy / "train.py"), "--apply")
-    assert fixed.exit_code == 0, fixed.output
-    source = (copy / "train.py").read_text()
+def test_the_script_repaired_by_the_command_trains(scripts: Path) -> None:
+    source = (scripts / "train.py").read_text()
     assert source != (SO8T / "train.py").read_text()
     assert "hidden_states.requires_grad" in source
-    assert_trains(copy / "train.py", tmp_path)
+    assert_trained(scripts, "train")
