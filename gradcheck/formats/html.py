@@ -33,4 +33,4 @@ def render_gate(gate: GateReport, options: RenderOptions) -> str:
 
 
 def _scope(options: RenderOptions) -> Scope:
-    return Scope(factor=VERBOSE_FACTOR if options.verbose else 1)
+    return Scope(factor=VERBOSE_FACTOR if options.verbose else 1, options=options)

@@ -5,17 +5,16 @@ from typing import NamedTuple
 
 from gradcheck.core.report import Break, Link, Report
 from gradcheck.formats.chain import (
-    Wire,
     codes_in,
     codes_of,
     common_prefix,
     covers,
     loose_cuts,
     loose_partial_cuts,
-    partial_breaks,
     shown_links,
     wires,
 )
+from gradcheck.formats.html_chain_words import PARAMETERS, STATES, TONES, chain_legend, state_words
 from gradcheck.formats.html_element import Child, Element, embedded, h
 from gradcheck.formats.html_scope import Scope, code, glyph, loss_words, meter, place, section
 from gradcheck.formats.module_tree import ModuleTree, module_tree
@@ -23,28 +22,7 @@ from gradcheck.formats.text import clean, ranges
 
 MAX_LINKS = 160
 MAX_LOOSE = 4
-STATES = {
-    "live": ("●", "live", "every trainable tensor in it gets a gradient"),
-    "partial": ("◐", "partial", "some of the trainable tensors in it get a gradient"),
-    "starved": ("○", "starved", "its results reach the loss, and no gradient comes back"),
-    "unused": ("◌", "unused", "nothing of it reaches the loss"),
-    "unknown": ("?", "unknown", "the step gave no loss"),
-    "frozen": ("–", "frozen", "nothing in it trains"),
-}
-"""Of a link: its mark, its word, what the word means."""
-CUTS: dict[Wire, tuple[str, str]] = {
-    "cut": ("cut here", "all gradients end here"),
-    "partly-cut": ("partly cut here", "some of the paths end here"),
-}
-PARAMETERS = {
-    "flows": ("●", "flows"),
-    "incomplete": ("◐", "incomplete"),
-    "zero": ("0", "zero"),
-    "missing": ("○", "missing"),
-    "non-finite": ("∞", "non-finite"),
-}
-"""Of a parameter: the mark and the word of its gradient."""
-TONES = {"live": "good", "partial": "warning", "unknown": "dim", "frozen": "dim"}
+LEAD = "The forward pass runs down, from the inputs to the loss; the gradient comes back up."
 
 
 class Step(NamedTuple):
@@ -56,19 +34,15 @@ class Step(NamedTuple):
     link: int | None = None
 
 
-def chain_section(report: Report, scope: Scope, *, title: str = "Chain") -> Element | None:
+def chain_section(report: Report, scope: Scope) -> Element | None:
     """The picture with its legend; None where the report has no chain."""
     if not report.chain:
         return None
     return section(
         scope,
         "chain",
-        title,
-        h(
-            "p",
-            "The forward pass runs down, from the inputs to the loss; the gradient comes back up.",
-            class_="lead",
-        ),
+        "Chain",
+        h("p", LEAD, class_="lead"),
         picture(report, scope),
         chain_legend(report),
     )
@@ -119,11 +93,11 @@ def _steps(report: Report, prefix: str, scope: Scope, tree: ModuleTree) -> Itera
         if stretch.start > end:
             yield Step(wire[end], h("div", f"… {stretch.start - end:,} more", class_="end"))
         for index in stretch:
-            row = _link(report.chain[index], wire[index], incomplete[index], report, prefix)
+            row = _link(index, wire[index], incomplete[index], report, prefix, scope)
             yield Step(wire[index], row, index)
             for found, cause in ((loose, "cut"), (partly, "partly-cut")):
                 for item in found.get(index, [])[:MAX_LOOSE]:
-                    yield Step(cause, _loose(item, cause, report, prefix))
+                    yield Step(cause, _loose(item, cause, report, prefix, scope))
         end = stretch.stop
 
 
@@ -140,7 +114,10 @@ def _wires(report: Report, incomplete: list[int]) -> list[str]:
     return found[::-1]
 
 
-def _link(link: Link, wire: str, incomplete: int, report: Report, prefix: str) -> Element:
+def _link(
+    index: int, wire: str, incomplete: int, report: Report, prefix: str, scope: Scope
+) -> Element:
+    link = report.chain[index]
     name = ranges(clean(link.name, 400).removeprefix(prefix))
     times = h("span", f"×{link.count:,}", class_="times") if link.count > 1 else None
     return h(
@@ -149,15 +126,9 @@ def _link(link: Link, wire: str, incomplete: int, report: Report, prefix: str) -
         h("span", clean(link.type, 120).rpartition(".")[2], class_="type"),
         state_words(link.state),
         _reached(link, incomplete),
-        _cut(link, wire, report),
+        _cut(link, wire, report, scope),
         class_="link",
     )
-
-
-def state_words(state: str) -> Element:
-    """A state as a mark and a word."""
-    mark, word, _ = STATES.get(state, ("?", clean(state, 24), ""))
-    return h("span", glyph(mark), f" {word}", class_=f"state {clean(state, 24)}")
 
 
 def _reached(link: Link, incomplete: int) -> Child:
@@ -171,14 +142,14 @@ def _reached(link: Link, incomplete: int) -> Child:
     return h("span", bar, words, hidden, lacking, class_="reached")
 
 
-def _cut(link: Link, wire: str, report: Report) -> Child:
+def _cut(link: Link, wire: str, report: Report, scope: Scope) -> Child:
     if wire not in ("cut", "partly-cut"):
         return None
     words = "cut here" if link.count == 1 else "cut in each"
     words = words if wire == "cut" else f"partly {words}"
     codes = codes_in(link, report)
     lines = [item.location for item in _cuts_in(link, report) if item.location][:1]
-    return _cut_words(words, codes, [place(line) for line in lines])
+    return _cut_words(words, codes, [place(line, scope) for line in lines])
 
 
 def _cuts_in(link: Link, report: Report) -> Iterator[Break]:
@@ -198,40 +169,16 @@ def _cut_words(words: str, codes: list[str], where: list[Element]) -> Element:
     )
 
 
-def _loose(item: Break, wire: str, report: Report, prefix: str) -> Element:
+def _loose(item: Break, wire: str, report: Report, prefix: str, scope: Scope) -> Element:
     """A break that sits between two links."""
     where = "outside the model" if item.module is None else "in the model's forward"
     if item.module:
         where = f"in {clean(item.module, 400).removeprefix(prefix)}"
     words = "cut here" if wire == "cut" else "partly cut here"
-    line = [place(item.location)] if item.location else []
+    line = [place(item.location, scope)] if item.location else []
     return h(
         "div",
         h("span", where, class_="who"),
         _cut_words(words, codes_of(item, report), line),
         class_="link loose",
     )
-
-
-def chain_legend(*reports: Report) -> Element:
-    """What the words mean that the pictures of these reports use."""
-    links = [link for report in reports for link in report.chain]
-    states = {link.state for link in links}
-    items: list[Child] = [
-        [h("dt", state_words(state)), h("dd", STATES[state][2])]
-        for state in STATES
-        if state in states
-    ]
-    cuts = any(link.cut for link in links) or any(loose_cuts(report) for report in reports)
-    lacking = any(partial_breaks(report) or loose_partial_cuts(report) for report in reports)
-    partly = any("partly-cut" in wires(r) or loose_partial_cuts(r) for r in reports)
-    for kind, (words, meaning) in CUTS.items():
-        if cuts if kind == "cut" else partly:
-            mark = h("span", glyph("✂"), f" {words}", class_=f"mark {kind}")
-            items.append([h("dt", mark), h("dd", meaning)])
-    if lacking:
-        mark = h("span", glyph("◐"), " incomplete", class_="mark partly-cut")
-        items.append(
-            [h("dt", mark), h("dd", "a gradient, without what a cut further down takes away")]
-        )
-    return h("dl", [h("div", item) for item in items], class_="legend")

@@ -2,14 +2,14 @@
 
 from gradcheck.core.finding import Location
 from gradcheck.formats.html_element import Child, Element, h
-from gradcheck.formats.html_scope import place
+from gradcheck.formats.html_scope import Scope, place
 from gradcheck.formats.text import clean, clean_lines
 
 MAX_LINE = 240
 MAX_STATEMENT = 12
 
 
-def source(location: Location) -> Element:
+def source(location: Location, scope: Scope) -> Element:
     """The source line, with the other lines of its call where it spans several."""
     lines = dict(location.statement[:MAX_STATEMENT])
     lines[location.line] = location.text
@@ -20,7 +20,7 @@ def source(location: Location) -> Element:
         if text.strip()
     ]
     block = h("pre", h("code", shown)) if shown else None
-    return h("figure", h("figcaption", place(location)), block, class_="source")
+    return h("figure", h("figcaption", place(location, scope)), block, class_="source")
 
 
 def _line(number: int, text: str, *, culprit: bool, inside: bool) -> Child:

@@ -89,7 +89,7 @@ def _card(finding: Finding, scope: Scope, id_: str, told: set[str], standing: st
         "article",
         title,
         h("p", prose(finding.message, MAX_MESSAGE), class_="message"),
-        source(finding.location) if finding.location else None,
+        source(finding.location, scope) if finding.location else None,
         pairs(list(_facts(finding))),
         _repairs(finding, scope),
         _rule(finding, scope, told),

@@ -8,7 +8,8 @@ from gradcheck.core.report import Report
 from gradcheck.formats.fix_summary import ABSENT, ChangeRow, State, change_rows
 from gradcheck.formats.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.gradient_map import Scale, gradient_maps
-from gradcheck.formats.html_chain import chain_legend, picture
+from gradcheck.formats.html_chain import picture
+from gradcheck.formats.html_chain_words import chain_legend
 from gradcheck.formats.html_document import document
 from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_findings import CURED, findings_section, repair

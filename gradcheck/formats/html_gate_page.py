@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gradcheck.core.gate import TARGET_STATUSES, GateReport, TargetResult, TargetStatus
 from gradcheck.formats.gate_verdict import (
@@ -58,9 +59,7 @@ def _parts(gate: GateReport, scope: Scope) -> Iterator[Element | None]:
     opened = sorted(order[:MAX_OPENED])
     yield _overview(gate, scope, set(opened))
     for index in opened:
-        inside = Scope(
-            key=_key(index), level=scope.level + 1, factor=scope.factor, share=len(opened)
-        )
+        inside = replace(scope, key=_key(index), level=scope.level + 1, share=len(opened))
         yield _target(gate.results[index], inside)
 
 

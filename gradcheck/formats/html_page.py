@@ -30,6 +30,7 @@ SHORT = {
     "targets": "Targets",
 }
 """What the navigation calls a section."""
+FOOTER = "Made by gradcheck. This page is one file: it loads nothing and sends nothing."
 
 
 def page(report: Report, scope: Scope) -> str:
@@ -124,5 +125,5 @@ def frame(hero: Element, parts: Iterable[Element | None]) -> Child:
     return [
         h("a", "Skip to the report", href="#top", class_="skip"),
         bar,
-        h("main", hero, sections, id="top"),
+        h("main", hero, sections, h("footer", FOOTER), id="top"),
     ]

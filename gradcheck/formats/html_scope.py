@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 
 from gradcheck.core.finding import Location
+from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
 from gradcheck.formats.html_element import Child, Element, h
-from gradcheck.formats.text import clean, short_path
+from gradcheck.formats.places import place_of, source_link
+from gradcheck.formats.text import clean
 
 VERBOSE_FACTOR = 10
 """How much more of everything ``verbose`` shows: bounded still."""
@@ -23,6 +25,8 @@ class Scope:
     """How much more than usual is shown."""
     share: int = 1
     """How many reports share the page, and so the bound on its size."""
+    options: RenderOptions
+    """Where the repository is, and its files on the web."""
 
     def id(self, name: str) -> str:
         """``name`` as an id that the page has once."""
@@ -57,11 +61,14 @@ def code(text: str, limit: int = 400) -> Element:
     return h("code", clean(text, limit))
 
 
-def place(location: Location) -> Element:
-    """A source line's file and number; it breaks after a slash where it has to."""
-    parts = f"{short_path(location.file)}:{location.line}".split("/")
+def place(location: Location, scope: Scope) -> Element:
+    """A source line's file and number, a link where the repository is on the web; it breaks after a slash."""
+    found = place_of(location, scope.options)
+    parts = str(found).split("/")
     broken: list[Child] = [[part, "/", h("wbr")] for part in parts[:-1]]
-    return h("code", broken, parts[-1])
+    shown = h("code", broken, parts[-1])
+    link = source_link(found, scope.options)
+    return h("a", shown, href=link, rel="noreferrer noopener") if link else shown
 
 
 def pairs(rows: list[tuple[str, Child]], class_: str = "facts") -> Element | None:

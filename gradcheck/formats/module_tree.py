@@ -5,13 +5,15 @@ Subtrees that are equal are kept once, whatever the model's size: the layers of 
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gradcheck.core.report import Break, Link, ParameterRecord, Report
 from gradcheck.formats.chain import partial_breaks
+from gradcheck.formats.module_branches import Branch, branches
 from gradcheck.formats.text import clean, short_dtype, short_path
 
 MAX_NODES = 20_000
@@ -46,44 +48,11 @@ class ModuleTree:
     """For each link the nodes that it opens to; empty where nothing is in it."""
 
 
-@dataclass(slots=True)
-class _Branch:
-    """A module while the tree is built."""
-
-    children: dict[str, _Branch] = field(default_factory=dict)
-    parameters: list[ParameterRecord] = field(default_factory=list)
-    cuts: list[tuple[Break, bool]] = field(default_factory=list)
-    """(what cuts in this very module, whether only some paths)."""
-
-
 def module_tree(report: Report) -> ModuleTree:
     """The modules inside the links of the chain."""
-    root = _Branch()
-    for parameter in report.parameters:
-        _branch(root, parameter.fqn.split(".")[:-1]).parameters.append(parameter)
-    for module, cut in partial_breaks(report):
-        _nearest(root, module).cuts.append((cut, True))
-    for cut in report.breaks:
-        if cut.starved and cut.module:
-            _nearest(root, cut.module).cuts.append((cut, False))
-    builder = _Builder(report)
+    root, builder = branches(report), _Builder(report)
     links = tuple(builder.inside(link, root) for link in report.chain)
     return ModuleTree(nodes=tuple(builder.nodes), links=links)
-
-
-def _branch(root: _Branch, path: Iterable[str]) -> _Branch:
-    for part in path:
-        root = root.children.setdefault(part, _Branch())
-    return root
-
-
-def _nearest(root: _Branch, fqn: str) -> _Branch:
-    """The deepest module on the way to ``fqn`` that holds parameters."""
-    for part in fqn.split("."):
-        if part not in root.children:
-            break
-        root = root.children[part]
-    return root
 
 
 class _Builder:
@@ -96,14 +65,17 @@ class _Builder:
         self._partial = {fqn for _, cut in partial_breaks(report) for fqn in cut.partial}
         self._whole = ""
         """The state of the link at hand where all in it are in the same."""
+        self._clean = functools.cache(lambda name: clean(name, 200))
+        self._note = functools.cache(_note)
+        """The layers of a model say the same, thousands of times."""
 
-    def inside(self, link: Link, root: _Branch) -> tuple[int, ...]:
+    def inside(self, link: Link, root: Branch) -> tuple[int, ...]:
         """The nodes that a link opens to: its members, or what is in its one module."""
         parent, _, last = link.name.rpartition(".")
         self._whole = (
             "live" if link.reached == link.trainable else "" if link.reached else link.state
         )
-        above = _found(root, parent.split(".") if parent else [])
+        above = root.at(parent)
         if above is None or len(self.nodes) > MAX_NODES:
             return ()
         if link.count > 1:
@@ -114,22 +86,21 @@ class _Builder:
         own = above.children.get(last)
         return self._children(own) if own else ()
 
-    def _children(self, branch: _Branch) -> tuple[int, ...]:
+    def _children(self, branch: Branch) -> tuple[int, ...]:
         below: list[int] = []
         for numbered, group in itertools.groupby(branch.children.items(), lambda i: i[0].isdigit()):
             made = [self._module(name, child) for name, child in group]
             below += self._folded(made) if numbered else made
         return (*(self._parameter(record) for record in branch.parameters), *below)
 
-    def _module(self, name: str, branch: _Branch) -> int:
+    def _module(self, name: str, branch: Branch) -> int:
         """A module that holds one thing alone is one row with it (``lora_A.default.weight``), unless it is numbered."""
-        while not name.isdigit() and (inner := _only_child(branch)) is not None:
+        while not name.isdigit() and (inner := branch.only_child) is not None:
             name, branch = f"{name}.{inner}", branch.children[inner]
-        children = self._children(branch)
-        alone = len(branch.parameters) == len(children) == 1
+        alone = len(branch.parameters) == 1 and not branch.children
         if alone and not branch.cuts and not name.isdigit():
             return self._parameter(branch.parameters[0], f"{name}.")
-        return self._keep(self._summed(name, children, branch.cuts))
+        return self._keep(self._summed(name, self._children(branch), branch.cuts))
 
     def _folded(self, indices: list[int]) -> Iterator[int]:
         """Neighbors that differ in their number alone as one node that holds them."""
@@ -149,7 +120,7 @@ class _Builder:
         if cuts:
             mark = "partly-cut" if all(partly for _, partly in cuts) else "cut"
         return Node(
-            name=clean(name, 200),
+            name=self._clean(name),
             state=_state(inside, trainable, reached),
             trainable=trainable,
             reached=reached,
@@ -167,17 +138,15 @@ class _Builder:
             state = self._whole
         elif not lost:
             state = "incomplete" if incomplete else _gradient(record)
-        shape = ", ".join(f"{extent:,}" for extent in record.shape)
-        why = f" · {clean(record.explanation, 120)}" if record.explanation else ""
         return self._keep(
             Node(
-                name=clean(prefix + record.fqn.rpartition(".")[2], 200),
+                name=self._clean(prefix + record.fqn.rpartition(".")[2]),
                 state=state,
                 trainable=int(record.requires_grad),
                 reached=int(record.requires_grad and not lost),
                 incomplete=int(incomplete),
                 mark="",
-                note=f"{short_dtype(record.dtype)}[{shape}]{why}",
+                note=self._note(record.dtype, record.shape, record.explanation),
                 children=(),
             )
         )
@@ -195,20 +164,6 @@ class _Builder:
         return index
 
 
-def _only_child(branch: _Branch) -> str | None:
-    """The name of the one module in ``branch``, where there is nothing else in it and it has no number."""
-    if len(branch.children) > 1 or branch.parameters or branch.cuts:
-        return None
-    return next((name for name in branch.children if not name.isdigit()), None)
-
-
-def _found(root: _Branch, path: list[str]) -> _Branch | None:
-    at: _Branch | None = root
-    for part in path:
-        at = at.children.get(part) if at else None
-    return at
-
-
 def _gradient(record: ParameterRecord) -> str:
     """A missing gradient that is as it should be, and one that a step without a backward has not, get a word too."""
     return "live" if record.gradient == "missing" and not record.explanation else record.gradient
@@ -223,6 +178,12 @@ def _state(inside: list[Node], trainable: int, reached: int) -> str:
         return "partial"
     states = {node.state for node in inside if node.trainable}
     return states.pop() if len(states) == 1 else "starved" if "starved" in states else "missing"
+
+
+def _note(dtype: str, shape: tuple[int, ...], explanation: str) -> str:
+    """``fp32[16, 576] · waits for lora_B``."""
+    why = f" · {clean(explanation, 120)}" if explanation else ""
+    return f"{short_dtype(dtype)}[{', '.join(f'{extent:,}' for extent in shape)}]{why}"
 
 
 def _cut_note(cut: Break) -> str:

@@ -131,7 +131,7 @@ def short_path(file: str) -> str:
 
 def short_dtype(dtype: str) -> str:
     """``bf16`` of ``bfloat16``."""
-    return DTYPES.get(dtype, clean(dtype, 24))
+    return DTYPES.get(dtype) or clean(dtype, 24)
 
 
 def count(number: int, noun: str) -> str:

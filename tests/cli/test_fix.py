@@ -65,9 +65,11 @@ def test_the_report_is_on_stdout_and_all_else_on_stderr(monkeypatch: pytest.Monk
         assert words in result.stderr
 
 
-def test_html_is_a_fragment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_html_is_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, reports.classic)
-    assert run("fix", "x", "--format", "html").stdout.startswith("<div")
+    page = run("fix", "x", "--format", "html").stdout
+    assert page.startswith("<!doctype html>")
+    assert "Repairable</h1>" in page
 
 
 def test_quiet_is_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

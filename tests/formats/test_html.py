@@ -202,6 +202,15 @@ def test_a_call_over_several_lines_is_shown_whole() -> None:
     assert '<span class="line" data-n="414">)' in html
 
 
+def test_a_source_line_leads_to_the_repository_on_the_web_where_there_is_one() -> None:
+    link = f'<a href="{gates.SOURCE_URL}/train/model.py#L88" rel="noreferrer noopener">'
+    assert link in render(reports.partial(), "html", gates.options())
+    for url in ("", "javascript:alert(1)"):
+        html = render(reports.partial(), "html", gates.options(source_url=url))
+        assert "train/model.py" not in re.findall('href="([^"]*)"', html)
+        assert "javascript:" not in html
+
+
 @pytest.mark.parametrize(
     ("fix", "dry_run", "word"),
     [

@@ -152,3 +152,10 @@ def test_a_model_of_many_experts_has_few_distinct_nodes() -> None:
 def test_a_chain_whose_names_are_no_modules_opens_to_nothing() -> None:
     tree = module_tree(reports.hostile())
     assert tree.links == ((), ())
+
+
+def test_a_name_of_a_thousand_parts_is_a_leaf() -> None:
+    deep = parameter("model." + "a." * 5000 + "weight", (1,), "weight", "flows")
+    link = Link(name="model", type="M", count=1, trainable=1, reached=1, state="live")
+    tree = module_tree(dataclasses.replace(report_of(deep, reached=1), chain=(link,)))
+    assert sum(node.reached for node in opened(tree, 0)) == 1
