@@ -91,6 +91,10 @@ def fix(
     if file.suffix in FILES and file.is_file():
         if repair.write is not None:
             raise SettingsError(f"--write is for a model; {file} is repaired in place without it")
+        if report != ReportOptions():
+            raise SettingsError(
+                f"--format, --output and --report are for a model; of {file} the changes are printed as a diff"
+            )
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write)

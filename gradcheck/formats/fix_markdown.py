@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from gradcheck.core.formatter import RenderOptions, fix_formatter
 from gradcheck.core.gate import of_one
 from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
-from gradcheck.formats.asides import asides
 from gradcheck.formats.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES, problem_blocks
-from gradcheck.formats.markdown_page import MAX_ASIDES, asides_section, page, report_sections
+from gradcheck.formats.markdown_page import asides_section, page, report_sections
 from gradcheck.formats.markdown_text import code, code_block, details, prose
 from gradcheck.formats.text import count
 from gradcheck.formats.verdict import verdict, verdict_word
@@ -42,7 +41,7 @@ def _rendered(report: FixReport, options: RenderOptions, limit: int, factor: int
     blocks = [*_others(report, factor), *problem_blocks(left, options, factor)]
     tail = [
         *report_sections(report.after),
-        *asides_section(asides(left, MAX_ASIDES), several=False),
+        *asides_section(left),
     ]
     return page(head, blocks, tail, limit)
 

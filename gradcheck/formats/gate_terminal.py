@@ -8,6 +8,7 @@ from rich.text import Text
 
 from gradcheck.core.formatter import RenderOptions, gate_formatter
 from gradcheck.core.gate import GateReport, TargetResult
+from gradcheck.formats.asides import asides, told_of
 from gradcheck.formats.gate_verdict import (
     STATUS_WORDS,
     drift_words,
@@ -34,7 +35,7 @@ MAX_TARGETS = 200
 MAX_DETAILED = 20
 """Targets whose findings are told; the table names all of them."""
 MAX_DRIFT = 12
-MAX_NOTES = 5
+MAX_ASIDES = 20
 MAX_NAME = 40
 VERBOSE_FACTOR = 10
 MEBI = 2**20
@@ -89,7 +90,7 @@ def _row(result: TargetResult) -> list[RenderableType]:
 def _tells(result: TargetResult, options: RenderOptions) -> bool:
     """Whether there is more to say of the target than its row."""
     grave = any(finding.severity != "note" for finding in result.findings)
-    return result.status != "healthy" or grave or bool(result.fixed) or options.verbose
+    return result.status != "healthy" or grave or options.verbose
 
 
 def _details(result: TargetResult, options: RenderOptions, width: int) -> RenderableType:
@@ -98,16 +99,9 @@ def _details(result: TargetResult, options: RenderOptions, width: int) -> Render
     rows: list[tuple[str, RenderableType]] = []
     if result.could_not_run is not None:
         rows.append(("why", Text(reason(result))))
-    if result.report is not None:
+    elif result.report is not None:
         rows.append(("step", Text(verdict(shown_report(result, result.report)))))
     rows += [("drift", Text(line)) for line in _drift(result, options)]
-    rows += [
-        ("gone", Text(f"{clean(known.text, 200)}: fixed, take it out of the baseline"))
-        for known in result.fixed[:MAX_NOTES]
-    ]
-    rows += [
-        ("ignored", Text(f"{clean(i.code, 16)}: {clean(i.reason, 300)}")) for i in result.ignored
-    ]
     if rows:
         parts.append(labelled(rows, width=width))
     if result.report is not None:
@@ -125,21 +119,9 @@ def _drift(result: TargetResult, options: RenderOptions) -> list[str]:
 
 
 def _footer(gate: GateReport, options: RenderOptions, width: int) -> RenderableType | None:
-    limit = MAX_NOTES * (VERBOSE_FACTOR if options.verbose else 1)
-    rows: list[tuple[str, RenderableType]] = [
-        ("skipped", Text(line)) for line in _skipped(gate)[:limit]
-    ]
-    rows += [("noted", Text(clean(note, 300))) for note in gate.notes[:limit]]
+    """What is no problem, and of which targets it is true where it is not all of them."""
+    rows: list[tuple[str, RenderableType]] = []
+    for aside in asides(gate, MAX_ASIDES * (VERBOSE_FACTOR if options.verbose else 1)):
+        about = told_of(aside, gate)
+        rows.append((aside.kind, Text(f"{aside.text}{f' ({about})' if about else ''}")))
     return labelled(rows, width=width) if rows else None
-
-
-def _skipped(gate: GateReport) -> list[str]:
-    """Rules by the reason for which they did not run, over all targets."""
-    reasons: dict[str, set[str]] = {}
-    for result in gate.results:
-        for rule in result.report.skipped if result.report else ():
-            reasons.setdefault(clean(rule.reason, 160), set()).add(clean(rule.code, 16))
-    return [
-        f"{', '.join(sorted(codes)) if len(codes) <= 3 else count(len(codes), 'rule')}: {why}"
-        for why, codes in reasons.items()
-    ]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from gradcheck.core.finding import Severity
 from gradcheck.core.formatter import RenderOptions, gate_formatter
 from gradcheck.core.gate import GateReport
-from gradcheck.formats.asides import asides
+from gradcheck.formats.asides import asides, told_of
 from gradcheck.formats.gate_verdict import headline_words
 from gradcheck.formats.problem import Problem, cost_words, where_words
 from gradcheck.formats.problems import Problems, problems
@@ -31,8 +31,8 @@ def render(gate: GateReport, options: RenderOptions) -> str:
         lines += _annotations(command, problems(gate, options, MAX_SHOWN + 1, severity))
     lines.append(inert(f"gradcheck: {'  '.join(headline_words(gate))}"))
     for aside in asides(gate, MAX_LINES):
-        about = f"{aside.target}: " if aside.target else ""
-        lines.append(inert(f"gradcheck: {about}{aside.text}"))
+        about = told_of(aside, gate)
+        lines.append(inert(f"gradcheck: {f'{about}: ' if about else ''}{aside}"))
     return "\n".join(lines) + "\n"
 
 

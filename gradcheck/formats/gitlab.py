@@ -20,11 +20,12 @@ NOTES = "notes"
 def render(gate: GateReport, options: RenderOptions) -> str:
     """One issue a problem, and one of severity info for what each target has to say beside."""
     found = problems(gate, options, MAX_ISSUES)
+    beside = asides(gate)
     issues = [_issue(problem) for problem in found.shown]
     for name, home in home_of(gate, options).items():
-        texts = [aside.text for aside in asides(gate) if aside.target == name]
+        texts = [str(aside) for aside in beside if name in aside.targets]
         issues += [_note(name, home, "; ".join(texts))] if texts else []
-    general = [aside.text for aside in asides(gate) if not aside.target]
+    general = [str(aside) for aside in beside if not aside.targets]
     if found.left_out:
         general.insert(0, f"left out to keep this bounded: {found.left_out}")
     if general and gate.results:

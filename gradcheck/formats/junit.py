@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 from gradcheck.core.formatter import RenderOptions, gate_formatter
 from gradcheck.core.gate import GateReport, TargetResult
+from gradcheck.core.report import Report
 from gradcheck.core.rule import RULES
-from gradcheck.formats.asides import Aside, asides
+from gradcheck.formats.asides import asides
 from gradcheck.formats.problem import COULD_NOT_RUN, LOCK_DRIFT, Problem, cost_words, where_words
 from gradcheck.formats.problems import problems
 from gradcheck.formats.text import clean, inert
@@ -19,6 +20,7 @@ from gradcheck.formats.verdict import verdict, verdict_word
 MAX_CASES = 2000
 """Problems told of, over all targets."""
 MAX_SUITES = 500
+MAX_PROPERTIES = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +43,7 @@ def render(gate: GateReport, options: RenderOptions) -> str:
     root = ElementTree.Element("testsuites", name="gradcheck")
     for result in gate.results[:MAX_SUITES]:
         name = clean(result.name, 200)
-        own = [note for note in notes if note.target == name]
+        own = [str(note) for note in notes if name in note.targets]
         root.append(_suite(result, name, by_target.get(name, []), own))
     if found.left_out or len(gate.results) > MAX_SUITES:
         root.append(_left_out(found.left_out, len(gate.results) - MAX_SUITES))
@@ -52,7 +54,7 @@ def render(gate: GateReport, options: RenderOptions) -> str:
 
 
 def _suite(
-    result: TargetResult, name: str, found: list[Problem], notes: list[Aside]
+    result: TargetResult, name: str, found: list[Problem], notes: list[str]
 ) -> ElementTree.Element:
     cases = [_problem_case(name, problem) for problem in found]
     if result.could_not_run is None:
@@ -61,13 +63,20 @@ def _suite(
         cases.append(_Case(element=_element(name, "trains what the lock holds"), outcome=""))
     suite = _counted(f"gradcheck.{name}", cases, result.duration_s)
     if result.report is not None:
-        notes = [
-            Aside(target=name, text=f"{verdict_word(result.report)}: {verdict(result.report)}"),
-            *notes,
-        ]
+        notes = [f"{verdict_word(result.report)}: {verdict(result.report)}", *notes]
+        suite.insert(0, _properties(result.report))
     if notes:
-        ElementTree.SubElement(suite, "system-out").text = "\n".join(note.text for note in notes)
+        ElementTree.SubElement(suite, "system-out").text = "\n".join(notes)
     return suite
+
+
+def _properties(report: Report) -> ElementTree.Element:
+    """What was inspected, and with which versions."""
+    made = ElementTree.Element("properties")
+    pairs = [*report.setup, ("device", report.environment.device), *report.environment.versions]
+    for name, value in pairs[:MAX_PROPERTIES]:
+        ElementTree.SubElement(made, "property", name=clean(name, 80), value=clean(value, 400))
+    return made
 
 
 def _counted(name: str, cases: list[_Case], duration_s: float) -> ElementTree.Element:

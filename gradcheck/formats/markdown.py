@@ -2,7 +2,6 @@
 
 from gradcheck.core.formatter import RenderOptions, gate_formatter
 from gradcheck.core.gate import GateReport, TargetResult
-from gradcheck.formats.asides import asides
 from gradcheck.formats.gate_verdict import (
     STATUS_WORDS,
     findings_words,
@@ -12,7 +11,6 @@ from gradcheck.formats.gate_verdict import (
     single,
 )
 from gradcheck.formats.markdown_page import (
-    MAX_ASIDES,
     SIGN,
     asides_section,
     linked,
@@ -114,4 +112,4 @@ def _tail(gate: GateReport) -> list[str]:
     for result in told[:MAX_SECTIONS]:
         assert result.report is not None
         sections += report_sections(result.report, result.name if several else "")
-    return [*sections, *asides_section(asides(gate, MAX_ASIDES), several=several)]
+    return [*sections, *asides_section(gate)]

@@ -5,8 +5,9 @@ from html import escape
 
 from gradcheck.core.finding import Severity
 from gradcheck.core.formatter import RenderOptions
+from gradcheck.core.gate import GateReport
 from gradcheck.core.report import Report
-from gradcheck.formats.asides import Aside
+from gradcheck.formats.asides import asides, told_of
 from gradcheck.formats.markdown_text import code, code_block, details, prose, table
 from gradcheck.formats.places import Place, source_link
 from gradcheck.formats.problem import Problem, cost_words
@@ -133,10 +134,10 @@ def _setup(report: Report, of: str) -> str:
     return details(f"Set-up and environment{of}", table(["what", "value"], rows[:60]))
 
 
-def asides_section(asides: list[Aside], *, several: bool) -> list[str]:
+def asides_section(gate: GateReport) -> list[str]:
     """Rules that did not run and why, rules left out, the baseline, notes."""
     lines = []
-    for aside in asides:
-        about = f"{code(aside.target, 120)}: " if several and aside.target else ""
-        lines.append(f"- {about}{prose(aside.text, 400)}")
+    for aside in asides(gate, MAX_ASIDES):
+        about = told_of(aside, gate)
+        lines.append(f"- {f'{code(about, 300)}: ' if about else ''}{prose(str(aside), 400)}")
     return [details("Not run, ignored, noted", "\n".join(lines))] if lines else []

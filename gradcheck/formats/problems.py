@@ -20,6 +20,7 @@ from gradcheck.formats.verdict import by_severity
 LOCK_REMEDY = "Where that is meant, gradcheck gate --update-lock accepts it."
 MAX_MESSAGE = 4000
 MAX_NAME = 200
+MAX_EVIDENCE = 12
 MAX_DRIFT = 20
 MAX_PARAMETERS = 20
 _DIGITS = 16
@@ -164,7 +165,11 @@ def _of_finding(
         parameters=tuple(clean(fqn, MAX_NAME) for fqn in finding.parameters[:MAX_PARAMETERS]),
         num_parameters=len(finding.parameters),
         num_elements=finding.num_elements,
-        evidence=tuple((clean(k, 40), clean(v, 400)) for k, v in finding.evidence[:12]),
+        evidence=tuple(
+            (clean(label, 40), clean(value, 400))
+            for label, value in finding.evidence[:MAX_EVIDENCE]
+            if label != "costs"  # told from the parameters
+        ),
         repairs=tuple(map(_cleaned, finding.repairs[:4])),
         fingerprint=hashed(target, fingerprint(finding)),
     )

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 from gradcheck.core.finding import Severity
 from gradcheck.core.formatter import RenderOptions, gate_formatter
-from gradcheck.core.gate import GateReport
-from gradcheck.formats.asides import Aside, asides
+from gradcheck.core.gate import GateReport, TargetResult
+from gradcheck.formats.asides import Aside, asides, listed
 from gradcheck.formats.documents import dumps
 from gradcheck.formats.places import Place
 from gradcheck.formats.problem import COULD_NOT_RUN, Problem, cost_words, told, where_words
 from gradcheck.formats.problems import problems
 from gradcheck.formats.rule_pages import RulePage, rule_page
 from gradcheck.formats.text import clean, count
+from gradcheck.formats.verdict import verdict
 
 Json = dict[str, object]
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -23,6 +24,7 @@ BASES: dict[str, Json] = {
 }
 MAX_RESULTS = 5000
 """GitHub shows no more of a run, and refuses one with over 25,000."""
+MAX_TARGETS = 500
 MAX_DESCRIPTION = 1000
 """GitHub refuses a description over 1,024 characters."""
 MAX_RULE_TEXT = 8000
@@ -36,7 +38,8 @@ def render(gate: GateReport, options: RenderOptions) -> str:
     codes = list(dict.fromkeys(problem.code for problem in found))
     notes = asides(gate)
     if made.left_out:
-        notes.insert(0, Aside(target="", text=f"left out to keep this bounded: {made.left_out}"))
+        words = f"left out to keep this bounded: {made.left_out}"
+        notes.insert(0, Aside(kind="noted", text=words))
     run: Json = {
         "tool": {"driver": _driver(gate, found, codes)},
         "automationDetails": {"id": _run_id(gate)},
@@ -44,8 +47,17 @@ def render(gate: GateReport, options: RenderOptions) -> str:
         "columnKind": "unicodeCodePoints",
         "invocations": [_invocation(found, notes)],
         "results": [_result(problem, codes) for problem in found],
+        "properties": {"targets": [_target(result) for result in gate.results[:MAX_TARGETS]]},
     }
     return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _target(result: TargetResult) -> Json:
+    """How a target stands, which results alone do not say of a healthy one."""
+    told: Json = {"name": clean(result.name, 200), "status": result.status}
+    if result.report is not None:
+        told["verdict"] = verdict(result.report)
+    return told
 
 
 def _run_id(gate: GateReport) -> str:
@@ -99,8 +111,8 @@ def _invocation(found: list[Problem], notes: list[Aside]) -> Json:
 
 
 def _notification(aside: Aside) -> Json:
-    about = f"{aside.target}: " if aside.target else ""
-    note: Json = {"level": "note", "message": {"text": _literal(about + aside.text)}}
+    about = f"{listed(aside.targets)}: " if aside.targets else ""
+    note: Json = {"level": "note", "message": {"text": _literal(f"{about}{aside}")}}
     if len(aside.codes) == 1:
         note["associatedRule"] = {"id": aside.codes[0]}
     return note

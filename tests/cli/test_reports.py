@@ -137,3 +137,11 @@ def test_fail_on_decides_what_fails_in_the_files_as_well(
     stand_in(monkeypatch, reports.partial)
     assert run("inspect", "x", "--fail-on", "note", "--report", "junit=j.xml").exit_code == 1
     assert 'failures="2"' in Path("j.xml").read_text("utf-8")
+
+
+def test_a_file_that_is_rewritten_has_a_diff_and_no_report(repository: Path) -> None:
+    for option in (("--format", "json"), ("--report", "sarif=x"), ("--output", "x")):
+        result = run("fix", "model.py", *option)
+        assert result.exit_code == 2
+        assert "the changes are printed as a diff" in result.stderr
+        assert not Path("x").exists()

@@ -55,7 +55,7 @@ def test_an_issue_is_on_its_line_or_where_the_target_is_named() -> None:
 
 def test_what_is_no_problem_is_told_too() -> None:
     notes = [i["description"] for i in issues(gates.mixed()) if i["check_name"] == "notes"]
-    assert "broken-source: not run: GC601, GC602: no optimizer; ignored: GC6" in "\n".join(notes)
+    assert "healthy: not run: GC601, GC602: no optimizer; fixed: GC403" in "\n".join(notes)
 
 
 def test_a_file_outside_the_repository_is_never_named_by_an_absolute_path() -> None:

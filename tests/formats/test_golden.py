@@ -73,19 +73,21 @@ def test_the_text_is_the_one_last_looked_at(
 
 
 def redacted(text: str) -> str:
-    """``text`` without what the version decides: gradcheck's own, the text of the rules, a page's looks and script."""
-    text = re.sub(r"(<style>|<script>).*?(?=</)", r"\1", text, flags=re.DOTALL)
-    text = re.sub(
-        r"(sha256-)[^&]*|(<details class=\"rule\"[^>]*>).*?(?=</details>)",
-        r"\1\2",
-        text,
-        flags=re.DOTALL,
-    )
+    """``text`` without what the version decides: gradcheck's own, and the text of the rules; of a page its looks."""
+    if text.startswith("<!doctype html>"):
+        text = without_looks(text)
     text = text.replace(f'"{gradcheck.__version__}"', '"VERSION"')
     text = re.sub(
         r'("(?:text|markdown)": )"[^"\\]*(?:\\.[^"\\]*)*What it does.*"', r'\1"PAGE"', text
     )
     return re.sub(r'\n *<testcase [^>]*name="GC\d{3} [a-z0-9-]+" />', "", text)
+
+
+def without_looks(page: str) -> str:
+    """``page`` without its style, its script and the texts of the rules, which other tests look at."""
+    page = re.sub(r"(<style>|<script>).*?(?=</)", r"\1", page, flags=re.DOTALL)
+    looks = r"(sha256-)[^&]*|(<details class=\"rule\"[^>]*>).*?(?=</details>)"
+    return re.sub(looks, r"\1\2", page, flags=re.DOTALL)
 
 
 def kind(report: str) -> str:

@@ -73,6 +73,14 @@ def test_a_rule_that_did_not_run_or_was_left_out_is_skipped_with_its_reason() ->
     assert messages == {"no optimizer"}
 
 
+def test_a_suite_says_what_was_inspected_and_how_it_stands() -> None:
+    suite = suites(gates.mixed())["gradcheck.healthy"]
+    told = {p.attrib["name"]: p.attrib["value"] for p in suite.findall("properties/property")}
+    assert told["checkpointing"] == "reentrant"
+    assert told["torch"] == "2.13.0"
+    assert str(suite.findtext("system-out")).startswith("HEALTHY: all 420 trainable tensors")
+
+
 def test_what_is_under_fail_on_passes_and_is_told() -> None:
     (suite,) = suites(reports.partial()).values()
     noted = [case for case in suite if "GC404" in case.attrib.get("name", "")]

@@ -167,11 +167,17 @@ def test_what_could_not_run_and_what_drifted_are_results_and_the_run_was_no_succ
 def test_what_did_not_run_was_ignored_or_is_in_the_baseline_is_notified() -> None:
     notes = run(gates.mixed())["invocations"][0]["toolConfigurationNotifications"]
     told = "\n".join(note["message"]["text"] for note in notes)
-    assert "not run: GC601, GC602: no optimizer" in told
+    assert "healthy, broken-config, drifted: not run: GC601, GC602: no optimizer" in told
     assert "ignored: GC6: the optimizer is made elsewhere" in told
-    assert "1 finding in the baseline" in told
+    assert "drifted: baseline: 1 finding known, not shown again" in told
     assert "GC404" not in [result["ruleId"] for result in run(gates.mixed())["results"]]
-    assert "fixed, take it out of the baseline: GC403" in told
+    assert "healthy: fixed: GC403 zero-gradient; take it out of the baseline" in told
+
+
+def test_a_healthy_run_says_so() -> None:
+    (first, _) = run(gates.passing())["properties"]["targets"]
+    assert (first["name"], first["status"]) == ("healthy", "healthy")
+    assert first["verdict"].startswith("all 420 trainable tensors get a gradient")
 
 
 def test_a_dry_run_of_fix_tells_what_is_there_and_a_repair_what_is_left() -> None:
