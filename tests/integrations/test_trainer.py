@@ -1,0 +1,187 @@
+"""The callback in a real Trainer, for one step of a tiny Llama with LoRA."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+import gradcheck
+from gradcheck.integrations.trainer import BrokenChainError, GradcheckCallback
+from gradcheck.settings import Settings
+from tests.state import HOOKS
+
+pytestmark = pytest.mark.core
+
+IDS = torch.arange(8)
+ROWS: Any = [{"input_ids": IDS, "labels": IDS}] * 4
+
+
+class DetachedLoss(Trainer):
+    """Its loss has no graph: backward() raises."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return super().compute_loss(*args, **kwargs).detach()
+
+
+class LeafLoss(Trainer):
+    """The same with the popular cure: nothing raises, and nothing learns."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        return super().compute_loss(*args, **kwargs).detach().requires_grad_(True)
+
+
+class FailingStep(Trainer):
+    """A step that never comes to its backward."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        raise LookupError("no such column")
+
+
+def llama() -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        use_cache=False,
+    )
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+    return get_peft_model(LlamaForCausalLM(config), adapter)
+
+
+def trainer_of(folder: Path, kind: type[Trainer] = Trainer) -> Trainer:
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=2,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=2,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_strategy="no",
+        dataloader_pin_memory=False,
+    )
+    return kind(model=llama(), args=arguments, train_dataset=ROWS)
+
+
+def num_hooks(model: torch.nn.Module) -> int:
+    return sum(len(getattr(module, name)) for module in model.modules() for name in HOOKS)
+
+
+def left_behind(trainer: Trainer) -> list[str]:
+    """What is still there of the watching."""
+    found = ["a mode"] * torch._C._len_torch_function_stack()
+    found += ["hooks"] * (num_hooks(trainer.model) > trainer.num_hooks)  # type: ignore[attr-defined]
+    return found + ["training_step"] * ("training_step" in vars(trainer))
+
+
+def watched(folder: Path, kind: type[Trainer] = Trainer, **options: Any) -> tuple[Trainer, Any]:
+    trainer = trainer_of(folder, kind)
+    callback = GradcheckCallback(trainer, **options)
+    trainer.add_callback(callback)
+    trainer.num_hooks = num_hooks(trainer.model)  # type: ignore[attr-defined]
+    return trainer, callback
+
+
+def test_a_healthy_run_goes_on(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+    assert [p.gradient for p in callback.report.parameters if p.requires_grad].count("flows") == 4
+    assert left_behind(trainer) == []
+
+
+def test_what_is_left_behind_is_noticed(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path)
+    callback.on_train_begin()
+    trainer.model.register_forward_hook(lambda *_: None)
+    with torch.overrides.TorchFunctionMode():
+        assert left_behind(trainer) == ["a mode", "hooks", "training_step"]
+
+
+def test_training_is_the_same_with_it_and_without(tmp_path: Path) -> None:
+    plain, (trainer, _) = trainer_of(tmp_path), watched(tmp_path)
+    plain.train()
+    trainer.train()
+    pairs = zip(plain.model.parameters(), trainer.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_loss_without_a_graph_is_explained(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, DetachedLoss)
+    with pytest.raises(BrokenChainError, match="GC202") as caught:
+        trainer.train()
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "does not require grad" in str(caught.value.__cause__)
+    assert caught.value.report is callback.report
+    assert left_behind(trainer) == []
+
+
+def test_a_break_that_raises_nothing_ends_the_run(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path, LeafLoss)
+    with pytest.raises(BrokenChainError, match="GC207") as caught:
+        trainer.train()
+    assert caught.value.__cause__ is None
+    assert trainer.state.global_step == 0
+
+
+def test_a_warning_lets_the_run_go_on(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, LeafLoss, on_findings="warn")
+    with pytest.warns(UserWarning, match="GC207"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert not callback.report.healthy
+
+
+def test_with_a_warning_the_error_of_the_step_is_its_own(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path, DetachedLoss, on_findings="warn")
+    with (
+        pytest.warns(UserWarning, match="GC202"),
+        pytest.raises(RuntimeError, match="does not require grad"),
+    ):
+        trainer.train()
+    assert left_behind(trainer) == []
+
+
+def test_an_error_of_the_step_that_no_rule_explains_is_left_as_it_is(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, FailingStep)
+    with pytest.raises(LookupError, match="no such column"):
+        trainer.train()
+    assert [finding.code for finding in callback.report.findings] == ["GC210"]
+    assert left_behind(trainer) == []
+
+
+def test_rules_that_are_not_selected_do_not_end_it(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path, LeafLoss, settings=Settings(select=("GC5",)))
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
+def test_a_step_of_the_users_own_is_watched_and_put_back(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path)
+    calls, step = [], trainer.training_step
+
+    def own(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return step(*args, **kwargs)
+
+    trainer.training_step = own
+    trainer.train()
+    assert len(calls) == 4
+    assert trainer.training_step is own
+    assert callback.report.healthy
+
+
+def test_where_a_recording_runs_already_the_run_goes_on_with_a_warning(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, on_findings="warn")
+    with gradcheck.watch(torch.nn.Linear(1, 1)), pytest.warns(UserWarning, match="could not watch"):
+        trainer.train()
+    assert callback.report is None
+    assert trainer.state.global_step == 2
