@@ -27,7 +27,7 @@ class GateFlags:
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="Targets of the configuration to check; all where none is named.",
             show_default=False,
         ),
@@ -80,7 +80,7 @@ class GateFlags:
 
 @command
 def gate(gate: GateFlags, report: ReportOptions, run: RunOptions) -> ExitStatus:
-    """Check every target of a configuration: before a training run, in CI.
+    """Check all targets of a configuration, as in CI.
 
     Each target is recorded in a process of its own, without its weights unless the configuration says otherwise.
 
@@ -97,8 +97,9 @@ def gate(gate: GateFlags, report: ReportOptions, run: RunOptions) -> ExitStatus:
     from gradcheck.configuring.configuration import read
 
     config = read(gate.config or _found())
-    check_report(report)
     held = Gate(config, gate.names or ())
+    updated = ((held.lock, gate.update_lock), (held.baseline, gate.update_baseline))
+    check_report(report, *(path for path, wanted in updated if wanted))
     results = held.run(gate.jobs or config.options.jobs, run)
     files: list[tuple[Path, str]] = []
     if gate.update_baseline:

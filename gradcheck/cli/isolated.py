@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from gradcheck.cli.command import MAX_SENTENCE
 from gradcheck.cli.options import RunOptions
 from gradcheck.cli.progress import Progress, progress
 from gradcheck.errors import DiagnosticError
+from gradcheck.formats.text import clean
 
 if TYPE_CHECKING:
     from gradcheck.isolation import Done, Errand, Inspected, Repaired, Unfinished, Worker
@@ -34,7 +36,7 @@ def answer_of(
             print(answer.details, file=sys.stderr)
         raise DiagnosticError(answer.reason)
     if isinstance(answer, Unfinished):
-        print(f"gradcheck: {answer.reason}", file=sys.stderr)
+        print(f"gradcheck: {clean(answer.reason, MAX_SENTENCE)}", file=sys.stderr)
     return answer
 
 
@@ -43,7 +45,7 @@ def _finished(worker: Worker, show: Progress) -> Done:
     while (done := worker.poll()) is None:
         activity = worker.activity
         if activity != told:
-            show(activity)
+            show(clean(activity, MAX_SENTENCE))
             told = activity
         worker.wait()
     return done

@@ -33,6 +33,8 @@ from gradcheck.isolation.processes import kill_tree
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Makes the child write where its threads are; the handler is C and needs no Python to run. None on Windows."""
 _LAST_RESORT_S = 30.0
+_LONGEST_S = 1e6
+"""Far under what overflows faulthandler's clock."""
 
 
 def main() -> None:
@@ -56,7 +58,8 @@ def _explain_death(faults: IO[str], timeout_s: float) -> None:
     The last needs no Python to run either: it ends a child that native code holds, long after a parent would have.
     """
     faulthandler.enable(faults)
-    faulthandler.dump_traceback_later(timeout_s + _LAST_RESORT_S, file=faults, exit=True)
+    last_resort = min(timeout_s, _LONGEST_S) + _LAST_RESORT_S
+    faulthandler.dump_traceback_later(last_resort, file=faults, exit=True)
     if DUMP_SIGNAL is not None:
         faulthandler.register(DUMP_SIGNAL, faults, all_threads=True)
 

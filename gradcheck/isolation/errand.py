@@ -9,6 +9,7 @@ from typing import Literal
 
 from gradcheck.core.codec import from_json, to_json
 from gradcheck.core.target import Target
+from gradcheck.errors import SettingsError
 from gradcheck.settings import Settings
 
 Task = Literal["inspect", "fix"]
@@ -44,6 +45,10 @@ class Limits:
     """Wall-clock time, the start of the interpreter and its imports included."""
     memory_bytes: int | None = None
     """Resident memory of the child and its own children together."""
+
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise SettingsError(f"the timeout is {self.timeout_s:g} s; give more than 0")
 
 
 def write_errand(folder: Path, errand: Errand) -> None:

@@ -142,7 +142,7 @@ class Worker:
         if found is None:
             return None
         answer, peak = found
-        self._peak = peak or self._peak
+        self._peak = max(self._peak, peak or 0)
         return answer
 
     def _end(self, status: int | None, resident: int) -> tuple[Cause, str, str] | None:

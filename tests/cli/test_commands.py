@@ -20,7 +20,7 @@ from gradcheck.core.trace_json import dumps
 from tests.cli.runner import TRACE, run, stand_in
 from tests.formats import fixes, reports
 
-COMMANDS = ("inspect", "fix", "recheck", "rule", "demo", "env")
+COMMANDS = ("inspect", "fix", "gate", "recheck", "rule", "demo", "env")
 MAX_HELP_RATIO = 3
 """Help in at most this many times what importing typer and rich takes."""
 

@@ -244,6 +244,7 @@ def test_several_reports_at_once(stage: Stage) -> None:
         (["--jobs", "0"], "--jobs"),
         (["--format", "sarrif"], "did you mean sarif?"),
         (["--init"], "is there already"),
+        (["--update-lock", "--report", "json=gradcheck.lock"], "name the same file"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(

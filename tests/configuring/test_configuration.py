@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,14 @@ import tomlkit
 from gradcheck.configuring.configuration import find, read
 from gradcheck.core.config_schema import config_schema
 from gradcheck.core.gate import IgnoredRule
-from gradcheck.core.gate_config import Checks, GateConfig, GateOptions, GateTarget
+from gradcheck.core.gate_config import (
+    Checks,
+    GateConfig,
+    GateOptions,
+    GateTarget,
+    checks_fields,
+    target_fields,
+)
 from gradcheck.core.target import Target
 from gradcheck.errors import SettingsError
 
@@ -190,3 +198,14 @@ def test_the_schema_knows_every_field_of_a_target() -> None:
     for field in dataclasses.fields(Target):
         if field.name != "name":
             assert f'"{field.name.replace("_", "-")}"' in text
+
+
+def test_the_example_of_the_guide_is_a_configuration(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "gate.md").read_text("utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    assert [target.name for target in read(written(tmp_path, block)).targets] == [
+        "llama-8b-sft",
+        "reward",
+    ]
+    keys = set(re.findall(r"`([a-z-]+)`", guide))
+    assert {name.replace("_", "-") for name in (*target_fields(), *checks_fields())} <= keys
