@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,8 @@ from gradcheck.core.gate import GateReport, TargetResult
 from gradcheck.core.gate_config import GateConfig, GateTarget
 from gradcheck.core.lock import lock_text
 from gradcheck.errors import SettingsError
-from gradcheck.isolation import Errand, Limits, Order, run_all
+from gradcheck.formats.text import clean
+from gradcheck.isolation import Done, Errand, Limits, Order, Refused, run_all
 from gradcheck.settings import Settings
 
 MAX_RUNNING = 3
@@ -49,6 +51,8 @@ class Gate:
             told = lambda running: show(_state(len(results), self.targets, running))  # noqa: E731
             for index, done in run_all(orders, jobs, folder=self.folder, changed=told):
                 results[index] = target_result(self.targets[index], done, self.agreed)
+                if run.debug:
+                    _tell_traceback(self.targets[index], done)
         return tuple(results[index] for index in range(len(orders)))
 
     def report(self, results: tuple[TargetResult, ...], notes: Iterable[str]) -> GateReport:
@@ -114,6 +118,11 @@ def chosen(config: GateConfig, names: Sequence[str]) -> tuple[GateTarget, ...]:
                 f"{config.file} has no target {name!r}; there are {', '.join(known)}{hint}"
             )
     return tuple(target for target in config.targets if not names or target.name in names)
+
+
+def _tell_traceback(target: GateTarget, done: Done) -> None:
+    if isinstance(done.answer, Refused) and done.answer.details:
+        print(f"gradcheck: {clean(target.name)}\n{done.answer.details}", file=sys.stderr)
 
 
 def _order(target: GateTarget, *, debug: bool) -> Order:

@@ -53,7 +53,7 @@ class Death:
     name: str
     """``SIGSEGV``, ``time limit``, ``exit status 3``."""
     message: str
-    """``not within 60 s``, ``killed by SIGSEGV``."""
+    """``stopped after 60 s``, ``killed by SIGSEGV``."""
     at: Whereabouts
     frames: tuple[Frame, ...] = ()
     """Innermost first; empty where nobody could ask."""
@@ -68,8 +68,7 @@ def timed_out(timeout_s: float) -> tuple[Cause, str, str]:
 
 def out_of_memory(limit: int, resident: int) -> tuple[Cause, str, str]:
     """(cause, name, message) of a child that took too much."""
-    took = f"{resident / _MIB:,.0f} MiB"
-    return "memory", "memory limit", f"it took {took}, its limit is {limit / _MIB:,.0f} MiB"
+    return "memory", "memory limit", f"{resident / _MIB:,.0f} MiB of {limit / _MIB:,.0f} MiB"
 
 
 def ended(status: int) -> tuple[Cause, str, str]:

@@ -109,6 +109,12 @@ def test_a_step_that_died_could_not_run_and_is_told(stage: Stage) -> None:
     assert second["report"]["findings"]
 
 
+def test_debug_shows_the_traceback_of_a_target(stage: Stage) -> None:
+    stage.answers["train.py:make"] = Refused(reason=DIED, details="Traceback: here")
+    assert "Traceback: here" in gate("--debug").stderr
+    assert "Traceback: here" not in gate().stderr
+
+
 def test_each_target_is_ordered_as_configured(stage: Stage) -> None:
     assert gate("--quiet").stderr == ""
     first, second = stage.orders

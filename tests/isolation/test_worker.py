@@ -127,7 +127,7 @@ def test_what_says_nothing_of_the_step_could_not_run(way: str, words: tuple[str,
 def test_too_much_memory_could_not_run() -> None:
     answer = answered(errand("grows"), memory=700 * 2**20)
     assert isinstance(answer, Refused)
-    for word in ("took too much memory", "its limit is 700 MiB", "in block", "dying.py:"):
+    for word in ("took too much memory", " of 700 MiB)", "in block", "dying.py:"):
         assert word in answer.reason
 
 
