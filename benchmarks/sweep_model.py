@@ -6,20 +6,24 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy
 import torch
 
 import gradcheck
-from gradcheck.core.target import Target
+from gradcheck.core.report import Report
+from gradcheck.core.target import Checkpointing, Quantization, Target
+from gradcheck.loading import load
 from gradcheck.loading.adapters import attach
 from gradcheck.loading.architectures import Architecture, default_config
 from gradcheck.loading.preparation import freeze, set_up_checkpointing
 from gradcheck.loading.quantization import bitsandbytes_config
 from gradcheck.loading.task_batches import synthetic_batch
-from gradcheck.loading.twins import twin
+from gradcheck.loading.twins import fitting_part, twin, twin_config
+from gradcheck.pipeline import inspect_subject
+from gradcheck.settings import Settings
 
 QUANTIZATIONS = ("none", "8bit", "4bit")
 CHECKPOINTING = ("off", "reentrant", "non-reentrant")
@@ -27,8 +31,6 @@ LORA_RANK = 4
 LORA_B_SCALE = 0.1
 """LoRA's B starts at zero, and A then gets zero gradients; here it does not, so that a zero means something."""
 SEQ_LEN = 32
-STATE_SPACE = ("mamba", "falcon_h1", "nemotron_h")
-"""In the names of model types whose ``out_proj`` PEFT refuses to adapt (peft 0.21)."""
 CHANGE_WEIGHTS = {"keep-unquantized"}
 """Repairs after which the weights are others than the reference's, and with them the gradients."""
 VALUE_TOLERANCE = 1e-3
@@ -57,6 +59,8 @@ class Row:
     num_unreachable: int = 0
     """Starved without checkpointing as well."""
     codes: list[str] = field(default_factory=list)
+    weightless: str = ""
+    """"same": the verdict without weights is that of the real model; "same, of a twin" where code looks at values."""
     fix: str = ""
     """"reaches all", "reaches less", "wrong values", "raised", or empty where there was nothing to fix."""
     repairs: list[str] = field(default_factory=list)
@@ -120,7 +124,7 @@ def _filled(row: Row, architecture: Architecture, reference: Step | None) -> Ste
     row.num_trainable, row.num_starved = len(step.gradients), len(step.starved)
     row.num_zero, row.num_unreachable = len(step.zero), len(reference.starved)
     row.plain = _plain(step, reference)
-    _judge(row, model, batch, step, reference)
+    _judge(row, architecture, model, batch, step, reference)
     lost = step.starved - reference.starved
     if row.outcome != "crashed" and (lost or row.plain in ("raised", "wrong values")):
         _repair(row, model, batch, reference)
@@ -137,13 +141,7 @@ def setup(
     batch = synthetic_batch(base, architecture.task, seq_len=SEQ_LEN)
     if quantization != "none":
         base = _quantized(base, quantization)
-    target = Target(
-        name=architecture.model_type,
-        lora_rank=LORA_RANK,
-        lora_targets=_lora_targets(base),
-        checkpointing=checkpointing,
-        input_grads=False,
-    )
+    target = _target(architecture.model_type, quantization, checkpointing)
     torch.manual_seed(0)
     freeze(base)
     model, _ = attach(base, target)
@@ -157,17 +155,38 @@ def setup(
     return model.train(), batch
 
 
-def _lora_targets(base: Any) -> tuple[str, ...]:
-    """All linear layers; of a state space model by name, without the one whose weight its kernel reads itself."""
-    if not any(word in base.config.model_type for word in STATE_SPACE):
-        return ("all-linear",)
-    head = base.get_output_embeddings()
-    names = {
-        fqn.rpartition(".")[2]
-        for fqn, module in base.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return tuple(sorted(names - {"out_proj"}))
+def _target(name: str, quantization: str, checkpointing: str) -> Target:
+    return Target(
+        name=name,
+        quant=cast(Quantization, quantization),
+        weights="skip",
+        dtype="float32",
+        lora_rank=LORA_RANK,
+        checkpointing=cast(Checkpointing, checkpointing),
+        input_grads=False,
+        seq_len=SEQ_LEN,
+    )
+
+
+def _weightless_report(architecture: Architecture, row: Row, batch: dict[str, Any]) -> Report:
+    """What ``gradcheck inspect FOLDER --weights skip`` says of the same set-up, of its configuration alone."""
+    import transformers
+
+    constructor = getattr(transformers, architecture.model_class)
+    config = twin_config(fitting_part(default_config(architecture), constructor))
+    config.architectures = [architecture.model_class]
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        subject = load(_target(folder, row.quantization, row.checkpointing))
+        make_twin = subject.twin
+        assert make_twin is not None
+        fake = replace(
+            subject,
+            batch=batch,
+            loss_fn=loss_of,
+            twin=lambda: replace(make_twin(), batch=batch, loss_fn=loss_of),
+        )
+        return inspect_subject(fake, Settings())[1]
 
 
 def _quantized(base: Any, quantization: str) -> Any:
@@ -250,7 +269,14 @@ def differing(step: Step, reference: Step) -> list[str]:
     ]
 
 
-def _judge(row: Row, model: Any, batch: dict[str, Any], step: Step, reference: Step) -> None:
+def _judge(
+    row: Row,
+    architecture: Architecture,
+    model: Any,
+    batch: dict[str, Any],
+    step: Step,
+    reference: Step,
+) -> None:
     """Compares ``inspect`` with ``step``."""
     try:
         report = gradcheck.inspect(model, batch, loss_of)
@@ -259,6 +285,11 @@ def _judge(row: Row, model: Any, batch: dict[str, Any], step: Step, reference: S
         return
     row.codes = sorted({f"{finding.code}{_MARKS[finding.severity]}" for finding in report.findings})
     problems = list(_problems(row, report, step, reference))
+    try:
+        problems += _weightless_problems(row, architecture, batch, report)
+    except Exception as error:  # the same
+        row.outcome, row.reason = "crashed", f"without weights: {_text(error)}"
+        return
     row.outcome, row.reason = ("disagrees", "; ".join(problems)) if problems else ("agrees", "")
 
 
@@ -289,6 +320,28 @@ def _problems(row: Row, report: Any, step: Step, reference: Step) -> Iterator[st
         yield f"called zero: {len(zero)}; zero: {len(step.zero)}"
     if row.plain == "healthy" and not step.zero and not report.healthy:
         yield f"not healthy, and every gradient is there: {', '.join(row.codes)}"
+
+
+def _weightless_problems(
+    row: Row, architecture: Architecture, batch: dict[str, Any], real: Report
+) -> Iterator[str]:
+    """Where the verdict without weights is another one."""
+    without = _weightless_report(architecture, row, batch)
+    silent = {rule.code for rule in without.skipped}
+    codes, wanted = (
+        sorted(f"{it.code}{_MARKS[it.severity]}" for it in report.findings if it.code not in silent)
+        for report in (without, real)
+    )
+    if codes != wanted:
+        yield f"without weights {codes}, with them {wanted}"
+    missing, starved = (
+        {it.fqn for it in report.parameters if it.requires_grad and it.gradient == "missing"}
+        for report in (without, real)
+    )
+    if missing != starved:
+        yield f"without weights {len(missing)} are starved, with them {len(starved)}"
+    of_twin = dict(without.setup).get("weights", "").startswith("random")
+    row.weightless = "same, of a twin" if of_twin else "same"
 
 
 def _repair(row: Row, model: Any, batch: dict[str, Any], reference: Step) -> None:

@@ -10,6 +10,7 @@ from gradcheck.errors import InputError, LoadError, TargetError
 from gradcheck.loading.classes import TASK_HEADS, task_type
 from gradcheck.loading.failures import explained
 from gradcheck.loading.hub import hub_files, is_cached
+from gradcheck.loading.linear_layers import all_linear
 from gradcheck.loading.sources import is_hub_id, read_json
 from gradcheck.loading.weight_files import check_adapter_weights
 
@@ -78,13 +79,14 @@ def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ..
     from peft import LoraConfig, get_peft_model
 
     task = task_type(base)
-    everywhere = target.lora_targets == _ALL_LINEAR
+    heads = TASK_HEADS.get(task or "", ())
+    where = all_linear(base, heads) if target.lora_targets == _ALL_LINEAR else None
     config = LoraConfig(
         r=target.lora_rank,
         lora_alpha=_ALPHA_PER_RANK * target.lora_rank,
-        target_modules=_ALL_LINEAR[0] if everywhere else list(target.lora_targets),
+        target_modules=where.targets if where else list(target.lora_targets),
         task_type=task,
-        exclude_modules=list(TASK_HEADS[task]) if everywhere and task in TASK_HEADS else None,
+        exclude_modules=where.excluded if where else None,
     )
     try:
         model = get_peft_model(base, config)
@@ -95,9 +97,12 @@ def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ..
             f"--lora-target {','.join(target.lora_targets)} matches no module of {type(base).__name__}; "
             f"its linear layers are named {', '.join(_linear_names(base)) or 'otherwise'}, or use all-linear"
         ) from error
-    return model, (
-        ("adapter", f"new LoRA, rank {target.lora_rank}, on {', '.join(target.lora_targets)}"),
-    )
+    text = f"new LoRA, rank {target.lora_rank}, on {', '.join(target.lora_targets)}"
+    if where and where.refused:
+        text += (
+            f", without {len(where.refused)} layers that PEFT refuses, such as {where.refused[0]}"
+        )
+    return model, (("adapter", text),)
 
 
 def _linear_names(base: Any) -> list[str]:

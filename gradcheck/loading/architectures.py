@@ -69,6 +69,16 @@ def architecture(model_type: str, task: str) -> Architecture:
     )
 
 
+_RICHEST_FIRST = ("image-text-to-text", "speech-seq2seq")
+"""transformers lists models that read images or sound under plain text as well."""
+
+
+def task_of(model_class: str) -> str | None:
+    """The task that a class is trained for, the one with most kinds of input; None where transformers lists none."""
+    tasks = {known.task for known in architectures() if known.model_class == model_class}
+    return next((task for task in (*_RICHEST_FIRST, *TASKS) if task in tasks), None)
+
+
 def default_config(known: Architecture) -> Any:
     """The configuration that its class makes, with what a model needs and the class leaves out filled in."""
     import transformers

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import BatchError
-from gradcheck.loading import synthetic
+from gradcheck.loading import synthetic, task_batches
+from gradcheck.loading.architectures import task_of
 from gradcheck.loading.classes import has_towers
 from gradcheck.loading.data_file import ACCEPTED_DATA, data_batch
 from gradcheck.loading.sources import Source
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
     import torch
 
 Batch = dict[str, Any]
+_TOWER_INPUTS = {
+    "pixel_values",
+    "flattened_patches",
+    "image_patches",
+    "input_features",
+    "input_values",
+}
 MIN_SEQ_LEN = 2
 """A causal model's labels are shifted by one: fewer tokens leave nothing to predict."""
 
 
 def make_batch(
-    model: Any, target: Target, source: Source, *, padding_mask: bool = True
+    model: Any, target: Target, source: Source
 ) -> tuple[Batch, tuple[tuple[str, str], ...]]:
     """The batch that ``target`` asks for, on the model's device, and what it is.
-
-    Without ``padding_mask`` a mask of ones is left out: transformers asks for its values, which a fake tensor has not.
 
     Raises:
         BatchError: where the sizes, the file or the kind of model allow none.
@@ -37,21 +43,28 @@ def make_batch(
     else:
         _require_text_model(model)
         batch, origin = data_batch(model, target, source)
-    mask = batch.get("attention_mask")
-    if not padding_mask and mask is not None and bool(mask.all()):
-        del batch["attention_mask"]
-    if model.main_input_name == "input_ids" and has_towers(model.config):
+    if has_towers(model.config) and not batch.keys() & _TOWER_INPUTS:
         origin += "; text only, no image or sound"
     moved = {key: _placed(value, model) for key, value in batch.items()}
     return moved, (("batch", f"{shapes_text(batch)}, {origin}"),)
 
 
 def synthetic_batch(model: Any, target: Target) -> Batch:
-    """Random inputs of the kind that ``model`` takes, with labels; the same for the same seed.
+    """Random inputs of the kinds that ``model`` takes, with labels; the same for the same seed.
 
     Raises:
         BatchError: where the kind of input is not one that can be made up.
     """
+    task = task_of(type(model).__name__)
+    if task is None:
+        return _plain_batch(model, target)
+    return task_batches.synthetic_batch(
+        model, task, batch_size=target.batch_size, seq_len=target.seq_len, seed=target.seed
+    )
+
+
+def _plain_batch(model: Any, target: Target) -> Batch:
+    """A batch for a class that transformers lists under no task: one input, by its name."""
     import torch
 
     makers: dict[str, Callable[..., Batch]] = {

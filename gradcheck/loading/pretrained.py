@@ -14,6 +14,7 @@ from gradcheck.loading import (
     adapters,
     classes,
     devices,
+    fake_tensors,
     preparation,
     quantization,
     weightless,
@@ -72,8 +73,8 @@ def training_subject(target: Target) -> Subject:
             model, adapter_setup = adapters.attach(base, target, with_weights=not reason)
         checkpointing_setup = preparation.set_up_checkpointing(base, target)
         model.train()
-        fake_mode = weightless.to_fake(model, device) if reason else None
-        batch, batch_setup = make_batch(base, target, where, padding_mask=not reason)
+        fake_mode = fake_tensors.to_fake(model, device) if reason else None
+        batch, batch_setup = make_batch(base, target, where)
     check_batch(model, batch)
     setup = (
         *loading_setup,

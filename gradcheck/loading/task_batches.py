@@ -27,8 +27,7 @@ def synthetic_batch(
 ) -> Batch:
     """Random inputs and labels that train ``model`` for ``task``; the same for the same seed.
 
-    The texts of a batch with images or sound are longer than ``seq_len`` where their placeholders need it. To learn how
-    many placeholders an image or a sound needs, its features are computed once, without a graph.
+    The texts of a batch with images or sound are longer than ``seq_len`` where their placeholders need it.
     """
     import torch
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.loading.fake_tensors import to_fake
 from gradcheck.loading.synthetic import Batch, Sizes
 from gradcheck.loading.task_audio import MASKS_FEATURES_LATER
 
@@ -115,8 +117,12 @@ def placeholders(model: Any, inputs: Batch, sizes: Sizes) -> list[tuple[int, int
 
 
 def num_features(model: Any, method: str, inputs: Batch) -> int:
-    """How many vectors the model makes of its images or its sound; 0 where it has no such method or input."""
-    owner = next((part for part in (model.base_model, model) if hasattr(part, method)), None)
+    """How many vectors the model makes of its images or its sound; 0 where it has no such method or input.
+
+    They are computed by a shadow of the model, without weights: what a quantized or damaged model does with its images
+    is for the recorded step to show.
+    """
+    owner = _owner(model, method)
     if owner is None:
         return 0
     parameters = inspect.signature(getattr(owner, method)).parameters
@@ -128,7 +134,24 @@ def num_features(model: Any, method: str, inputs: Batch) -> int:
     ):  # musicflamingo: it reads the places of the sound before there are any
         features = inputs["input_features"]
         return int(features.shape[0] * features.shape[-1] // 4)
-    return _num_vectors(getattr(owner, method)(**taken))
+    shadow, mode = _shadow(model)
+    with mode:
+        return _num_vectors(getattr(_owner(shadow, method), method)(**taken))
+
+
+def _owner(model: Any, method: str) -> Any:
+    return next((part for part in (model.base_model, model) if hasattr(part, method)), None)
+
+
+def _shadow(model: Any) -> tuple[Any, Any]:
+    """A model of the same class and configuration without weights, and the mode in which it runs."""
+    import torch
+
+    config = copy.deepcopy(model.config)
+    config.dtype = torch.float32
+    with torch.device("meta"):
+        shadow = type(model)(config)
+    return shadow, to_fake(shadow, torch.device("cpu"))
 
 
 def _num_vectors(features: Any) -> int:

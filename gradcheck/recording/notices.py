@@ -13,6 +13,7 @@ from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation
 
+_PARAMETER_FILE = torch.nn.parameter.__file__
 _CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
 
 
@@ -56,6 +57,8 @@ class Notices:
             self.labels += label_counts(index, args, kwargs)
 
     def _requested(self, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> None:
+        if frame.f_code.co_filename == _PARAMETER_FILE:
+            return  # a new parameter of fake tensors is made so; a new one of real tensors is not seen
         asked = args[1] if len(args) > 1 else kwargs.get("requires_grad", True)
         value = self._ledger.known(args[0])
         parameter = NONE if value is None else self._ledger.parameter_of.get(value, NONE)

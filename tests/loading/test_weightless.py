@@ -14,7 +14,7 @@ from gradcheck.core.report import Report
 from gradcheck.core.target import Checkpointing, Quantization, Target
 from gradcheck.errors import LoadError, TargetError
 from gradcheck.loading import load
-from gradcheck.loading.weightless import to_fake
+from gradcheck.loading.fake_tensors import to_fake
 from gradcheck.loading.weights import reason_to_skip
 from gradcheck.pipeline import fix_subject, inspect_subject
 from gradcheck.settings import Settings
@@ -141,20 +141,43 @@ def test_weights_that_are_asked_for_must_be_there(config_only: Path) -> None:
 
 
 class LooksAtValues(nn.Module):
-    """Its forward asks a tensor for a number, which a fake tensor has not."""
+    """Its forward asks for a number that its weight is part of, which a model without weights has not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(4))
 
+    def looked_at(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x
+
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        scale = 2.0 if float(x.sum()) > 0 else 1.0
+        scale = 2.0 if float(self.looked_at(x).sum()) > 0 else 1.0
         return {"loss": (self.weight * x).sum() * scale}
 
 
-def fake_subject(twin: Callable[[], Subject]) -> Subject:
+class LooksAtInputs(LooksAtValues):
+    """It asks for numbers that no weight is part of: a mask, a place, how many there are."""
+
+    def looked_at(self, x: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(len(x))
+        mask = (x > 0) & (places < int(places.max()))
+        chosen = (self.weight * x)[mask]
+        assert len(chosen) == mask.sum().item() == len(mask.nonzero())
+        return x
+
+
+class WritesUnknown(LooksAtValues):
+    """It writes what its weight is part of into a tensor that was known, and asks for that."""
+
+    def looked_at(self, x: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(len(x))
+        places[0] = (self.weight * x).argmax()
+        return places
+
+
+def fake_subject(twin: Callable[[], Subject], kind: type[LooksAtValues] = LooksAtValues) -> Subject:
     with torch.device("meta"):
-        model = LooksAtValues()
+        model = kind()
     mode = to_fake(model, torch.device("cpu"))
     return Subject(model=model, batch={"x": torch.ones(4)}, fake_mode=mode, twin=twin)
 
@@ -168,6 +191,21 @@ def test_a_twin_steps_in_where_code_looks_at_values() -> None:
     assert report.loss == 8.0
     assert report.setup == twin.setup
     assert fix_subject(fake_subject(lambda: twin), Settings()).healthy
+
+
+def test_what_no_weight_is_part_of_is_known_without_weights() -> None:
+    def none() -> Subject:
+        raise AssertionError("a twin was asked for")
+
+    report = inspect_subject(fake_subject(none, LooksAtInputs), Settings())[1]
+    assert report.healthy
+    assert not report.notes
+
+
+def test_what_was_overwritten_with_an_unknown_value_is_not_taken_for_known() -> None:
+    twin = Subject(model=WritesUnknown(), batch={"x": torch.ones(4)}, setup=(("weights", "twin"),))
+    report = inspect_subject(fake_subject(lambda: twin, WritesUnknown), Settings())[1]
+    assert report.setup == twin.setup
 
 
 def test_without_a_twin_the_report_says_what_happened() -> None:

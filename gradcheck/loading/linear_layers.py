@@ -1,0 +1,71 @@
+"""What ``all-linear`` means for a model: PEFT's own answer, or the layers one by one where that would fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_REFUSING = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+_REFUSED = ("out_proj", "conv1d")
+"""Model types whose kernels read these weights themselves, and which PEFT therefore refuses (tuners_utils.py, 0.21)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AllLinear:
+    """The arguments that a PEFT configuration is given for all linear layers."""
+
+    targets: str | list[str]
+    excluded: str | list[str] | None
+    refused: tuple[str, ...] = ()
+    """FQNs of linear layers that PEFT does not adapt in this model."""
+
+
+def all_linear(base: Any, heads: Iterable[str] = ()) -> AllLinear:
+    """The linear layers of ``base`` but its output embedding and the ``heads``, which PEFT trains whole.
+
+    PEFT collects full names and then takes every module whose name ends with one of them: a linear layer ``layers.0``
+    in one part of a model makes it choose the decoder layer ``model.layers.0`` in another, which it cannot adapt.
+    """
+    heads = list(heads)
+    linear = _linear(base)
+    types = getattr(getattr(base, "config", None), "model_type", "")
+    refused = {fqn for fqn in linear if types in _REFUSING and _last(fqn) in _REFUSED}
+    mistaken = _mistaken(base, linear)
+    if not refused and not mistaken:
+        return AllLinear(targets="all-linear", excluded=heads or None)
+    wanted = sorted(fqn for fqn in linear - refused if _last(fqn) not in heads)
+    return AllLinear(targets=wanted, excluded=_all_but(wanted), refused=tuple(sorted(refused)))
+
+
+def _linear(base: Any) -> set[str]:
+    """FQNs of the linear layers, of GPT-2's kind too, without the output embedding."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    return {
+        fqn
+        for fqn, module in base.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
+    }
+
+
+def _mistaken(base: Any, linear: set[str]) -> bool:
+    """Whether the name of another module ends with that of a linear layer."""
+    for fqn, _ in base.named_modules():
+        if fqn not in linear:
+            parts = fqn.split(".")
+            if any(".".join(parts[at:]) in linear for at in range(1, len(parts))):
+                return True
+    return False
+
+
+def _all_but(names: list[str]) -> str:
+    """A pattern for the name of every other module."""
+    return rf"(?!(?:{'|'.join(map(re.escape, names))})\Z).*"
+
+
+def _last(fqn: str) -> str:
+    return fqn.rpartition(".")[2]
