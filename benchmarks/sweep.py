@@ -12,7 +12,8 @@ gradients or changed them, ``gradcheck.fix`` must bring back what the step witho
 Every architecture runs in a process of its own, made by fork from one that has the libraries loaded; one that runs
 out of time, recurses without end or dies costs a row and nothing else.
 
-Written to the folder: ``sweep.jsonl``, a line for each set-up, and ``sweep.md``, a table.
+Written to the folder: ``sweep.jsonl``, a line for each set-up, and ``sweep.md``, a table. ``sweep_table.py`` makes one
+table of several folders.
 """
 
 import argparse
@@ -23,16 +24,16 @@ import resource
 import sys
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from sweep_table import page, summary
+
 MEMORY_BYTES = 10 * 2**30
 """Address space of one process: a model that asks for more is not to take the machine along."""
 TIMEOUT_S = 300.0
-MARKS = {"agrees": "✓", "disagrees": "✗", "crashed": "‼", "could not run": "–"}
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
             found.append(row)
             lines.write(json.dumps(row) + "\n")
             lines.flush()
-    (options.out / "sweep.md").write_text(table(found), encoding="utf-8")
+    (options.out / "sweep.md").write_text(page(found), encoding="utf-8")
     print(summary(found))
     sys.exit(any(row["outcome"] in ("disagrees", "crashed") for row in found))
 
@@ -153,58 +154,6 @@ def _child(known: object, options: argparse.Namespace, sender: Connection) -> No
     for row in rows(known, quantizations, tuple(options.checkpointing.split(","))):
         sender.send(asdict(row))
     sender.close()
-
-
-def summary(rows: list[dict]) -> str:
-    """How many set-ups and architectures agree, and the kinds of those that do not."""
-    lines = []
-    for quantization in dict.fromkeys(row["quantization"] for row in rows):
-        for kind in dict.fromkeys(row["checkpointing"] for row in rows):
-            part = [
-                row
-                for row in rows
-                if (row["quantization"], row["checkpointing"]) == (quantization, kind)
-            ]
-            if part:
-                counts = Counter(row["outcome"] for row in part)
-                plain = Counter(row["plain"] for row in part if row["plain"])
-                text = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-                torch_says = ", ".join(f"{count} {name}" for name, count in plain.most_common())
-                lines.append(
-                    f"{quantization or '?':5} {kind or '?':14} {text}  (torch: {torch_says})"
-                )
-    return "\n".join(lines)
-
-
-def table(rows: list[dict]) -> str:
-    """Markdown: a line for each architecture, a column for each set-up, and the reasons below."""
-    setups = list(dict.fromkeys((row["quantization"], row["checkpointing"]) for row in rows))
-    cells: dict[tuple[str, str, str], dict[tuple[str, str], dict]] = {}
-    for row in rows:
-        key = (row["task"], row["model_type"], row["model_class"])
-        cells.setdefault(key, {})[row["quantization"], row["checkpointing"]] = row
-    lines = [
-        "✓ agrees · ✗ disagrees · ‼ crashed · – could not run; behind it what plain torch says.",
-        "",
-        "| task | model type | class | " + " | ".join(" ".join(it) for it in setups) + " |",
-        "|" + "---|" * (3 + len(setups)),
-    ]
-    for (task, model_type, name), found in cells.items():
-        texts = [_cell(found[it]) if it in found else "" for it in setups]
-        lines.append(f"| {task} | {model_type} | {name} | " + " | ".join(texts) + " |")
-    lines += ["", "## Reasons", ""]
-    lines += [
-        f"- {row['model_type']} ({row['task']}, {row['quantization']}, {row['checkpointing']}): "
-        f"{row['outcome']}: {row['reason'].replace('<', '&lt;')}"
-        for row in rows
-        if row["reason"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(row: dict) -> str:
-    fixed = f", fix {row['fix']}" if row["fix"] else ""
-    return f"{MARKS[row['outcome']]} {row['plain']}{fixed}".strip()
 
 
 if __name__ == "__main__":
