@@ -104,9 +104,7 @@ class Worker:
 
     def poll(self) -> Done | None:
         """What came of the errand, or None while it is under way."""
-        status = (
-            self._process.poll()
-        )  # before the answer is looked for: it is written before the end
+        status = self._process.poll()  # first: a child that has ended wrote its answer before
         resident = self._resident() if status is None else 0
         answer = self._answer()
         if answer is None:

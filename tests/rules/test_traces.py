@@ -449,3 +449,28 @@ def test_an_old_graph_is_named_by_the_call_that_reads_it() -> None:
     found = only("GC209", trace(chain(), values=values, failure=raised))
     assert found.location is not None
     assert found.location.line == 12
+
+
+@pytest.mark.parametrize(
+    ("fate", "words"),
+    [
+        ("hung", "did not end"),
+        ("crashed", "took its process down"),
+        ("exited", "ended its process"),
+    ],
+)
+def test_a_step_that_did_not_finish_is_told_by_one_rule_alone(fate: str, words: str) -> None:
+    frames = (frame("x = wait()", 3), frame("model.step()", 9))
+    ended = failure("after 5 s", fate=fate, stage="backward", user_frame=1)
+    given = trace(chain(), loss=None, frames=frames, failure=ended)
+    found = only("GC211", given)
+    assert found.message.startswith(f"The backward pass {words} (after 5 s) in block")
+    assert found.location is not None
+    assert found.location.text == "x = wait()"
+    assert dict(found.evidence)["called from"].endswith(":9")
+    assert [code for code in RULES.all() if findings(code, given)] == ["GC211"]
+
+
+def test_a_message_that_another_rule_knows_does_not_explain_a_death() -> None:
+    ended = failure("backward through the graph a second time", fate="crashed")
+    assert findings("GC209", trace(chain(), loss=None, failure=ended)) == []
