@@ -14,6 +14,7 @@ from gradcheck.formats.gate_verdict import headline_words
 from gradcheck.formats.problem import Problem, cost_words, where_words
 from gradcheck.formats.problems import Problems, problems
 from gradcheck.formats.text import count, inert
+from gradcheck.formats.words import APPLICABILITY
 
 COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
 MAX_SHOWN = 10
@@ -63,7 +64,7 @@ def _message(problem: Problem) -> str:
     ]
     for repair in problem.repairs:
         lines += [
-            f"Repair ({repair.applicability}): {repair.summary}",
+            f"Repair ({APPLICABILITY[repair.applicability]}): {repair.summary}",
             *repair.snippet.splitlines(),
         ]
     return "\n".join(line for line in lines if line)[:MAX_MESSAGE]

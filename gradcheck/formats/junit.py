@@ -16,6 +16,7 @@ from gradcheck.formats.problem import COULD_NOT_RUN, LOCK_DRIFT, Problem, cost_w
 from gradcheck.formats.problems import problems
 from gradcheck.formats.text import clean, inert
 from gradcheck.formats.verdict import verdict, verdict_word
+from gradcheck.formats.words import APPLICABILITY
 
 MAX_CASES = 2000
 """Problems told of, over all targets."""
@@ -114,7 +115,10 @@ def _told(problem: Problem) -> str:
     lines += [f"where: {where_words(problem)}" if where_words(problem) else ""]
     lines += [f"cost: {cost_words(problem)}" if cost_words(problem) else ""]
     lines += [f"{label}: {value}" for label, value in problem.evidence]
-    lines += [f"repair ({r.applicability}): {r.summary}\n{r.snippet}" for r in problem.repairs]
+    lines += [
+        f"repair ({APPLICABILITY[r.applicability]}): {r.summary}\n{r.snippet}"
+        for r in problem.repairs
+    ]
     lines.append(f"more: gradcheck rule {problem.code}" if problem.rule else "")
     return "\n".join(line for line in lines if line)
 

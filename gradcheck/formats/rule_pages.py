@@ -28,8 +28,8 @@ def rule_page(code: str) -> RulePage:
     """The page of the rule ``code``; of one that is not registered, no more than its code."""
     rule = RULES.all().get(code)
     if rule is None:
-        _, summary = OWN_RULES.get(code, ("", code))
-        name = code if code in OWN_RULES else "unknown-rule"
+        title, summary = OWN_RULES.get(code, ("unknown rule", code))
+        name = f"target-{title.replace(' ', '-')}"
         return RulePage(
             code=code,
             name=name,

@@ -13,6 +13,7 @@ from gradcheck.formats.problems import problems
 from gradcheck.formats.rule_pages import RulePage, rule_page
 from gradcheck.formats.text import clean, count
 from gradcheck.formats.verdict import verdict
+from gradcheck.formats.words import APPLICABILITY
 
 Json = dict[str, object]
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -151,7 +152,8 @@ def _message(problem: Problem) -> str:
     if cost_words(problem):
         lines.append(f"Cost: {cost_words(problem)}")
     lines += [
-        f"Repair ({r.applicability}): {r.summary} {r.snippet}".rstrip() for r in problem.repairs
+        f"Repair ({APPLICABILITY[r.applicability]}): {r.summary} {r.snippet}".rstrip()
+        for r in problem.repairs
     ]
     lines.append(f"Target: {problem.target}")
     return "\n\n".join(lines)
