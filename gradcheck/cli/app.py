@@ -20,7 +20,6 @@ app = typer.Typer(
     epilog="gradcheck COMMAND --help shows a command's options, gradcheck --version the version.",
     rich_markup_mode=None,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

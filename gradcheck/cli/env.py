@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,15 +29,36 @@ PACKAGES = (
     "rich",
     "typer",
 )
+SWITCHES = (
+    "ACCELERATE_MIXED_PRECISION",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_FSDP",
+    "BNB_CUDA_VERSION",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+    "TORCHDYNAMO_DISABLE",
+    "TRANSFORMERS_OFFLINE",
+    "WORLD_SIZE",
+)
+"""Variables that change how a step runs. None holds a path, a name or a secret: the output goes into public reports."""
+MAX_VALUE = 120
 Debug = Annotated[bool, typer.Option("--debug", help="The traceback of an error.")]
 
 
 @command
 def env(debug: Debug = False) -> ExitStatus:  # noqa: ARG001 (read by command)
-    """Print versions and device facts, for a bug report."""
+    """Print versions and device facts, for a bug report.
+
+    It holds no path, no name of a user or a machine, and no secret.
+    """
     from gradcheck.cli.output import print_text
 
-    facts = [*_versions(), *_devices()]
+    facts = [*_versions(), *_devices(), *_switches()]
     width = max(len(name) for name, _ in facts) + 2
     print_text("\n".join(f"{name:<{width}}{value}" for name, value in facts))
     return ExitStatus.HEALTHY
@@ -57,15 +79,25 @@ def _versions() -> Iterator[tuple[str, str]]:
 def _devices() -> Iterator[tuple[str, str]]:
     try:
         import torch  # seconds
-    except (ImportError, OSError) as error:
-        yield "torch import", f"fails: {error}"
+    except (ImportError, OSError) as error:  # its text may hold paths
+        yield "torch import", f"fails ({type(error).__name__}): see `python -c 'import torch'`"
         return
     yield "cpu threads", str(torch.get_num_threads())
     yield "torch cuda", str(torch.version.cuda or torch.version.hip or "built without")
     if not torch.cuda.is_available():
-        yield "gpu", "none"
+        mps = torch.backends.mps.is_available()
+        yield "gpu", "Apple's (mps)" if mps else "none"
         return
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         memory = f"{facts.total_memory / 2**30:.0f} GiB, capability {facts.major}.{facts.minor}"
         yield f"gpu {index}", f"{facts.name}, {memory}"
+
+
+def _switches() -> Iterator[tuple[str, str]]:
+    from gradcheck.formats.text import clean
+
+    for name in SWITCHES:
+        value = os.environ.get(name)
+        if value is not None:
+            yield name, clean(value, MAX_VALUE)

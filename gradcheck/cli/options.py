@@ -1,5 +1,6 @@
 """The options that commands share, each declared once: dataclasses that ``command`` turns into flags."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,13 @@ SETUP, BATCH, TRUST, JUDGING, OUTPUT = "Set-up", "Batch", "Trust", "Judging", "O
 """The panels of the help page."""
 
 
+def completed_format(incomplete: str) -> list[str]:
+    """The formats that begin so, for the shell's completion."""
+    from gradcheck.core.formatter import format_names  # every format, which no help page needs
+
+    return [name for name in format_names() if name.startswith(incomplete)]
+
+
 def _flag(
     panel: str,
     help_text: str,
@@ -22,6 +30,7 @@ def _flag(
     low: int | None = None,
     metavar: str | None = None,
     default: str | bool = True,
+    complete: Callable[[str], list[str]] | None = None,
 ) -> object:
     """One flag; ``default`` is what the help page calls the default where it is not the value itself."""
     return typer.Option(
@@ -31,6 +40,7 @@ def _flag(
         min=low,
         metavar=metavar,
         show_default=default,
+        autocompletion=complete,
     )
 
 
@@ -196,6 +206,7 @@ class ReportOptions:
             "--format",
             "-f",
             metavar="NAME",
+            complete=completed_format,
         ),
     ] = "terminal"
     output: Annotated[

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
 
     from gradcheck.core.rule import Rule
 
+
+def completed_code(incomplete: str) -> list[tuple[str, str]]:
+    """The codes that begin so, each with its rule's name, for the shell's completion."""
+    from gradcheck.core.rule import RULES
+
+    rules = RULES.all().items()
+    return [(code, rule.name) for code, rule in rules if code.startswith(incomplete)]
+
+
 Code = Annotated[
     str | None,
-    typer.Argument(help="Code (GC301), name, or prefix (GC3); without it all rules are listed."),
+    typer.Argument(
+        help="Code (GC301), name, or prefix (GC3); without it all rules are listed.",
+        autocompletion=completed_code,
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="The traceback of an error.")]
 MAX_PAGE_WIDTH = 100
