@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -44,6 +44,7 @@ class Preserved:
                 stack.callback(keep())
             stack.callback(self._keep_optimizer())
             stack.callback(_keep_modules(self._inventory))
+            stack.callback(_unreduced(self._inventory))
             stack.callback(self._keep_hooks())
             stack.callback(self._keep_parameters())
             stack.callback(self._keep_gradients())
@@ -132,6 +133,23 @@ class Preserved:
         self._owners.clear()
         self._copies.clear()
         self._copied.clear()
+
+
+def _unreduced(inventory: Inventory) -> Callable[[], None]:
+    """DistributedDataParallel without its reduction, as under ``no_sync``: it would remember what did not arrive."""
+    switched = [
+        vars(module)
+        for _, module in inventory.modules
+        if vars(module).get("require_backward_grad_sync") is True
+    ]
+    for own in switched:
+        own["require_backward_grad_sync"] = False
+
+    def restore() -> None:
+        for own in switched:
+            own["require_backward_grad_sync"] = True
+
+    return restore
 
 
 _PEFT_HANDLES = "_peft_gradient_checkpointing_forward_hooks"
