@@ -94,13 +94,15 @@ def _casts_to_storage(trace: Trace, call: int) -> bool:
 
 
 def _entered(trace: Trace, call: int) -> int:
-    """The quantized module in whose forward the result of ``call`` is read, or NONE."""
+    """The quantized module in whose forward the result of ``call``, or a later cast of it, is read, or NONE."""
     made = set(trace.calls[call].outputs)
     for reader in trace.calls[call + 1 :]:
         if made.intersection(reader.inputs):
             layer = _layer_of(trace, reader.module)
             if layer != NONE:
                 return layer
+            if _last_word(reader.op) in CASTS:
+                made.update(reader.outputs)
     return NONE
 
 

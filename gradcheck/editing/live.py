@@ -37,6 +37,7 @@ from gradcheck.editing.hooks import (
     let_inputs_require_grad,
     let_outputs_require_grad,
 )
+from gradcheck.editing.parallel import wrap_anew
 from gradcheck.editing.places import modules_named, outermost, parameters_named
 from gradcheck.editing.quantization import keep_unquantized
 from gradcheck.errors import EditError
@@ -115,6 +116,7 @@ def _set_requires_grad(model: torch.nn.Module, edit: SetRequiresGrad) -> None:
             parameter.requires_grad_(edit.value)
         except RuntimeError as error:
             raise EditError(f"torch refuses: {error}") from error
+    wrap_anew(model)
 
 
 def _add_to_optimizer(subject: Subject, parameters: list[torch.nn.Parameter]) -> None:

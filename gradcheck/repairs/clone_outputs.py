@@ -3,6 +3,7 @@
 from gradcheck.core.edit import CloneOutputs, Edit
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair, repair
+from gradcheck.core.siblings import siblings
 from gradcheck.core.trace import NONE, Trace
 
 SAME_MEMORY = frozenset(
@@ -29,12 +30,18 @@ SAME_MEMORY = frozenset(
 
 @repair("GC208", change=1)
 def clone_outputs(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
-    """A hook on each module whose output is written by another one: it hands on a copy."""
+    """A hook on each module whose output is written by another one: it hands on a copy.
+
+    Where the step raised at the first of them, on those in the same place of the other layers too.
+    """
     calls = [mutation.call for mutation in trace.mutations]
     if trace.failure is not None and trace.failure.call != NONE:
         calls.append(trace.failure.call)
     makers = dict.fromkeys(_maker(trace, call) for call in calls)
-    modules = tuple(trace.modules[module].fqn for module in makers if module != NONE)
+    found = [module for module in makers if module != NONE]
+    if trace.failure is not None:
+        found = [sibling for module in found for sibling in siblings(trace, module)]
+    modules = tuple(trace.modules[module].fqn for module in found)
     return (_text(modules), (CloneOutputs(modules=modules),)) if modules else None
 
 

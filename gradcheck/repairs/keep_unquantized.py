@@ -4,14 +4,20 @@ from gradcheck.core.edit import Edit, KeepUnquantized
 from gradcheck.core.finding import Finding
 from gradcheck.core.packed import packed_products, storage_casts
 from gradcheck.core.repair import Repair, offered, repair
+from gradcheck.core.siblings import siblings
 from gradcheck.core.trace import Trace
 
 
 @repair("GC509", "GC510", change=3)
 def keep_unquantized(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
-    """The layers in floating point, as if they had been left out when the model was quantized."""
+    """The layers in floating point, as if they had been left out when the model was quantized.
+
+    Where the step raised at the first of them, those in the same place of the other layers too.
+    """
     text = offered(finding, "keep-unquantized")
     products = {trace.parameters[product.parameter].module for product in packed_products(trace)}
     layers = products if finding.code == "GC510" else {c.layer for c in storage_casts(trace)}
+    if trace.failure is not None:
+        layers = {sibling for layer in layers for sibling in siblings(trace, layer)}
     fqns = tuple(trace.modules[layer].fqn for layer in sorted(layers))
     return (text, (KeepUnquantized(modules=fqns),)) if text else None

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import gradcheck
@@ -12,7 +13,7 @@ from gradcheck.core.repair import REPAIRS
 from gradcheck.editing.live import apply
 from gradcheck.editing.module_source import module_source
 from gradcheck.subject import Subject
-from tests.repairs.models import CASES, Case, llama, llama_batch, reentrant_llama
+from tests.repairs.models import CASES, Case, Tower, llama, llama_batch, reentrant_llama, tower
 from tests.rules.test_fixtures import CODES, PARTS, load
 from tests.state import differences, state_of
 
@@ -67,8 +68,6 @@ def state_after_a_step(built: dict[str, Any]) -> dict[str, object]:
 @pytest.fixture(autouse=True)
 def no_process_group() -> Any:
     yield
-    import torch.distributed as dist
-
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -258,6 +257,36 @@ def test_an_output_written_by_another_module_is_cloned() -> None:
     result = gradcheck.fix(Net(), {"x": torch.ones(2, 4)})
     assert [o.repair.name for o in result.verified] == ["clone-outputs"]
     assert result.healthy
+
+
+def parallel() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """DistributedDataParallel of one process, with a layer that the loss does not see."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    model, batch = tower(Tower)
+    model.head_of_last_year = nn.Linear(8, 8)
+    model.embed.requires_grad_(True)
+    return nn.parallel.DistributedDataParallel(model), batch
+
+
+def test_a_recording_leaves_nothing_that_distributed_training_waits_for() -> None:
+    model, batch = parallel()
+    assert not gradcheck.inspect(model, batch).healthy
+    model(**batch)["loss"].backward()  # raised, had the recorded backward left a bucket open
+    with pytest.raises(RuntimeError, match="finished reduction"):
+        model(**batch)
+
+
+def test_what_distributed_training_waits_for_follows_the_repair() -> None:
+    model, batch = parallel()
+    before = state_after_a_step({"model": model, "batch": batch})
+    result = gradcheck.fix(model, batch)
+    assert [o.repair.name for o in result.verified] == ["freeze-unused"]
+    for _ in range(3):
+        model(**batch)["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model.zero_grad()
+    result.undo()
+    assert differences(before, state_of(model)) == []
 
 
 def test_safe_repairs_leave_the_loss_bit_for_bit() -> None:
