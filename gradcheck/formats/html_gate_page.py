@@ -18,7 +18,7 @@ from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_page import banner, frame, report_parts
 from gradcheck.formats.html_parameters import Cell, sortable
 from gradcheck.formats.html_scope import Scope, glyph, pairs, prose, section
-from gradcheck.formats.text import clean, count
+from gradcheck.formats.text import clean, count, middle
 from gradcheck.formats.verdict import by_severity, verdict
 
 TONES: dict[TargetStatus, tuple[str, str]] = {
@@ -32,6 +32,8 @@ MAX_TARGETS = 500
 MAX_OPENED = 40
 """Targets of which everything is shown; those that fail first."""
 MAX_LISTED = 60
+MAX_NAMED, MAX_NAME = 12, 28
+"""Targets in the navigation, and characters of their names."""
 
 
 def gate_page(gate: GateReport, scope: Scope) -> str:
@@ -40,7 +42,11 @@ def gate_page(gate: GateReport, scope: Scope) -> str:
     tone = "good" if gate.healthy else "warning" if word == "COULD NOT RUN" else "error"
     eyebrow = clean(gate.configuration, 200) or "gate"
     hero = banner(word, gate_verdict(gate), tone, eyebrow=eyebrow, figures=_figures(gate))
-    return document(f"{word.capitalize()} · gate", tone=tone, body=frame(hero, _parts(gate, scope)))
+    named = {"targets": "Targets"}
+    for index, result in enumerate(gate.results[:MAX_NAMED]):
+        named[f"{_key(index)}target"] = middle(clean(result.name, 160), MAX_NAME)
+    body = frame(hero, _parts(gate, scope), named)
+    return document(f"{word.capitalize()} · gate", tone=tone, body=body)
 
 
 def _figures(gate: GateReport) -> Element:

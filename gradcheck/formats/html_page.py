@@ -1,6 +1,6 @@
 """The page of a Report: the verdict, then its parts, with a navigation that names those there are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from gradcheck.core.finding import Finding
 from gradcheck.core.report import Report
@@ -13,7 +13,7 @@ from gradcheck.formats.html_parameters import parameters_section
 from gradcheck.formats.html_scope import Scope, glyph, loss_words, meter
 from gradcheck.formats.html_setup import setup_section, skipped_section
 from gradcheck.formats.summary import totals
-from gradcheck.formats.text import clean, percent
+from gradcheck.formats.text import clean, count, percent
 from gradcheck.formats.verdict import verdict, verdict_word
 
 MARKS = {"good": "✔", "error": "✖", "warning": "▲"}
@@ -90,13 +90,13 @@ def figures(report: Report) -> Element:
     trainable = [record for record in report.parameters if record.requires_grad]
     reached = sum(record.gradient != "missing" for record in trainable)
     total = totals(report)
-    tone = "good" if reached == len(trainable) else "warning" if reached else "error"
+    tone = "error" if not reached else "good" if reached == len(trainable) else "warning"
     items: list[tuple[str, Child]] = [
         (
-            "tensors with a gradient",
+            "with a gradient",
             [
                 h("b", f"{reached:,}"),
-                f" of {len(trainable):,}",
+                f" of {count(len(trainable), 'tensor')}",
                 meter(reached, len(trainable), tone),
             ],
         ),
@@ -111,11 +111,16 @@ def figures(report: Report) -> Element:
     )
 
 
-def frame(hero: Element, parts: Iterable[Element | None]) -> Child:
-    """The whole body: a bar with the navigation, the verdict, the parts that there are."""
+def frame(
+    hero: Element, parts: Iterable[Element | None], named: Mapping[str, str] = SHORT
+) -> Child:
+    """The whole body: a bar with the navigation, the verdict, the parts that there are.
+
+    ``named`` says what the navigation calls a part, by its id; one that it does not name is not in it.
+    """
     sections = [part for part in parts if part is not None]
     names = [dict(part.attributes).get("id", "") for part in sections]
-    links = [h("li", h("a", SHORT[name], href=f"#{name}")) for name in names if name in SHORT]
+    links = [h("li", h("a", named[name], href=f"#{name}")) for name in names if name in named]
     bar = h(
         "div",
         h("a", "gradcheck", href="#top", class_="brand"),

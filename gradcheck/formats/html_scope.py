@@ -83,7 +83,7 @@ def loss_words(report: Report) -> str:
     """The loss; where there is no number, whether there was a loss at all."""
     if report.loss is not None:
         return f"{report.loss:.4f}"
-    return "none" if any(link.state == "unknown" for link in report.chain) else "no number"
+    return "none" if any(link.state == "unknown" for link in report.chain) else "not known"
 
 
 def glyph(mark: str, class_: str = "") -> Element:

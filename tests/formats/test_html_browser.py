@@ -335,11 +335,12 @@ def test_a_gate_lists_its_targets_and_leads_to_each(opened: Open) -> None:
     assert column(page, "#targets table", 0) == list(gates.NAMES)
     healthy = page.locator("#target-1-target")
     assert not healthy.get_attribute("open")
-    page.get_by_role("link", name="healthy", exact=True).click()
+    page.locator("#targets").get_by_role("link", name="healthy", exact=True).click()
     page.wait_for_function("document.getElementById('target-1-target').open")
     assert healthy.locator("h2").inner_text().startswith("healthy")
     page.locator("#targets thead th", has_text="status").get_by_role("button").click()
     assert column(page, "#targets table", 0)[0] == "hangs"
+    assert page.locator("nav a").all_inner_texts() == ["Targets", *gates.NAMES]
 
 
 def test_a_rule_told_of_twice_is_there_once_and_the_link_opens_it(opened: Open) -> None:
@@ -440,6 +441,16 @@ def test_the_focus_is_seen_and_starts_with_a_way_past_the_bar(opened: Open) -> N
     page.keyboard.press("Tab")
     style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert style == "solid"
+
+
+def test_what_scrolls_sideways_is_reached_by_keyboard_and_nothing_else(opened: Open) -> None:
+    page = opened(reports.classic()).page
+    stops = page.locator(".scroller[tabindex='0']")
+    page.set_viewport_size(PHONE)
+    stops.wait_for()
+    assert stops.get_attribute("aria-label") == "By group"
+    page.set_viewport_size(DESK)
+    stops.wait_for(state="detached")
 
 
 def test_nothing_moves_for_those_who_ask_for_that(opened: Open) -> None:

@@ -166,10 +166,12 @@
     }
     more.addEventListener("click", () => { shown += PAGE_ROWS; draw(); });
     draw();
+    const scroller = make("div", { class: "scroller", role: "group", "aria-label": "Trainable tensors" }, table);
     details.append(
       make("div", { class: "tools" },
         make("label", { class: "grow" }, "Name contains", search), make("label", {}, "Gradient", state), tally),
-      make("div", { class: "scroller", role: "group", "aria-label": "Trainable tensors", tabindex: "0" }, table), more);
+      scroller, more);
+    reachable(scroller);
   }
 
   // The chain: a link opens to the modules inside
@@ -252,7 +254,6 @@
     let current = rows[0] && rows[0].cells[1];
     if (!current) return;
     current.tabIndex = 0;
-    scroller.removeAttribute("tabindex"); // the focus moves into the map itself
     const say = (event) => { if (event.target.localName === "td") readout.textContent = told(event.target); };
     table.addEventListener("pointerover", say);
     table.addEventListener("focusin", (event) => {
@@ -279,6 +280,16 @@
     });
   }
 
+  // What scrolls sideways can be reached by keyboard, and only what does
+
+  function reachable(scroller) {
+    new ResizeObserver(() => {
+      const scrolls = scroller.scrollWidth > scroller.clientWidth && !scroller.querySelector("td[tabindex]");
+      if (scrolls) scroller.tabIndex = 0;
+      else scroller.removeAttribute("tabindex");
+    }).observe(scroller);
+  }
+
   // A link to what is folded opens it
 
   function unfold() {
@@ -293,6 +304,7 @@
   all("table[data-sortable]").forEach(sortable);
   all(".picture").forEach(picture);
   all("table.map").forEach(map);
+  all(".scroller").forEach(reachable);
   all("details.tensors").forEach((details) => {
     details.addEventListener("toggle", () => tensors(details), { once: true });
   });
