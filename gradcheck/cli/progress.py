@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from gradcheck.cli.options import RunOptions
 
 Progress = Callable[[str], None]
+MAX_LINE = 200
 
 
 @contextmanager
@@ -33,7 +34,9 @@ def _silent(message: str) -> None:
 
 
 def _line(message: str) -> None:
-    print(f"gradcheck: {message}", file=sys.stderr, flush=True)
+    from gradcheck.formats.text import clean
+
+    print(f"gradcheck: {clean(message, MAX_LINE)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -44,4 +47,4 @@ def _status() -> Iterator[Progress]:
     from gradcheck.formats.text import clean
 
     with Console(stderr=True).status("") as status:
-        yield lambda message: status.update(Text(clean(message, 200)))
+        yield lambda message: status.update(Text(clean(message, MAX_LINE)))

@@ -69,11 +69,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _named(file: str, lines: list[str], result: TargetResult) -> Location:
-    """The first line that holds the name of the target, or else what it loads."""
-    for word in (result.name, result.target):
-        alone = re.compile(rf"(?<![\w-]){re.escape(word)}(?![\w-])")
+    """The line that gives the target its name, or else the first that says what it loads."""
+    for key, word in (("name", result.name), ("target", result.target)):
+        given = re.compile(rf"\b{key}\s*=\s*[\"']{re.escape(word)}[\"']")
         for number, line in enumerate(lines, 1):
-            if word and alone.search(line) and not line.lstrip().startswith("#"):
+            if given.search(line.partition("#")[0]):
                 return Location(file=file, line=number, text=line.strip())
     return Location(file=file, line=1, text="")
 

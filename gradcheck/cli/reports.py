@@ -33,7 +33,8 @@ def check_report(report: ReportOptions, *others: Path | None) -> None:
         SettingsError: where there is one of these; the text says what is accepted.
     """
     known_format(report.format, "--format")
-    check_paths(report.output, *others, *(wanted.file for wanted in wanted_reports(report)))
+    places = (wanted.file or wanted.added_to for wanted in wanted_reports(report))
+    check_paths(report.output, *others, *places)
 
 
 def wanted_reports(report: ReportOptions) -> list[Wanted]:

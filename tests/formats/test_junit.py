@@ -6,10 +6,13 @@ from xml.etree import ElementTree
 
 import pytest
 import xmlschema
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gradcheck.core.formatter import Judged, render
 from gradcheck.core.rule import RULES
-from tests.formats import gates, reports
+from gradcheck.formats.text import clean
+from tests.formats import fixes, gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES
 from tests.formats.reports import REPORTS
@@ -97,3 +100,19 @@ def test_what_xml_cannot_hold_is_taken_out() -> None:
     (suite,) = suites(report).values()
     message = next(iter(suite.findall("testcase/failure"))).attrib["message"]
     assert message == "ab c��]]>&"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=80), st.text(max_size=40))
+def test_whatever_a_model_says_is_text_in_a_file_that_fits_the_schema(text: str, name: str) -> None:
+    (found,) = fixes.source_only().before.findings
+    report = dataclasses.replace(
+        fixes.source_only().before,
+        findings=(dataclasses.replace(found, message=text, module=name, evidence=((name, text),)),),
+        setup=((name, text),),
+        notes=(text,),
+    )
+    made = render(report, "junit", gates.options())
+    SCHEMA.validate(made)
+    (failure,) = ElementTree.fromstring(made).iter("failure")
+    assert " ".join(failure.attrib["message"].split()) == clean(text, 500)
