@@ -54,12 +54,21 @@ def close(descriptor: int) -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of the process and of all that it started; 0 where it is gone."""
-    total = 0
-    for process in _tree(pid):
-        with contextlib.suppress(psutil.Error):
-            total += int(process.memory_info().rss)
-    return total
+    """Resident memory of the process and of all that it started; 0 where it is gone.
+
+    Pages that several of them share count once: a process has just forked where its child has all the pages of it.
+    """
+    tree = _tree(pid)
+    return sum(_bytes_of(process, alone=len(tree) == 1) for process in tree)
+
+
+def _bytes_of(process: psutil.Process, *, alone: bool) -> int:
+    with contextlib.suppress(psutil.Error):
+        if alone:
+            return int(process.memory_info().rss)
+        full = process.memory_full_info()  # reads the process's map: milliseconds
+        return int(getattr(full, "pss", full.uss))
+    return 0
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
