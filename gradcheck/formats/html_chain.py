@@ -29,7 +29,7 @@ class Step(NamedTuple):
     """One step of the picture."""
 
     wire: str
-    """A Wire, or "incomplete": a gradient passes and lacks what a partial break below took away."""
+    """A Wire; "incomplete": a gradient passes and lacks what a partial break below took away; "idle": none is here."""
     content: Child
     link: int | None = None
 
@@ -60,7 +60,7 @@ def picture(report: Report, scope: Scope) -> Element:
         h(
             "li",
             h("div", "loss ", h("b", loss_words(report)), class_="end"),
-            data_wire="flows",
+            data_wire="flows" if any(link.reached for link in report.chain) else "idle",
             class_="terminal loss",
         ),
     ]
@@ -102,13 +102,17 @@ def _steps(report: Report, prefix: str, scope: Scope, tree: ModuleTree) -> Itera
 
 
 def _wires(report: Report, incomplete: list[int]) -> list[str]:
-    """The wires of the chain, told apart where a gradient is incomplete; one that trains nothing is as the next one."""
+    """The wires of the chain, told apart where a gradient is incomplete and where there is none to flow.
+
+    A link that trains nothing is as the next one.
+    """
+    flows = "flows" if any(link.reached for link in report.chain) else "idle"
     found: list[str] = []
-    for link, wire, lacking in reversed(
-        list(zip(report.chain, wires(report), incomplete, strict=True))
+    for link, wire, lacking in zip(
+        reversed(report.chain), reversed(wires(report)), reversed(incomplete), strict=True
     ):
-        kind: str = "incomplete" if wire == "flows" and lacking else wire
-        if link.state == "frozen" and found and found[-1] in ("flows", "incomplete"):
+        kind: str = wire if wire != "flows" else "incomplete" if lacking else flows
+        if link.state == "frozen" and found and found[-1] in (flows, "incomplete"):
             kind = found[-1] if wire in ("flows", "none") else kind
         found.append(kind)
     return found[::-1]

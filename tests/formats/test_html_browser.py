@@ -216,7 +216,10 @@ def test_the_cut_the_starved_and_the_incomplete_are_told_by_words_and_by_the_wir
         "flows",
     ]
     assert "cut here · GC202 · train/model.py:88" in page.locator(".chain .cut").inner_text()
-    starved = opened(reports.classic()).page.locator(".chain > li[data-wire=cut]").inner_text()
+    page = opened(reports.classic()).page
+    wires = [li.get_attribute("data-wire") for li in page.locator(".chain > li").all()]
+    assert wires == ["none", "none", "cut", "idle", "idle", "idle"]
+    starved = page.locator(".chain > li[data-wire=cut]").inner_text()
     assert "starved" in starved
     assert "0 of 420" in starved
 
