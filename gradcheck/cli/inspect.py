@@ -53,8 +53,11 @@ def inspect(
 
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, trace)
-    recording = _recorded_apart if timeout else _recorded
-    judged, recorded = recording(request, settings, run, timeout, keep_trace=trace is not None)
+    keep = trace is not None
+    if timeout:
+        judged, recorded = _recorded_apart(request, settings, run, timeout, keep_trace=keep)
+    else:
+        judged, recorded = _recorded(request, settings, run, keep_trace=keep)
     files = [] if trace is None else [(trace, recorded)]
     deliver(judged, report, run, files, fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
@@ -76,12 +79,7 @@ def _recorded_apart(
 
 
 def _recorded(
-    request: Target,
-    settings: Settings,
-    run: RunOptions,
-    _timeout_s: float,
-    *,
-    keep_trace: bool,
+    request: Target, settings: Settings, run: RunOptions, *, keep_trace: bool
 ) -> tuple[Report, str]:
     from gradcheck.core.trace_json import dumps
 
