@@ -14,7 +14,7 @@ from gradcheck.core.rule import RULES
 from gradcheck.formats.asides import asides
 from gradcheck.formats.problem import COULD_NOT_RUN, LOCK_DRIFT, Problem, cost_words, where_words
 from gradcheck.formats.problems import problems
-from gradcheck.formats.text import clean, inert
+from gradcheck.formats.text import clean
 from gradcheck.formats.verdict import verdict, verdict_word
 from gradcheck.formats.words import APPLICABILITY
 
@@ -50,8 +50,7 @@ def render(gate: GateReport, options: RenderOptions) -> str:
         root.append(_left_out(found.left_out, len(gate.results) - MAX_SUITES))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
-    body = "\n".join(map(inert, text.replace("##", "#&#35;").splitlines()))
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _suite(

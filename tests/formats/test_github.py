@@ -5,7 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.core.finding import Finding
+from gradcheck.core.finding import Finding, Location
 from gradcheck.core.formatter import Judged, render
 from gradcheck.formats.text import clean
 from tests.formats import fixes, gates, reports
@@ -61,6 +61,19 @@ def test_the_log_says_what_is_no_annotation() -> None:
 
 def test_a_healthy_step_has_no_annotation() -> None:
     assert annotations(reports.healthy()) == []
+
+
+def test_what_looks_like_an_escape_or_a_separator_is_read_back_as_it_was() -> None:
+    (example,) = fixes.source_only().before.findings
+    location = Location(file="a,line=9::b%2C%.py", line=3, text="")
+    found = dataclasses.replace(example, message="100%0A::error::x%25", location=location, rule="r,x=1::")  # fmt: skip
+    (made,) = annotations(dataclasses.replace(fixes.source_only().before, findings=(found,)))
+    assert made.data.splitlines()[0] == "100%0A::error::x%25"
+    assert made.properties == {
+        "file": "a,line=9::b%2C%.py",
+        "line": "3",
+        "title": "GC202 r,x=1:: (step)",
+    }
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))

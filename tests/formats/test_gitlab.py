@@ -58,6 +58,12 @@ def test_what_is_no_problem_is_told_too() -> None:
     assert "healthy: not run: GC601, GC602: no optimizer; fixed: GC403" in "\n".join(notes)
 
 
+def test_findings_that_are_alike_are_all_shown() -> None:
+    report = dataclasses.replace(reports.failure(), findings=reports.failure().findings * 2)
+    prints = [issue["fingerprint"] for issue in issues(report)[:2]]
+    assert prints[0] != prints[1]
+
+
 def test_a_file_outside_the_repository_is_never_named_by_an_absolute_path() -> None:
     (found,) = reports.failure().findings
     outside = dataclasses.replace(

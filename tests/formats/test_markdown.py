@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -81,6 +81,8 @@ def test_code_is_code(text: str) -> None:
         assert inline.content == clean(text)
 
 
+@example("a\n```\nb")
+@example("````\n```\n~~~")
 @given(st.one_of(HOSTILE, st.text(alphabet="`~\n a")))
 def test_a_block_of_code_ends_where_it_should(text: str) -> None:
     made = list(tokens(f"{code_block(text)}\n\nafter"))

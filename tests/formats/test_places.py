@@ -17,7 +17,7 @@ WINDOWS = RenderOptions(root="C:\\work\\project", folder="C:\\work\\project")
         ("model.py", REPOSITORY, "train/model.py", "repository", "train/model.py"),
         ("../a b.py", REPOSITORY, "a b.py", "repository", "a%20b.py"),
         ("/home/ada/project/x/./y.py", REPOSITORY, "x/y.py", "repository", "x/y.py"),
-        ("/home/ada/p2/y.py", REPOSITORY, "/home/ada/p2/y.py", "elsewhere", "file:///home/ada/p2/y.py"),
+        ("/home/ada/project2/y", REPOSITORY, "/home/ada/project2/y", "elsewhere", "file:///home/ada/project2/y"),
         ("../../other.py", REPOSITORY, "/home/ada/other.py", "elsewhere", "file:///home/ada/other.py"),
         (f"{VENV}/peft/x.py", REPOSITORY, "peft/x.py", "packages", "peft/x.py"),
         ("/usr/lib/python3.11/io.py", REPOSITORY, "python3.11/io.py", "packages", "python3.11/io.py"),
