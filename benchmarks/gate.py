@@ -116,7 +116,9 @@ def measured(folder: Path, jobs: int, only: list[str]) -> int:
         )
     largest = max(result["peak_memory_bytes"] for result in report["results"]) / 2**20
     count = len(report["results"])
+    busy = usage.ru_utime + usage.ru_stime
     print(f"\n{count} targets with --jobs {jobs}: {took:.1f} s, {took / count:.1f} s a target")
+    print(f"processor time of all processes: {busy:.1f} s, {busy / count:.1f} s a target")
     print(f"largest process: {largest:.0f} MiB of {LIMIT_GB * 1024:.0f}")
     print(f"largest of all with the gate itself (wait4): {usage.ru_maxrss / 1024:.0f} MiB")
     return 0 if right else 1

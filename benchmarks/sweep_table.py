@@ -20,7 +20,8 @@ INTRODUCTION = """# Every architecture
 What `make sweep` found: each class that the installed transformers trains for a language, vision or speech task, at
 small size with random weights, with a LoRA on all linear layers, quantized by the real bitsandbytes. For each set-up
 plain torch says which adapters get a gradient from one step; `gradcheck inspect` has to say the same, with the weights
-and without them, and `gradcheck fix` has to bring back what the step without checkpointing has, with the same gradients.
+and without them, and `gradcheck fix` has to bring back what the step without checkpointing has, with the same
+gradients.
 
 {versions}
 

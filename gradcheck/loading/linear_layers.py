@@ -25,8 +25,9 @@ class AllLinear:
 def all_linear(base: Any, heads: Iterable[str] = ()) -> AllLinear:
     """The linear layers of ``base`` but its output embedding and the ``heads``, which PEFT trains whole.
 
-    PEFT collects full names and then takes every module whose name ends with one of them: a linear layer ``layers.0``
-    in one part of a model makes it choose the decoder layer ``model.layers.0`` in another, which it cannot adapt.
+    PEFT collects full names, shortens them to their ends where there are many, and takes every module whose name ends
+    so: a linear layer ``mlp.0`` in one part of a model makes it choose the layer ``layers.0`` of another, which it
+    cannot adapt (qwen3_omni_moe; tuners_utils.py, 0.21).
     """
     heads = list(heads)
     linear = _linear(base)
@@ -53,7 +54,9 @@ def _linear(base: Any) -> set[str]:
 
 
 def _mistaken(base: Any, linear: set[str]) -> bool:
-    """Whether the name of another module ends with that of a linear layer."""
+    """Whether another module could be taken for a linear layer by the end of its name."""
+    if any(_last(fqn).isdigit() for fqn in linear):
+        return True
     for fqn, _ in base.named_modules():
         if fqn not in linear:
             parts = fqn.split(".")
