@@ -126,7 +126,13 @@ def _found() -> Path:
 
 
 def _advice(held: Gate, gate: GateFlags, results: tuple[TargetResult, ...]) -> list[str]:
-    if held.agreed.locks is None and not gate.update_lock:
+    left = [r.name for r in results if r.status in ("findings", "could-not-run")]
+    if gate.update_lock and left:
+        names = ", ".join(left)
+        return [f"{held.lock.name} says what it said of {names}: only what passes is agreed on"]
+    if gate.update_lock:
+        return []
+    if held.agreed.locks is None:
         return [f"no {held.lock.name}: --update-lock makes one, and then holds what trains to it"]
     if any(result.drift for result in results):
         return [f"where the drift is meant, --update-lock writes it into {held.lock.name}"]

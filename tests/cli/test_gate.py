@@ -172,7 +172,9 @@ def test_what_is_not_judged_or_fails_is_not_agreed_on(stage: Stage) -> None:
     agreed = (stage.folder / "gradcheck.lock").read_text("utf-8")
     stage.answer("models/first", reports.classic())
     stage.answers["train.py:make"] = Refused(reason=DIED)
-    assert gate("--update-lock").exit_code == 2
+    result = gate("--update-lock")
+    assert result.exit_code == 2
+    assert "only what passes is agreed on" in " ".join(result.stdout.split())
     assert (stage.folder / "gradcheck.lock").read_text("utf-8") == agreed
 
 
