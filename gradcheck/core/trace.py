@@ -350,6 +350,8 @@ class Trace:
     """How many hooks the model itself holds that ask its embedding's output for a gradient."""
     num_backwards: int = 0
     """Backward passes that ran during the step, the recorder's own included."""
+    first_backward: int = NONE
+    """Index into ``frames`` of the first of them, or NONE."""
     weightless: bool = False
     """The step ran on fake tensors: shapes, dtypes and the graph are real, and there are no numbers."""
     notes: tuple[str, ...] = ()

@@ -76,6 +76,8 @@ class DataFlow(TorchFunctionMode):
         self.failed_call = NONE
         """The last call that raised."""
         self.num_backwards = 0
+        self.first_backward = NONE
+        """The frame of the first of them."""
         self._paused = False
         self._operations = Operations()
         self._roles = _Roles()
@@ -117,7 +119,7 @@ class DataFlow(TorchFunctionMode):
             self.switches.grad_mode_set(args[0], frame)
             return func(*args, **kwargs)
         if kind == "backward":
-            return self._backward(func, args, kwargs)
+            return self._backward(func, args, kwargs, frame)
         if kind == "setter":
             return self._set(func, operation, args, frame)
         return self._recorded(func, operation, args, kwargs, frame)
@@ -175,8 +177,14 @@ class DataFlow(TorchFunctionMode):
         return read
 
     def _backward(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
     ) -> Any:
+        if not self.num_backwards:
+            self.first_backward = self.ledger.lines.nearest(frame)
         self.num_backwards += 1
         roots = tensors_in(args[0] if args else kwargs.get("tensors"))
         self.backward_of += [self.value_of(root) for root in roots]

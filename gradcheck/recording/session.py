@@ -325,6 +325,7 @@ class Session:
             weightless=self._subject.fake_mode is not None,
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
+            first_backward=flow.first_backward,
         )
 
 

@@ -65,7 +65,7 @@ def graph_used_twice(trace: Trace) -> Iterator[Finding]:
         module, frame, remedy = call.module, call.frame, "Detach what is carried from step to step."
     else:
         what = "backward() runs twice through the same graph."
-        module, frame = failure.module, _first_backward(trace)
+        module, frame = failure.module, trace.first_backward
         remedy = "Go backward once: add the losses, or return the loss and leave backward() to the caller."
     yield finding(
         trace,
@@ -83,9 +83,3 @@ def graph_used_twice(trace: Trace) -> Iterator[Finding]:
         ),
         repairs=(DETACH_STATE,) if reader != NONE else (ONE_BACKWARD,),
     )
-
-
-def _first_backward(trace: Trace) -> int:
-    """The line in which the step itself went backward, or NONE."""
-    calls = (c for c in trace.calls if c.op.rsplit(".", 1)[-1] == "backward")
-    return next((c.frame for c in calls), NONE)
