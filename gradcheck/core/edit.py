@@ -126,6 +126,11 @@ class KeepUnquantized:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SwitchOffCache:
+    """``use_cache=False`` in every configuration of the model, so that nothing is kept for generation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TieParameters:
     """One parameter put in the place of another one of its shape."""
 
@@ -148,5 +153,6 @@ Edit = (
     | UnwrapMethod
     | SetArgument
     | KeepUnquantized
+    | SwitchOffCache
     | TieParameters
 )

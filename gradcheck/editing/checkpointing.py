@@ -20,6 +20,10 @@ FUNCTION = "_gradient_checkpointing_func"
 FLAG = re.compile(r"(use_|enable_)?(gradient_|activation_|grad_)?checkpoint(ing)?")
 """What models call the switch: transformers', timm's, those of one's own."""
 REENTRANT = "use_reentrant"
+CHECKPOINT_OPTIONS = frozenset(
+    {REENTRANT, "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"}
+)
+"""Keywords of ``torch.utils.checkpoint.checkpoint`` that are not handed on (torch 2.4 to 2.13)."""
 WITHOUT = {"REENTRANT": "NO_REENTRANT"}
 """``CheckpointImpl`` of torch.distributed, by the names of its members."""
 
@@ -47,9 +51,19 @@ def set_checkpointing(model: torch.nn.Module, mode: CheckpointingMode) -> None:
 def _switch_off(module: torch.nn.Module) -> bool:
     own = vars(module).items()
     names = [name for name, held in own if isinstance(held, bool) and FLAG.fullmatch(name)]
+    functions = [
+        n for n, held in own if n != FUNCTION and (_checkpoints(n, held) or held is plainly)
+    ]
     for name in names:
         setattr(module, name, False)
-    return bool(names)
+    for name in functions:
+        setattr(module, name, plainly)
+    return bool(names or functions)
+
+
+def plainly(block: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What ``block`` gives, without a checkpoint around it; for a function that was to make one."""
+    return block(*arguments, **{k: v for k, v in options.items() if k not in CHECKPOINT_OPTIONS})
 
 
 def _set_non_reentrant(module: torch.nn.Module) -> bool:

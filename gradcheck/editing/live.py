@@ -26,11 +26,13 @@ from gradcheck.core.edit import (
     SetCheckpointing,
     SetRequiresGrad,
     SetTraining,
+    SwitchOffCache,
     TieParameters,
     UnwrapMethod,
 )
 from gradcheck.editing.adapters import attach_adapter, call_adapters, linear_targets
 from gradcheck.editing.checkpointing import set_checkpointing
+from gradcheck.editing.configuration import switch_off_cache
 from gradcheck.editing.hooks import (
     clone_outputs,
     enable_input_require_grads,
@@ -103,6 +105,8 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             _set_argument(modules_named(model, (edit.module,))[0], edit)
         case KeepUnquantized(modules=fqns):
             keep_unquantized(model, fqns)
+        case SwitchOffCache():
+            switch_off_cache(model)
         case TieParameters(source=source, target=target):
             owner, _, name = target.rpartition(".")
             setattr(model.get_submodule(owner), name, parameters_named(model, (source,))[0])

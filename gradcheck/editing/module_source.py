@@ -23,11 +23,12 @@ from gradcheck.core.edit import (
     SetCheckpointing,
     SetRequiresGrad,
     SetTraining,
+    SwitchOffCache,
     TieParameters,
     UnwrapMethod,
 )
 from gradcheck.core.outcome import FixReport, Verified
-from gradcheck.editing.checkpointing import FLAG
+from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG, FUNCTION
 
 MAX_COLUMNS = 96
 MAX_TARGET = 50
@@ -132,6 +133,12 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
                 "from peft.utils.integrations import dequantize_module_weight",
             }
             return [*_tuple_lines("for fqn in", fqns), "    _unquantize(model, fqn)"]
+        case SwitchOffCache():
+            return [
+                "for module in model.modules():",
+                '    if getattr(getattr(module, "config", None), "use_cache", None) is True:',
+                "        module.config.use_cache = False",
+            ]
         case TieParameters(source=source, target=target):
             owner, _, name = target.rpartition(".")
             return [f"{_place(owner)}.{name} = model.get_parameter({source!r})"]
@@ -174,12 +181,15 @@ def _tuple_lines(start: str, items: tuple[str, ...]) -> list[str]:
 def _checkpointing(mode: str, parts: _Module) -> list[str]:
     loop = "for module in model.modules():"
     if mode == "off":
-        parts.imports.add("import re")
+        parts.imports |= {"import re", "from torch.utils.checkpoint import checkpoint"}
+        parts.helpers["plainly"] = _PLAINLY
         return [
             loop,
             "    for name, held in list(vars(module).items()):",
             f'        if held is True and re.fullmatch(r"{FLAG.pattern}", name):',
             "            setattr(module, name, False)",
+            f'        elif name != "{FUNCTION}" and getattr(held, "func", held) is checkpoint:',
+            "            setattr(module, name, _plainly)",
         ]
     parts.imports |= {"import functools", "from torch.utils.checkpoint import checkpoint"}
     parts.helpers["checkpointing"] = _CHECKPOINTING
@@ -270,6 +280,12 @@ def _inputs_require_grad(module, args, kwargs):
         if value is not None and value.is_floating_point() and not value.requires_grad:
             kwargs[name] = value.detach().requires_grad_(True)
     return args, kwargs
+'''
+_PLAINLY = f'''
+def _plainly(block, *args, **options):
+    """The block itself, for a function that was to checkpoint it."""
+    own = {sorted(CHECKPOINT_OPTIONS)!r}
+    return block(*args, **{{key: value for key, value in options.items() if key not in own}})
 '''
 _CHECKPOINTING = '''
 def _checkpointing_functions(module):

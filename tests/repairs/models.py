@@ -244,6 +244,16 @@ def merged_and_reentrant() -> Built:
     return model, llama_batch()
 
 
+def wrapped_with_a_cache() -> Built:
+    """The wrapped layers add to the cache for generation once more when they are run again."""
+    model = llama()
+    layers = model.get_base_model().model.layers
+    kind = CheckpointImpl.REENTRANT
+    for index, layer in enumerate(layers):
+        layers[index] = checkpoint_wrapper(layer, checkpoint_impl=kind)
+    return model, llama_batch()
+
+
 def fed_by_embeddings() -> Built:
     model = llama(reentrant=True)
     batch = llama_batch()
@@ -277,6 +287,7 @@ CASES = {
     "own function": Case(partial(tower, OwnFunction), (NON_REENTRANT,), (ENABLE,)),
     "wrapped": Case(partial(tower, Wrapped), (NON_REENTRANT,), (ENABLE,)),
     "timm-like": Case(partial(tower, TimmLike), ("checkpointing-off",), (ENABLE, NON_REENTRANT)),
+    "cache": Case(wrapped_with_a_cache, (ENABLE, "no-cache")),
     "hooked and written": Case(hooked_and_written, ("clone-outputs",)),
     "llama": Case(reentrant_llama, (ENABLE,)),
     "frozen and reentrant": Case(frozen_and_reentrant, ("make-adapters-trainable", ENABLE)),

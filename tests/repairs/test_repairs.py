@@ -8,12 +8,24 @@ import torch.distributed as dist
 from torch import nn
 
 import gradcheck
+from gradcheck.core.edit import SetCheckpointing
 from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.core.repair import REPAIRS
 from gradcheck.editing.live import apply
 from gradcheck.editing.module_source import module_source
 from gradcheck.subject import Subject
-from tests.repairs.models import CASES, Case, Tower, llama, llama_batch, reentrant_llama, tower
+from tests.repairs.models import (
+    CASES,
+    Case,
+    OwnFunction,
+    TimmLike,
+    Tower,
+    Wrapped,
+    llama,
+    llama_batch,
+    reentrant_llama,
+    tower,
+)
 from tests.rules.test_fixtures import CODES, PARTS, load
 from tests.state import differences, state_of
 
@@ -240,6 +252,20 @@ def test_an_anchor_where_nothing_can_be_hooked() -> None:
     assert isinstance(statuses["anchor-checkpoints"], Verified)
     assert isinstance(statuses["checkpointing-off"], NotTried)
     assert result.healthy
+
+
+@pytest.mark.parametrize("kind", [OwnFunction, Wrapped, TimmLike])
+def test_checkpointing_is_switched_off_whatever_switches_it_on(kind: type[Tower]) -> None:
+    """The executor alone: where other repairs help they come first."""
+    model, batch = tower(kind)
+    before = gradcheck.inspect(model, batch)
+    off = (SetCheckpointing(mode="off"),)
+    apply(Subject(model=model, batch=batch), off)
+    apply(Subject(model=model, batch=batch), off)
+    report = gradcheck.inspect(model, batch)
+    assert not before.healthy
+    assert report.healthy
+    assert report.loss == before.loss
 
 
 def test_an_output_written_by_another_module_is_cloned() -> None:

@@ -1,0 +1,20 @@
+"""A cache for generation that grows while a checkpointed block is run again."""
+
+from gradcheck.core.edit import Edit, SwitchOffCache
+from gradcheck.core.finding import Finding
+from gradcheck.core.repair import Repair, repair
+from gradcheck.core.trace import Trace
+
+NO_CACHE = Repair(
+    name="no-cache",
+    summary="Keep nothing for generation while training: a checkpointed block that runs again reads and adds to it.",
+    snippet="model.config.use_cache = False",
+    applicability="safe",
+)
+
+
+@repair("GC304", "GC403", change=1)
+def no_cache(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+    """`use_cache=False` in every configuration; only where something is checkpointed."""
+    checkpointed = any(region.kind == "checkpoint" for region in trace.regions)
+    return (NO_CACHE, (SwitchOffCache(),)) if checkpointed else None
