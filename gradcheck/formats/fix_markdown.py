@@ -7,8 +7,9 @@ from gradcheck.core.gate import of_one
 from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.formats.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES, problem_blocks
-from gradcheck.formats.markdown_page import asides_section, page, report_sections
+from gradcheck.formats.markdown_page import asides_section, page, report_sections, where
 from gradcheck.formats.markdown_text import code, code_block, details, prose
+from gradcheck.formats.problems import problems
 from gradcheck.formats.text import count
 from gradcheck.formats.verdict import verdict, verdict_word
 from gradcheck.formats.words import APPLICABILITY
@@ -31,19 +32,24 @@ def render_summary(report: FixReport, options: RenderOptions) -> str:
 
 def _rendered(report: FixReport, options: RenderOptions, limit: int, factor: int) -> str:
     word = fix_word(report, dry_run=options.dry_run)
-    sign = "✅" if report.healthy else "❌"
     left = of_one(report.after, fail_on=options.fail_on)
-    head = [
-        f"### {sign} gradcheck: {word} {prose(fix_verdict(report))}",
-        _sides(report),
-        *_verified(report, factor),
-    ]
-    blocks = [*_others(report, factor), *problem_blocks(left, options, factor)]
-    tail = [
-        *report_sections(report.after),
-        *asides_section(left),
-    ]
-    return page(head, blocks, tail, limit)
+    verdict_line = f"{word} {prose(fix_verdict(report))}"
+    when = " after the repair" if report.verified else ""
+    body = {
+        "verified repair": _verified(report, options, factor),
+        "list": _others(report, factor),
+        "problem": problem_blocks(left, options, factor),
+        "section": [*report_sections(report.after, when=when), *asides_section(left)],
+    }
+    head = [f"### {_sign(report, options)} gradcheck: {verdict_line}", _sides(report)]
+    return page(head, body, limit)
+
+
+def _sign(report: FixReport, options: RenderOptions) -> str:
+    """A dry run leaves the model as it was: what could be repaired is no success yet."""
+    if not report.healthy:
+        return "❌"
+    return "⚠️" if options.dry_run and not report.before.healthy else "✅"
 
 
 def _sides(report: FixReport) -> str:
@@ -55,15 +61,22 @@ def _sides(report: FixReport) -> str:
     )
 
 
-def _verified(report: FixReport, factor: int) -> Iterator[str]:
-    """What stands, with the lines to type and how it is known to help."""
+def _verified(report: FixReport, options: RenderOptions, factor: int) -> Iterator[str]:
+    """What stands: where the step was broken (told once), the lines to type, and how it is known to help."""
+    found = problems(of_one(report.before), options, MAX_OUTCOMES * factor).shown
+    broken = {problem.code: problem for problem in reversed(found)}
     for outcome in report.verified[: MAX_OUTCOMES * factor]:
         repair = outcome.repair
-        name = f"{prose(outcome.code, 16)} {code(repair.name, 80)}"
-        yield f"#### ✅ verified: {name}"
-        yield f"{prose(repair.summary, 300)} ({APPLICABILITY[repair.applicability]})"
-        yield code_block(repair.snippet)
-        yield f"Result: {prose(outcome.reason, MAX_REASON)}"
+        problem = broken.pop(outcome.code, None)
+        parts = [
+            f"#### ✅ verified: {prose(outcome.code, 16)} {code(repair.name, 80)}",
+            where(problem, options) if problem else "",
+            code_block(problem.source.text) if problem and problem.source else "",
+            f"{prose(repair.summary, 300)} ({APPLICABILITY[repair.applicability]})",
+            code_block(repair.snippet),
+            f"Result: {prose(outcome.reason, MAX_REASON)}",
+        ]
+        yield "\n\n".join(part for part in parts if part)
     more = len(report.verified) - MAX_OUTCOMES * factor
     if more > 0:
         yield f"… {count(more, 'more verified repair')}: all of them with `--format json`"

@@ -32,6 +32,8 @@ MAX_FULL = 10
 """Problems told in full in a comment; the page of a job has room for more."""
 MAX_BRIEF = 60
 MAX_TARGETS = 60
+MAX_NAME = 40
+MAX_TOLD = 100
 MAX_SECTIONS = 5
 """Targets whose parameters and set-up are told."""
 STATUS_SIGNS = {"could-not-run": "⛔", "findings": "❌", "drift": "⚠️", "healthy": "✅"}
@@ -53,7 +55,8 @@ def _rendered(gate: GateReport, options: RenderOptions, limit: int, factor: int)
     word, sentence = headline_words(gate)
     sign = "✅" if gate.healthy else "❌"
     head = [f"### {sign} gradcheck: {word}, {prose(sentence)}", *_targets(gate)]
-    return page(head, problem_blocks(gate, options, factor), _tail(gate), limit)
+    body = {"problem": problem_blocks(gate, options, factor), "section": _tail(gate)}
+    return page(head, body, limit)
 
 
 def problem_blocks(gate: GateReport, options: RenderOptions, factor: int = 1) -> list[str]:
@@ -96,10 +99,10 @@ def _row(result: TargetResult) -> list[str]:
     if not told and result.report is not None:
         told = verdict(shown_report(result, result.report)).partition(" · ")[0]
     return [
-        code(middle(clean(result.name, 400), 60), cell=True),
+        code(middle(clean(result.name, 400), MAX_NAME), cell=True),
         f"{STATUS_SIGNS[result.status]} {STATUS_WORDS[result.status]}",
         findings_words(result),
-        prose(told, 160, cell=True),
+        prose(told, MAX_TOLD, cell=True),
     ]
 
 

@@ -1,6 +1,6 @@
 """What the Markdown formats are put together from: blocks in the order of their weight, as many as fit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 from gradcheck.core.finding import Severity
@@ -27,11 +27,11 @@ MAX_GROUPS = 20
 MAX_ASIDES = 40
 
 
-def page(head: Iterable[str], problems: Iterable[str], tail: Iterable[str], limit: int) -> str:
-    """The blocks in ``limit`` bytes of UTF-8: the head whole, then what fits, and how many do not."""
+def page(head: Iterable[str], body: Mapping[str, Iterable[str]], limit: int) -> str:
+    """The blocks in ``limit`` bytes of UTF-8: the head whole, then of each kind what fits, and how many do not."""
     blocks = [MARKER, *(block for block in head if block)]
     room = limit - ROOM_FOR_NOTE - sum(map(_size, blocks))
-    for kind, group in (("problem", problems), ("section", tail)):
+    for kind, group in body.items():
         left_out = 0
         for block in group:
             fits = not left_out and _size(block) <= room
@@ -54,7 +54,7 @@ def problem_block(problem: Problem, options: RenderOptions, *, several: bool) ->
     cost = cost_words(problem)
     parts = [
         f"#### {SIGN[problem.severity]} {prose(problem.title)}{about}",
-        _where(problem, options),
+        where(problem, options),
         code_block(problem.source.text) if problem.source else "",
         prose(problem.message, MAX_MESSAGE) + (f" Cost: {cost}." if cost else ""),
         "\n".join(f"- {prose(item, 400)}" for item in problem.items),
@@ -67,7 +67,8 @@ def problem_block(problem: Problem, options: RenderOptions, *, several: bool) ->
     return "\n\n".join(part for part in parts if part)
 
 
-def _where(problem: Problem, options: RenderOptions) -> str:
+def where(problem: Problem, options: RenderOptions) -> str:
+    """The source line, linked where it can be, and the module."""
     place = linked(problem.source, options) if problem.source else ""
     module = f"in {code(problem.module, 400)}" if problem.module else ""
     return f"{place} {module}".strip()
@@ -89,10 +90,10 @@ def _evidence(problem: Problem) -> str:
     return details("Evidence", "\n".join(lines)) if lines else ""
 
 
-def report_sections(report: Report, name: str = "") -> list[str]:
+def report_sections(report: Report, name: str = "", when: str = "") -> list[str]:
     """What was inspected and what trains, each behind a line that opens it; ``name`` where there are several."""
     of = f" of <code>{escape(clean(name, 120))}</code>" if name else ""
-    sections = [_parameters(report, of), _setup(report, of)]
+    sections = [_parameters(report, of + when), _setup(report, of)]
     return [section for section in sections if section]
 
 

@@ -1,6 +1,7 @@
 """What a gate has to tell, one problem a row: the one path by which every format for tools gets its content."""
 
 import hashlib
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -104,8 +105,10 @@ def _home(result: TargetResult, declared: Location | None, options: RenderOption
         place = place_of(declared, options)
         if place.base == "repository":
             return place
-    path = place_of(Location(file=result.target, line=1, text=""), options).path
-    return Place(path=path.lstrip("/") or "unknown", line=1, text="", base="repository")
+    place = place_of(Location(file=result.target, line=1, text=""), options)
+    outside = place.base == "elsewhere"  # no path from the root leads there: its name stands for it
+    path = posixpath.basename(place.path.rstrip("/")) if outside else place.path
+    return Place(path=path or "target", line=1, text="", base="repository")
 
 
 def _problem(

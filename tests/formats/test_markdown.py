@@ -1,5 +1,6 @@
 """Markdown, read by a parser: what a model says becomes text and code, never markup; the whole fits a comment."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from gradcheck.core.finding import Location
 from gradcheck.core.formatter import Judged, render
+from gradcheck.core.outcome import FixReport
 from gradcheck.formats.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES
 from gradcheck.formats.markdown_page import MARKER, page
 from gradcheck.formats.markdown_text import code, code_block, prose, table
@@ -115,6 +118,37 @@ def test_a_comment_fits_and_so_does_a_summary(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
+def test_a_comment_fits_where_every_character_takes_four_bytes() -> None:
+    wide = "\U00020000" * 5000
+    (found,) = fixes.source_only().before.findings
+    found = dataclasses.replace(
+        found,
+        message=wide,
+        module=wide,
+        evidence=((wide, wide),) * 20,
+        location=Location(file=wide, line=1, text=wide),
+        repairs=(dataclasses.replace(fixes.ENABLE, name=wide, summary=wide, snippet=wide),) * 9,
+    )
+    report = dataclasses.replace(
+        reports.healthy(), findings=(found,) * 40, setup=((wide, wide),) * 90, notes=(wide,) * 90
+    )
+    result = dataclasses.replace(gates.mixed().results[1], name=wide, report=report)
+    gate = dataclasses.replace(gates.mixed(), results=(result,) * 100)
+    verified = fixes.verified(found.repairs[0], wide, found.code)
+    fixed = FixReport(before=report, after=report, outcomes=(verified,) * 30)
+    for judged in (report, gate, fixed):
+        text = markdown(judged)
+        assert len(text.encode()) <= MAX_COMMENT_BYTES
+        assert "GC202" in text
+
+
+def test_a_dry_run_is_no_success_yet() -> None:
+    for dry_run, sign in ((True, "⚠️ gradcheck: REPAIRABLE"), (False, "✅ gradcheck: REPAIRED")):
+        made = render(fixes.repaired(), "markdown", gates.options(dry_run=dry_run))
+        assert made.splitlines()[2].startswith(f"### {sign}")
+    assert "`transformers/models/llama/modeling_llama.py:412` in" in made
+
+
 def test_every_line_that_opens_something_closes_it(name: str) -> None:
     made = [t for t in tokens(markdown(MADE[name]())) if t.type == "html_block"]
     text = "".join(t.content for t in made)
@@ -145,7 +179,8 @@ def test_a_line_of_the_repository_is_linked_and_no_other() -> None:
 
 
 def test_what_does_not_fit_is_counted() -> None:
-    made = page(["head"], [f"problem {i} " + "x" * 90 for i in range(50)], ["y" * 900], 2000)
+    blocks = [f"problem {i} " + "x" * 90 for i in range(50)]
+    made = page(["head"], {"problem": blocks, "section": ["y" * 900]}, 2000)
     assert len(made.encode()) <= 2000
     shown = made.count("problem ")
     assert f"… {50 - shown} more problems: all of them with `--format json`" in made

@@ -91,6 +91,9 @@ def test_a_target_that_no_file_stands_for_is_placed_by_its_name() -> None:
     )
     (place,) = run(gate)["results"][0]["locations"]
     assert physical(place) == ("%SRCROOT%", "an%20organization/a%20model", 1)
+    away = dataclasses.replace(gate.results[0], target="/srv/private/models/llama/")
+    (place,) = run(dataclasses.replace(gate, results=(away,)))["results"][0]["locations"]
+    assert physical(place) == ("%SRCROOT%", "llama", 1)
 
 
 def located(location: Location) -> dict[str, Any]:
