@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,10 +50,11 @@ class Gate:
         results: dict[int, TargetResult] = {}
         with progress(run) as show, ended_by_signals():
             told = lambda running: show(_state(len(results), self.targets, running))  # noqa: E731
-            for index, done in run_all(orders, jobs, folder=self.folder, changed=told):
-                results[index] = target_result(self.targets[index], done, self.agreed)
-                if run.debug:
-                    _tell_traceback(self.targets[index], done)
+            with closing(run_all(orders, jobs, folder=self.folder, changed=told)) as ended:
+                for index, done in ended:
+                    results[index] = target_result(self.targets[index], done, self.agreed)
+                    if run.debug:
+                        _tell_traceback(self.targets[index], done)
         return tuple(results[index] for index in range(len(orders)))
 
     def report(self, results: tuple[TargetResult, ...], notes: Iterable[str]) -> GateReport:

@@ -35,8 +35,8 @@ STAGES = {
     BACKWARD: "in the backward pass",
 }
 ADVICE: dict[Cause, str] = {
-    "hung": "give it more time (--timeout) where it is only slow",
-    "memory": "raise its limit, or record without weights (--weights skip)",
+    "hung": "give it more time where it is only slow (--timeout, or timeout in the configuration of a gate)",
+    "memory": "raise its limit (memory-gb), or record without weights (--weights skip)",
     "killed": "the system's out-of-memory killer does that; record without weights (--weights skip), or give the "
     "machine more memory",
     "crashed": "check that torch and compiled extensions fit each other and this machine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +28,8 @@ def run_all(
     *,
     folder: Path,
     changed: Callable[[Sequence[int]], None] = lambda _: None,
-) -> Iterator[tuple[int, Done]]:
-    """(index, what came of it) of each order, as they end; none outlives the iterator.
+) -> Generator[tuple[int, Done], None, None]:
+    """(index, what came of it) of each order, as they end; none outlives the generator, which is to be closed.
 
     ``folder`` is the working directory of the children. ``changed`` is told which orders are running, whenever that is
     no longer the same. What the children print is kept for the last words of one that dies, and not shown.
