@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from gradcheck.core.finding import Finding, Location, Severity
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import RULES
-from gradcheck.core.selection import Parameters, fqns, location, num_elements
+from gradcheck.core.selection import Parameters, fqns, location, num_elements, owners
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import (
     call_text,
     cost_text,
+    listed,
     maker_text,
     module_text,
     place_text,
@@ -103,7 +104,19 @@ def break_finding(
     at: Location | None = None,
     repairs: tuple[Repair, ...] = (),
 ) -> Finding:
-    """A Finding about one break: an error where a parameter starves, else a warning, unless given."""
+    """A Finding about one break: an error where a parameter starves, else a warning, unless given.
+
+    Where the line is a library's own it says so: nobody can repair it by a setting of the training.
+    """
+    package = library_of(trace, broken)
+    reach: Pairs = ()
+    if package and broken.starved:
+        names = listed(owners(trace, broken.starved))
+        remedy = (
+            f"The line is in {package}, and no setting of the training changes it: leave the modules out of "
+            f"target_modules, or freeze them. Where the code is yours to change: {remedy[:1].lower()}{remedy[1:]}"
+        )
+        reach = (("out of reach", f"{names}: {package} cuts them off by itself"),)
     return finding(
         trace,
         code,
@@ -114,6 +127,34 @@ def break_finding(
         module=broken.module if module is None else module,
         at=at or location(trace, broken.frame),
         parameters=concerned(broken),
-        evidence=break_evidence(trace, broken),
+        evidence=(*break_evidence(trace, broken), *reach),
         repairs=repairs,
     )
+
+
+_BY_SETTING = ("reentrant-checkpoint", "hidden-input", "recompute-mismatch")
+"""Causes that a setting of the training changes, whoever wrote the line."""
+
+
+def library_of(trace: Trace, broken: "ChainBreak") -> str:
+    """The installed package whose own line cuts the chain; empty where it is the user's, or a setting's doing."""
+    if broken.cause in _BY_SETTING:
+        return ""
+    frame = broken.frame
+    if broken.switch != NONE:
+        switch = trace.switches[broken.switch]
+        frame = switch.frame
+        if switch.decorated and (frame == NONE or not trace.frames[frame].text.startswith("@")):
+            # of a decorator in a library only the user's call is known (see Switch.frame): the forward of a part of
+            # the model is the library's business, another function (``generate``) the caller's
+            part = switch.decorated.endswith(".forward") and switch.module != NONE
+            return trace.modules[switch.module].type.partition(".")[0] if part else ""
+    if frame == NONE or not trace.frames[frame].library:
+        return ""
+    return _package(trace.frames[frame].file)
+
+
+def _package(file: str) -> str:
+    parts = file.replace("\\", "/").split("/")
+    roots = [at for at, part in enumerate(parts[:-1]) if part in ("site-packages", "dist-packages")]
+    return parts[roots[-1] + 1].removesuffix(".py") if roots else ""

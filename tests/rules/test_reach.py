@@ -87,3 +87,42 @@ def test_a_bypass_does_not_hide_what_is_unused_elsewhere() -> None:
         "GC505": "error",
         "GC102": "note",
     }
+
+
+def of_library(model_type: str) -> Any:
+    from gradcheck.loading.architectures import architecture, default_config
+    from gradcheck.loading.chatter import quiet
+    from gradcheck.loading.task_batches import synthetic_batch
+    from gradcheck.loading.twins import twin
+
+    with quiet():
+        model = twin(default_config(architecture(model_type, "causal-lm")), "causal-lm")
+        batch = synthetic_batch(model, "causal-lm", seq_len=16)
+        adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["wq_b", "q_a_proj"]))
+        return gradcheck.inspect(adapted, batch)
+
+
+def test_a_break_that_a_library_makes_by_itself_is_said_to_be_out_of_reach() -> None:
+    report = of_library("deepseek_v32")
+    (found,) = (it for it in report.findings if it.code == "GC203")
+    assert "The line is in transformers, and no setting" in found.message
+    assert "indexer.wq_b" in dict(found.evidence)["out of reach"]
+
+
+class Switched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            x = self.first(x)
+        return {"loss": self.last(x).sum()}
+
+
+def test_a_break_of_ones_own_is_not() -> None:
+    report = inspected(Switched(), "first", "last")
+    (found,) = report.findings
+    assert found.code == "GC203"
+    assert "out of reach" not in dict(found.evidence)
