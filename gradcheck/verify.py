@@ -16,11 +16,11 @@ from gradcheck.core.edit import (
     LetOutputsRequireGrad,
     SetCheckpointing,
 )
-from gradcheck.core.finding import SEVERITIES, Finding
-from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
+from gradcheck.core.outcome import FixReport, Outcome, Rejected, Verified
 from gradcheck.core.repair import Candidate, candidates, order
 from gradcheck.core.standing import Standing, changed_gradients, difference, loss_changed
 from gradcheck.core.trace import Failure
+from gradcheck.core.untried import failing, untried
 from gradcheck.diagnose import diagnose
 from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
@@ -82,16 +82,26 @@ def repair(
     subject, before = able(subject, settings)
     search = _Search(subject, settings, progress)
     try:
-        after = search.minimal(search.cured(before, MAX_DEPTH))
+        after = search.minimal(search.best(before))
     except BaseException:  # an interrupt too leaves nothing half done
         search.undo()
         raise
     return FixReport(
         before=before.report,
         after=after.report,
-        outcomes=(*search.outcomes, *_untried(before, after, search.outcomes, settings)),
+        outcomes=(*search.outcomes, *untried(before, after, search.outcomes, settings)),
         undo=search.undo,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _End:
+    """Where a search came to."""
+
+    state: Standing
+    made: tuple[Candidate, ...]
+    """The repairs that stand there."""
+    outcomes: tuple[Outcome, ...]
 
 
 @dataclass
@@ -104,7 +114,50 @@ class _Search:
     outcomes: list[Outcome] = field(default_factory=list)
     _standing: list[tuple[Candidate, Snapshot]] = field(default_factory=list)
     _demoted: set[Key] = field(default_factory=set)
+    _aside: set[Key] = field(default_factory=set)
+    """First repairs that helped and led no further: others are tried in their place."""
     _trials: int = 0
+
+    def best(self, before: Standing) -> Standing:
+        """The best state that is reached; where what the first repair brought up cannot be cured, from another one."""
+        found = self._end(self.cured(before, MAX_DEPTH))
+        end = found
+        while self._leads_no_further(before, end):
+            self._set_aside(end)
+            if not self._plan(before):
+                break
+            end = self._end(self.cured(before, MAX_DEPTH))
+            if end.state.measure() > found.state.measure():
+                found = end
+        return found.state if end is found else self._return_to(found)
+
+    def _end(self, state: Standing) -> _End:
+        made = tuple(candidate for candidate, _ in self._standing)
+        return _End(state=state, made=made, outcomes=tuple(self.outcomes))
+
+    def _leads_no_further(self, before: Standing, end: _End) -> bool:
+        """Whether repairs stand, and an error is there that they brought with them."""
+        new = set(end.state.errors) - set(before.errors)
+        return bool(end.made) and bool(new) and self._trials < MAX_TRIALS
+
+    def _set_aside(self, end: _End) -> None:
+        """All repairs taken back, the first of them not to be tried again."""
+        first, left = end.made[0], ", ".join(dict.fromkeys(end.state.errors))
+        verified = next(o for o in end.outcomes if o.repair == first.repair)
+        self._take_back(0)
+        self._aside.add(_key(first))
+        self.outcomes = [o for o in self.outcomes if not isinstance(o, Verified)]
+        reason = f"not enough: {verified.reason}; then there is {left}, which nothing cures"
+        self._record(Rejected(code=first.code, repair=first.repair, reason=reason))
+
+    def _return_to(self, end: _End) -> Standing:
+        """The state of an earlier end; what was tried since is kept among the outcomes."""
+        made = {outcome.repair.snippet for outcome in end.outcomes}
+        since = [o for o in self.outcomes if o.repair.snippet not in made]
+        state = self._only(list(end.made))
+        assert state is not None  # it could be made a while ago
+        self.outcomes = [*end.outcomes, *(o for o in since if isinstance(o, Rejected))]
+        return state
 
     def cured(self, state: Standing, depth: int) -> Standing:
         """The best state that is reached from ``state``; what does not lead there is taken back."""
@@ -130,7 +183,7 @@ class _Search:
                 known = _key(candidate) in self._demoted
                 kept = replace(candidate, repair=demoted) if known else candidate
                 found.setdefault(_key(candidate), kept)
-        return sorted(found.values(), key=order)
+        return sorted((c for k, c in found.items() if k not in self._aside), key=order)
 
     def _mark(self, candidate: Candidate) -> Key:
         """A candidate that turned out to change the loss counts as another one, to be tried once more."""
@@ -293,36 +346,5 @@ def _sets_checkpointing(candidate: Candidate) -> bool:
     return any(isinstance(edit, SetCheckpointing) for edit in candidate.edits)
 
 
-def failing(state: Standing, settings: Settings) -> list[Finding]:
-    """The findings that make the exit status 1."""
-    worst = SEVERITIES[: SEVERITIES.index(settings.fail_on) + 1]
-    return [finding for finding in state.report.findings if finding.severity in worst]
-
-
 def _key(candidate: Candidate) -> Key:
     return candidate.repair.name, candidate.edits
-
-
-def _untried(
-    before: Standing, after: Standing, outcomes: list[Outcome], settings: Settings
-) -> list[Outcome]:
-    """What was left out, with the reason."""
-    seen = {outcome.repair.name for outcome in outcomes}
-    left: dict[str, Outcome] = {}
-    for state in (before, after):
-        for finding in failing(state, settings):
-            for offer in (*finding.repairs, *(c.repair for c in candidates(state.trace, finding))):
-                if offer.name not in seen:
-                    reason = _why_not(finding, after)
-                    left[offer.name] = NotTried(code=finding.code, repair=offer, reason=reason)
-    return list(left.values())
-
-
-def _why_not(finding: Finding, after: Standing) -> str:
-    if after.healthy:
-        return "the step is healthy without it"
-    if not after.has(finding.code):
-        return f"{finding.code} is cured without it"
-    if finding.location is None:
-        return "the code that sets the model up has to change, the loaded model cannot"
-    return f"only the source can be changed: {finding.location.file}:{finding.location.line}"

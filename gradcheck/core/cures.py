@@ -41,7 +41,8 @@ def checkpointing_off(trace: Trace) -> Repair:
     if _is_of_transformers(trace):
         snippet = "model.gradient_checkpointing_disable()"
     elif flagged:
-        snippet = f"model.get_submodule({flagged[0]!r}).gradient_checkpointing = False"
+        holder = f"model.get_submodule({flagged[0]!r})" if flagged[0] else "model"
+        snippet = f"{holder}.gradient_checkpointing = False"
     return Repair(
         name="checkpointing-off",
         summary="Switch gradient checkpointing off: all activations are kept, which takes memory.",

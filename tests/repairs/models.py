@@ -179,6 +179,18 @@ class TimmLike(SharesState):
         return block(*inputs)
 
 
+class TurnsAway(WithMethod):
+    """Cuts its first blocks off where the embedding's output requires a gradient."""
+
+    def forward(self, ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        h = embedded = self.encoded(ids)
+        for index, block in enumerate(self.blocks):
+            h = self.run(block, h)
+            if index == 1 and embedded.requires_grad:
+                h = h.detach() + 0 * embedded
+        return {"loss": nn.functional.cross_entropy(self.head(h).flatten(0, 1), labels.flatten())}
+
+
 def hooked_and_written() -> Built:
     """The known hook is on already, and the code writes into the leaf that it makes."""
     model, batch = tower(WritesInPlace)
@@ -287,6 +299,7 @@ CASES = {
     "own function": Case(partial(tower, OwnFunction), (NON_REENTRANT,), (ENABLE,)),
     "wrapped": Case(partial(tower, Wrapped), (NON_REENTRANT,), (ENABLE,)),
     "timm-like": Case(partial(tower, TimmLike), ("checkpointing-off",), (ENABLE, NON_REENTRANT)),
+    "turns away": Case(partial(tower, TurnsAway), (NON_REENTRANT,), (ENABLE, HOOK)),
     "cache": Case(wrapped_with_a_cache, (ENABLE, "no-cache")),
     "hooked and written": Case(hooked_and_written, ("clone-outputs",)),
     "llama": Case(reentrant_llama, (ENABLE,)),
