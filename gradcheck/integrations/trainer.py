@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
 from transformers import Trainer, TrainerCallback
@@ -83,22 +83,23 @@ class GradcheckCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         with ExitStack() as stack:
             try:
                 stack.enter_context(watching)
-            except DiagnosticError as error:
-                self._could_not_watch(error)
+            except DiagnosticError as problem:
+                self._could_not_watch(problem)
                 return step(*args, **kwargs)
             try:
                 loss = step(*args, **kwargs)
             except Exception as error:
                 stack.__exit__(type(error), error, error.__traceback__)
-                self._judge(watching.report, error)
+                with suppress(DiagnosticError):  # the step's own error says more
+                    self._judge(watching.report, error)
                 raise
         self._judge(watching.report, None)
         return loss
 
-    def _could_not_watch(self, error: DiagnosticError) -> None:
+    def _could_not_watch(self, problem: DiagnosticError) -> None:
         if self._on_findings == "raise":
-            raise error
-        warnings.warn(f"gradcheck could not watch the first step: {error}", stacklevel=2)
+            raise problem
+        warnings.warn(f"gradcheck could not watch the first step: {problem}", stacklevel=2)
 
     def _judge(self, report: Report, cause: Exception | None) -> None:
         self.report = report

@@ -10,7 +10,7 @@ import torch
 
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
-from gradcheck.errors import RecordingError
+from gradcheck.errors import BatchError, DiagnosticError, RecordingError
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.settings import Settings
@@ -29,6 +29,7 @@ class Watch:
         self._session: Session | None = None
         self._instruments = ExitStack()
         self._trace: Trace | None = None
+        self._problem: DiagnosticError | None = None
         self._report: Report | None = None
 
     def __enter__(self) -> Watch:
@@ -41,21 +42,33 @@ class Watch:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        session = self._session
-        if session is not None and self._trace is None:
+        session, self._session = self._session, None
+        try:
+            if session is not None and self._trace is None:
+                self._take(session, error)
+        finally:
+            self._instruments.close()
+
+    def _take(self, session: Session, error: BaseException | None) -> None:
+        """Takes the Trace; where the body raised, its error goes on, whatever becomes of the Trace."""
+        try:
             if isinstance(error, Exception):
                 session.failed(error)
             self._trace = session.trace()
-        self._instruments.close()
-        self._session = None
+        except (RecordingError, BatchError) as problem:
+            if error is None:
+                raise
+            self._problem = problem
 
     @property
     def trace(self) -> Trace:
         """The Trace of the first step.
 
         Raises:
-            RecordingError: before the first backward has run.
+            RecordingError: before the first backward has run, and where the step could not be recorded.
         """
+        if self._problem is not None:
+            raise self._problem
         if self._trace is None:
             raise RecordingError(
                 "nothing is recorded yet; run a forward and a backward inside the `with` block first"
@@ -67,7 +80,7 @@ class Watch:
         """The Report on the first step.
 
         Raises:
-            RecordingError: before the first backward has run.
+            RecordingError: before the first backward has run, and where the step could not be recorded.
         """
         if self._report is None:
             self._report = self._judge(self.trace, self._settings)

@@ -33,6 +33,14 @@ class LeafLoss(Trainer):
         return super().compute_loss(*args, **kwargs).detach().requires_grad_(True)
 
 
+class OutOfMemory(Trainer):
+    """What ``auto_find_batch_size`` waits for."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        super().compute_loss(*args, **kwargs)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
 class FailingStep(Trainer):
     """A step that never comes to its backward."""
 
@@ -155,6 +163,14 @@ def test_an_error_of_the_step_that_no_rule_explains_is_left_as_it_is(tmp_path: P
     with pytest.raises(LookupError, match="no such column"):
         trainer.train()
     assert [finding.code for finding in callback.report.findings] == ["GC210"]
+    assert left_behind(trainer) == []
+
+
+def test_memory_that_runs_out_is_left_as_it_is(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, OutOfMemory)
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.train()
+    assert callback.report is None
     assert left_behind(trainer) == []
 
 

@@ -1,0 +1,46 @@
+"""Errors in the body of ``watch``: they go on as they are, and nothing is left behind."""
+
+import pytest
+import torch
+from torch import nn
+
+import gradcheck
+from gradcheck.errors import RecordingError
+from gradcheck.recording.watching import Watch
+
+
+def body(watch: Watch, error: Exception) -> None:
+    """A step that raises after its forward."""
+    with watch:
+        nn.Linear(2, 1)(torch.ones(1, 2))
+        raise error
+
+
+def fails(error: Exception) -> tuple[BaseException, Watch]:
+    """What comes out of a body that raises ``error``, and the watch."""
+    watch = gradcheck.watch(nn.Linear(2, 1))
+    with pytest.raises(type(error)) as caught:
+        body(watch, error)
+    return caught.value, watch
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), torch.OutOfMemoryError("x"), RecordingError("x")], ids=repr
+)
+def test_the_error_of_the_body_goes_on_and_the_recording_is_over(error: Exception) -> None:
+    raised, _ = fails(error)
+    assert raised is error
+    assert torch._C._len_torch_function_stack() == 0
+    with gradcheck.watch(nn.Linear(1, 1)):
+        assert torch._C._len_torch_function_stack() > 0
+
+
+def test_a_step_that_could_not_be_recorded_says_so_where_the_report_is_asked_for() -> None:
+    _, watch = fails(torch.OutOfMemoryError("x"))
+    with pytest.raises(RecordingError, match="memory ran out"):
+        watch.report  # noqa: B018
+
+
+def test_an_error_of_the_body_is_in_the_report() -> None:
+    _, watch = fails(ValueError("x"))
+    assert [f.code for f in watch.report.findings] == ["GC210"]
