@@ -10,8 +10,10 @@ STAMP := $(VENV)/.installed
 PIP_FLAGS := -qq --disable-pip-version-check --no-input
 SMOLLM2 := build/smollm2
 PATHS := gradcheck tests fixtures benchmarks docs
+# Runs a command, and shows what it said only where it failed.
+QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
 
-.PHONY: help venv demo test check format docs docs-check bench sweep versions clean
+.PHONY: help venv demo test check format docs pictures site bench sweep versions clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +43,7 @@ check: $(STAMP) ## Lints, checks the format, the types and the generated pages.
 	@$(BIN)/ruff format --check --quiet $(PATHS)
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/python docs/build.py --check
+	@$(call QUIET,$(BIN)/zensical build --strict)
 
 format: $(STAMP) ## Formats the sources in place.
 	@$(BIN)/ruff check --quiet --fix-only $(PATHS)
@@ -48,6 +51,13 @@ format: $(STAMP) ## Formats the sources in place.
 
 docs: $(STAMP) ## Writes the generated pages under docs/.
 	@$(BIN)/python docs/build.py
+
+pictures: $(STAMP) ## Makes the pictures of real output that README.md and the docs show.
+	@$(BIN)/python docs/screens.py
+
+site: $(STAMP) ## Builds the documentation in build/site; open build/site/index.html.
+	@$(call QUIET,$(BIN)/zensical build --strict)
+	@echo "build/site/index.html"
 
 bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps of training after a repair.
 	@$(BIN)/python benchmarks/overhead.py $(SMOLLM2)

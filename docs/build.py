@@ -3,7 +3,8 @@
     python docs/build.py [--check]
 
 One page a rule under ``docs/rules/``, made from the rule's docstring, their index, the table of the repairs, and the
-JSON Schemas of the reports, the Trace and the gate's configuration. ``--check`` writes nothing and exits with 1 where a
+JSON Schemas of the reports, the Trace and the gate's configuration, the page of the command line, and the drawings.
+``--check`` writes nothing and exits with 1 where a
 file differs from what would be written.
 """
 
@@ -12,6 +13,9 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+
+from command_line import command_line
+from drawings import drawings
 
 from gradcheck.core.config_schema import config_schema
 from gradcheck.core.repair import REPAIRS, Remedy
@@ -63,6 +67,8 @@ def pages() -> dict[Path, str]:
     return {
         FOLDER / "README.md": index(rules),
         DOCS / "repairs.md": repairs(list(REPAIRS.all().values())),
+        DOCS / "command-line.md": command_line(),
+        **drawings(),
         **made,
         **schemas,
     }
