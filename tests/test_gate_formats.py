@@ -71,7 +71,6 @@ def test_sarif_fits_the_official_schema_and_every_line_is_in_the_repository(gate
         assert gate.line(file, at["region"]["startLine"]) == at["region"]["snippet"]["text"]
         places.setdefault(result["ruleId"], []).append((file, at["region"]["snippet"]["text"]))
     assert places == {
-        "could-not-run": [("models and more/gradcheck.toml", 'name = "hangs"')],
         "GC202": [
             (
                 "models and more/training/reward.py",
@@ -98,7 +97,7 @@ def test_junit_fits_its_schema_and_has_a_suite_a_target(gate: Gate) -> None:
         "broken-by-source": (1, 0),
         "broken-by-configuration": (1, 0),
         "drifted": (1, 0),
-        "hangs": (1, 1),
+        "hangs": (0, 1),
     }
 
 
@@ -112,7 +111,7 @@ def test_gitlab_fits_its_schema_and_every_line_is_in_the_repository(gate: Gate) 
 
 def test_annotations_are_on_lines_of_the_repository(gate: Gate) -> None:
     made = commands(gate.log)
-    assert [command.name for command in made] == ["error"] * 5
+    assert [command.name for command in made] == ["error"] * 4
     for command in made:
         assert gate.line(command.properties["file"], int(command.properties["line"]))
 

@@ -6,7 +6,7 @@ from gradcheck.core.gate import GateReport
 from gradcheck.formats.asides import asides
 from gradcheck.formats.documents import dumps
 from gradcheck.formats.places import Place
-from gradcheck.formats.problem import COULD_NOT_RUN, Problem, cost_words, told, where_words
+from gradcheck.formats.problem import Problem, cost_words, told, where_words
 from gradcheck.formats.problems import hashed, home_of, problems
 
 Json = dict[str, object]
@@ -35,7 +35,7 @@ def render(gate: GateReport, options: RenderOptions) -> str:
 
 
 def _issue(problem: Problem) -> Json:
-    severity = "blocker" if problem.code == COULD_NOT_RUN else SEVERITY_WORDS[problem.severity]
+    severity = "blocker" if problem.unjudged else SEVERITY_WORDS[problem.severity]
     return {
         "type": "issue",
         "check_name": problem.title,

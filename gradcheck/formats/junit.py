@@ -101,7 +101,7 @@ def _problem_case(target: str, problem: Problem) -> _Case:
     if not problem.failing:
         ElementTree.SubElement(element, "system-out").text = f"{problem.severity}: {_told(problem)}"
         return _Case(element=element, outcome="")
-    broke = problem.code == COULD_NOT_RUN
+    broke = problem.unjudged
     end = ElementTree.SubElement(
         element, "error" if broke else "failure", type=problem.code, message=problem.message[:500]
     )

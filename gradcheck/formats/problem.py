@@ -32,6 +32,8 @@ class Problem:
     severity: Severity
     failing: bool
     """Whether it makes the exit status 1 or 2."""
+    unjudged: bool = False
+    """Whether the target could not run for it: it makes the exit status 2."""
     message: str
     items: tuple[str, ...] = ()
     """What the message speaks of, one by one: the groups that drifted."""

@@ -59,12 +59,17 @@ About = Finding | Literal["could-not-run", "lock-drift"]
 
 
 def _raw(result: TargetResult) -> Iterator[tuple[TargetResult, About]]:
-    if result.could_not_run is not None:
+    if _unsaid(result):
         yield result, COULD_NOT_RUN
     for finding in by_severity(result.findings):
         yield result, finding
     if result.drift:
         yield result, LOCK_DRIFT
+
+
+def _unsaid(result: TargetResult) -> bool:
+    """Whether the target could not run and no finding of its own says where and why: a step that hung has one."""
+    return result.could_not_run is not None and not result.failing
 
 
 def _severity(about: About) -> Severity:
@@ -77,7 +82,8 @@ def _fails(result: TargetResult, about: About) -> bool:
 
 def _rank(result: TargetResult, about: About) -> tuple[bool, bool, int]:
     order = SEVERITIES.index(_severity(about))
-    return about != COULD_NOT_RUN, not _fails(result, about), order
+    fails = _fails(result, about)
+    return not (fails and result.could_not_run is not None), not fails, order
 
 
 def _told_apart(found: Iterable[Problem]) -> list[Problem]:
@@ -126,7 +132,10 @@ def _problem(
             message = f"What trains in {name} is not what gradcheck.lock holds. {LOCK_REMEDY}"
             return _own(LOCK_DRIFT, name, message, homes[name], tuple(lines))
         case _:
-            return _of_finding(about, name, homes[name], options, failing=_fails(result, about))
+            made = _of_finding(about, name, homes[name], options)
+            fails = _fails(result, about)
+            stopped = fails and result.could_not_run is not None
+            return replace(made, failing=fails, unjudged=stopped)
 
 
 def _ended(sentence: str) -> str:
@@ -142,6 +151,7 @@ def _own(code: str, target: str, message: str, home: Place, items: tuple[str, ..
         rule="",
         severity="error",
         failing=True,
+        unjudged=code == COULD_NOT_RUN,
         message=clean(message, MAX_MESSAGE),
         items=items,
         place=home,
@@ -150,9 +160,7 @@ def _own(code: str, target: str, message: str, home: Place, items: tuple[str, ..
     )
 
 
-def _of_finding(
-    finding: Finding, target: str, home: Place, options: RenderOptions, *, failing: bool
-) -> Problem:
+def _of_finding(finding: Finding, target: str, home: Place, options: RenderOptions) -> Problem:
     source = place_of(finding.location, options) if finding.location else None
     in_repository = source is not None and source.base == "repository"
     return Problem(
@@ -160,7 +168,7 @@ def _of_finding(
         code=clean(finding.code, 16),
         rule=clean(finding.rule, 80),
         severity=finding.severity,
-        failing=failing,
+        failing=False,
         message=clean(finding.message, MAX_MESSAGE),
         place=source if source is not None and in_repository else home,
         source=source,

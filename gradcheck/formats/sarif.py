@@ -8,7 +8,7 @@ from gradcheck.core.gate import GateReport, TargetResult
 from gradcheck.formats.asides import Aside, asides, listed
 from gradcheck.formats.documents import dumps
 from gradcheck.formats.places import Place
-from gradcheck.formats.problem import COULD_NOT_RUN, Problem, cost_words, told, where_words
+from gradcheck.formats.problem import Problem, cost_words, told, where_words
 from gradcheck.formats.problems import problems
 from gradcheck.formats.rule_pages import RulePage, rule_page
 from gradcheck.formats.text import clean, count
@@ -100,7 +100,7 @@ def _rule(page: RulePage, severity: Severity) -> Json:
 
 def _invocation(found: list[Problem], notes: list[Aside]) -> Json:
     """How it went: a target that could not run makes it unsuccessful, and says so here as well."""
-    failures = [problem for problem in found if problem.code == COULD_NOT_RUN]
+    failures = [problem for problem in found if problem.unjudged]
     return {
         "executionSuccessful": not failures,
         "toolExecutionNotifications": [

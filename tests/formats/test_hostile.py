@@ -90,7 +90,7 @@ def test_nothing_in_it_is_a_command(kind: str, name: str, width: int) -> None:
 @pytest.mark.parametrize("kind", LOGS)
 def test_github_gets_one_annotation_a_problem(kind: str) -> None:
     made = commands(render(LOGS[kind](), "github", gates.options()))
-    assert len(made) == {"report": 3, "fix": 3, "gate": 6}[kind]
+    assert len(made) == {"report": 3, "fix": 3, "gate": 5}[kind]
     assert all(set(command.properties) == {"file", "line", "title"} for command in made)
 
 

@@ -167,6 +167,27 @@ def test_what_could_not_run_and_what_drifted_are_results_and_the_run_was_no_succ
     assert run(gates.passing())["invocations"][0]["executionSuccessful"]
 
 
+def hung() -> GateReport:
+    """A step that hung: the target could not run, and a finding of its own says where."""
+    (found,) = fixes.source_only().before.findings
+    note = dataclasses.replace(found, code="GC404", severity="note")
+    report = dataclasses.replace(fixes.source_only().before, findings=(note, found))
+    result = dataclasses.replace(gates.mixed().results[4], report=report)
+    return dataclasses.replace(gates.mixed(), results=(gates.mixed().results[2], result))
+
+
+def test_a_step_that_hung_is_one_problem_and_the_first() -> None:
+    made = run(hung())
+    assert [result["ruleId"] for result in made["results"]] == ["GC202", "GC301", "GC404"]
+    (notification,) = made["invocations"][0]["toolExecutionNotifications"]
+    assert notification["message"]["text"] == made["results"][0]["message"]["text"].split("\n")[0]
+    assert not made["invocations"][0]["executionSuccessful"]
+    issues = json.loads(render(hung(), "gitlab", gates.options()))
+    assert [issue["severity"] for issue in issues[:3]] == ["blocker", "critical", "info"]
+    junit = render(hung(), "junit", gates.options())
+    assert 'name="gradcheck.hangs" tests="2" failures="0" errors="1"' in junit
+
+
 def test_what_did_not_run_was_ignored_or_is_in_the_baseline_is_notified() -> None:
     notes = run(gates.mixed())["invocations"][0]["toolConfigurationNotifications"]
     told = "\n".join(note["message"]["text"] for note in notes)
