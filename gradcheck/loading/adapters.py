@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gradcheck.loading.hub import hub_files, is_cached
 from gradcheck.loading.linear_layers import all_linear
 from gradcheck.loading.sources import is_hub_id, read_json
 from gradcheck.loading.weight_files import check_adapter_weights
+from gradcheck.loading.weights import reason_to_skip
 
 ADAPTER_CONFIG = "adapter_config.json"
 _ALPHA_PER_RANK = 2
@@ -53,19 +55,30 @@ def base_name(folder: Path) -> str:
 
 
 def hub_adapter(target: Target) -> Path | None:
-    """The local snapshot of the adapter that a Hub id names; None where it names something else."""
+    """The local snapshot of the adapter that a Hub id names; None where it names something else.
+
+    Where its base model is set up without weights only the configuration is fetched.
+    """
     files = hub_files(target.name, target.revision)
     cached = files is None and is_cached(target.name, ADAPTER_CONFIG, target.revision)
     if not cached and ADAPTER_CONFIG not in (files or ()):
         return None
+    folder = _hub_snapshot(target.name, target, cache_only=files is None, with_weights=False)
+    base = dataclasses.replace(target, name=base_name(folder), revision=None)
+    if reason_to_skip(base):
+        return folder
     return _hub_snapshot(target.name, target, cache_only=files is None)
 
 
-def _hub_snapshot(name: str, target: Target, *, cache_only: bool = False) -> Path:
+def _hub_snapshot(
+    name: str, target: Target, *, cache_only: bool = False, with_weights: bool = True
+) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = [ADAPTER_CONFIG, "adapter_model.safetensors"]
-    if target.allow_pickle:
+    patterns = [ADAPTER_CONFIG]
+    if with_weights:
+        patterns.append("adapter_model.safetensors")
+    if with_weights and target.allow_pickle:
         patterns.append("adapter_model.bin")
     revision = target.revision if name == target.name else None
     return Path(
@@ -138,7 +151,7 @@ def _configured_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str
     """The adapter as its configuration describes it, new: without weights there is nothing to load into it."""
     from peft import PeftConfig, get_peft_model
 
-    config = PeftConfig.from_pretrained(str(_adapter_folder(target)))
+    config = PeftConfig.from_pretrained(str(_adapter_folder(target, with_weights=False)))
     config.inference_mode = False
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     return get_peft_model(base, config), (
@@ -146,7 +159,7 @@ def _configured_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str
     )
 
 
-def _adapter_folder(target: Target) -> Path:
+def _adapter_folder(target: Target, *, with_weights: bool = True) -> Path:
     name = str(target.adapter)
     folder = Path(name).expanduser()
     if (folder / ADAPTER_CONFIG).is_file():
@@ -156,7 +169,8 @@ def _adapter_folder(target: Target) -> Path:
             f"--adapter {name} is no PEFT adapter: there is no {ADAPTER_CONFIG} in it; "
             "give the folder that PeftModel.save_pretrained() wrote"
         )
-    return _hub_snapshot(name, target, cache_only=hub_files(name, None) is None)
+    offline = hub_files(name, None) is None
+    return _hub_snapshot(name, target, cache_only=offline, with_weights=with_weights)
 
 
 def _absent_modules(base: Any, folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:

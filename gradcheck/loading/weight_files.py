@@ -7,6 +7,7 @@ from typing import Any
 from gradcheck.errors import LoadError, TargetError
 
 PICKLED_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+WEIGHT_SUFFIXES = (".safetensors", ".gguf", *PICKLED_SUFFIXES)
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000
 """The limit that safetensors itself sets (safetensors 0.4, ``MAX_HEADER_SIZE``)."""

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from gradcheck.core.target import Target
-from gradcheck.loading.weight_files import PICKLED_SUFFIXES
+from gradcheck.loading.hub import hub_weight_bytes
+from gradcheck.loading.sources import is_hub_id
+from gradcheck.loading.weight_files import WEIGHT_SUFFIXES
 
 _SHARE = {"4bit": 0.6, "8bit": 0.8, "none": 1.2}
 """Memory that loading and one step take, as a share of half-precision weights on the disk: the packed weights, one
@@ -19,13 +21,12 @@ def reason_to_skip(target: Target) -> str:
         return ""
     if target.weights == "skip":
         return "--weights skip"
-    folder = Path(target.name).expanduser()
-    if not folder.is_dir() or not (folder / "config.json").is_file():
+    held, where = _weight_bytes(target)
+    if held is None:
         return ""
-    files = [path for path in folder.iterdir() if _holds_weights(path)]
-    if not files:
-        return "the folder holds no weights"
-    needed = sum(path.stat().st_size for path in files) * _SHARE.get(target.quant, _SHARE["4bit"])
+    if not held:
+        return f"{where} holds no weights"
+    needed = held * _SHARE.get(target.quant, _SHARE["4bit"])
     available = available_bytes()
     if target.device in ("auto", "cpu") and available is not None and needed > available:
         return (
@@ -34,8 +35,15 @@ def reason_to_skip(target: Target) -> str:
     return ""
 
 
-def _holds_weights(path: Path) -> bool:
-    return path.suffix in (".safetensors", ".gguf", *PICKLED_SUFFIXES) and path.is_file()
+def _weight_bytes(target: Target) -> tuple[int | None, str]:
+    """The size of the weights (None: not of a kind that is set up without them), and what would hold them."""
+    folder = Path(target.name).expanduser()
+    if not folder.exists() and is_hub_id(target.name):
+        return hub_weight_bytes(target.name, target.revision), "the Hub repository"
+    if not folder.is_dir() or not (folder / "config.json").is_file():
+        return None, ""
+    files = [it for it in folder.iterdir() if it.suffix in WEIGHT_SUFFIXES and it.is_file()]
+    return sum(path.stat().st_size for path in files), "the folder"
 
 
 def available_bytes() -> int | None:

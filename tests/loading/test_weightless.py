@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,6 +134,48 @@ def test_weights_are_loaded_where_they_are_and_fit(
     monkeypatch.setattr("gradcheck.loading.weights.available_bytes", lambda: 1000)
     assert "are free" in reason_to_skip(Target(name=str(folder)))
     assert reason_to_skip(Target(name=str(folder), weights="load")) == ""
+
+
+class Hub:
+    """A Hub with one repository, whose files have these sizes."""
+
+    def __init__(self, **sizes: int) -> None:
+        self.siblings = [
+            SimpleNamespace(rfilename=name.replace("__", "."), size=size)
+            for name, size in sizes.items()
+        ]
+
+    def model_info(self, *_: object, **options: object) -> object:
+        assert options["files_metadata"]
+        return self
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ({"config__json": 9}, "the Hub repository holds no weights"),
+        ({"config__json": 9, "model__safetensors": 2**50}, "they would take about 629146 GiB"),
+        ({"model__safetensors": 1, "consolidated__pth": 2**50}, ""),
+    ],
+)
+def test_of_a_hub_repository_the_sizes_are_asked_first(
+    monkeypatch: pytest.MonkeyPatch, sizes: dict[str, int], reason: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: Hub(**sizes))
+    found = reason_to_skip(Target(name="some/model"))
+    assert found.startswith(reason)
+    assert bool(found) == bool(reason)
+
+
+def test_without_the_hub_its_cache_counts(
+    config_only: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cached, reason in ((config_only, "the Hub repository holds no weights"), (folder, "")):
+        monkeypatch.setattr(
+            "huggingface_hub.try_to_load_from_cache",
+            lambda *_, cached=cached, **__: str(cached / "config.json"),
+        )
+        assert reason_to_skip(Target(name="some/model")) == reason
 
 
 def test_weights_that_are_asked_for_must_be_there(config_only: Path) -> None:
