@@ -266,10 +266,13 @@ class ParameterRead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wrapper:
-    """A module that was put around the model during the step."""
+    """A module around the model: put there during the step, or the very one that was given."""
 
     type: str
     frame: int
+    """Where it was put there; NONE where that was before the step."""
+    tolerant: bool = False
+    """DistributedDataParallel that bears parameters without a gradient; where it was made in the step: not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

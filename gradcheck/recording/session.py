@@ -76,6 +76,7 @@ class Session:
         """What is known before the step."""
         inventory, optimizer = self._inventory, self._subject.optimizer
         self._training = [module.training for _, module in inventory.modules]
+        self._wrappers += _reducing(inventory)
         self._optimizer = facts.optimizer_row(optimizer, inventory.parameter_index)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
         heads = facts.task_heads(inventory)
@@ -346,6 +347,19 @@ def _is_own(error: Exception) -> bool:
         return False
     code = traceback.tb_frame.f_code
     return is_own(code.co_filename) and code.co_name not in _PASSING
+
+
+def _reducing(inventory: Inventory) -> Iterator[Wrapper]:
+    """DistributedDataParallel that was there before the step."""
+    for _, module in inventory.modules:
+        own = vars(module)
+        if "require_backward_grad_sync" in own:
+            kind = type(module)
+            yield Wrapper(
+                type=f"{kind.__module__}.{kind.__qualname__}",
+                frame=NONE,
+                tolerant=bool(own.get("find_unused_parameters") or own.get("static_graph")),
+            )
 
 
 @contextmanager

@@ -67,9 +67,10 @@ def unused_parameter_under_ddp(trace: Trace) -> Iterator[Finding]:
     - DistributedDataParallel: https://pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
     """
     raised = trace.failure if failure_kind(trace) == "unused-under-ddp" else None
-    frames = [w.frame for w in trace.wrappers if DDP in w.type]
-    wrapped = bool(frames) or any(DDP in m.type for m in trace.modules[:1])
-    if not raised and (not wrapped or _tolerant(trace, frames) or trace.failure):
+    wrappers = [w for w in trace.wrappers if DDP in w.type]
+    frames = [w.frame for w in wrappers if w.frame != NONE]
+    tolerant = any(w.tolerant for w in wrappers) or _tolerant(trace, frames)
+    if not raised and (not wrappers or tolerant or trace.failure):
         return
     idle = _named(trace) or trace.chain.unused & trainable(trace) or _without_gradient(trace)
     if not raised and not idle:
@@ -112,7 +113,6 @@ def _tolerant(trace: Trace, frames: list[int]) -> bool:
     texts = (
         text
         for frame in frames
-        if frame != NONE
         for text in (trace.frames[frame].text, *(t for _, t in trace.frames[frame].statement))
     )
     return any(TOLERANT.search(text) for text in texts)
