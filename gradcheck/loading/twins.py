@@ -50,11 +50,11 @@ def twin(
     small.dtype = torch.float32
     with seeded_generators(seed):
         model: torch.nn.Module = constructor(small)
-        _fill_zeros(model)
+        fill_zeros(model)
     return model.float().train()
 
 
-def _fill_zeros(model: torch.nn.Module) -> None:
+def fill_zeros(model: torch.nn.Module) -> None:
     """Gives weights that start at zero small values: a gate of zero stops every gradient behind it."""
     import torch
 

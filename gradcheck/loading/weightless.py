@@ -116,4 +116,5 @@ def save_twin(target: Target, config: Any, folder: Path) -> None:
         del small.quantization_config
     torch.manual_seed(target.seed)
     model = _from_config(made, small, torch.float32, trust_remote_code=target.trust_remote_code)
+    twins.fill_zeros(model)
     model.save_pretrained(folder)
