@@ -375,8 +375,20 @@ class DataFlow(TorchFunctionMode):
             for tensor in tensors_in(list(args)):
                 # what was written before the tensor was made is in what it was made from
                 own, writes = self.value_of(tensor), self._written.under([tensor])
-                read += [value for value in writes if value > own and value not in read]
+                new = [value for value in writes if value > own and value not in read]
+                read += [self._arrived(tensor, value) for value in new]
         return read
+
+    def _arrived(self, tensor: torch.Tensor, write: int) -> int:
+        """What ``write`` is in ``tensor``; written through ``.data``, the numbers arrived and the graph did not."""
+        ledger = self.ledger
+        maker = ledger.calls[ledger.maker(write)]
+        if tensor.requires_grad or not ledger.live[write] or maker.region != NONE:
+            return write
+        value = ledger.add_value(tensor, len(ledger.calls))
+        past = maker._replace(op="Tensor.data", inputs=(write,), outputs=(value,), kind="detach")
+        ledger.calls.append(past)
+        return value
 
     def _target(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
