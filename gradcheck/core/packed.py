@@ -1,6 +1,7 @@
 """Quantized layers whose packed weight is taken for something that it is not: a matrix, or the dtype of activations."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from gradcheck.core.trace import NONE, Trace
@@ -124,22 +125,31 @@ def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
     for index, call in enumerate(trace.calls):
         if _last_word(call.op) in PRODUCTS and call.region == NONE:
             for value in call.inputs:
-                parameter = _weight(trace, value)
-                if parameter != NONE and trace.parameters[parameter].quantized:
+                weight = _weight(trace, value)
+                if weight != NONE and _is_packed(trace, weight):
+                    parameter = trace.values[weight].parameter
                     found.setdefault(parameter, PackedProduct(call=index, parameter=parameter))
     return tuple(found.values())
 
 
+def _is_packed(trace: Trace, weight: int) -> bool:
+    """Whether the value of a weight is bytes. A tensor subclass that wraps its codes can be multiplied with."""
+    value = trace.values[weight]
+    parameter = trace.parameters[value.parameter]
+    acts_as_matrix = "float" in value.dtype and prod(value.shape) == parameter.num_elements
+    return parameter.quantized and not acts_as_matrix
+
+
 def _weight(trace: Trace, value: int) -> int:
-    """The parameter that ``value`` is, or is a view or a cast of."""
+    """The value of the parameter that ``value`` is, or is a view or a cast of; NONE where it is none."""
     seen: set[int] = set()
     while value not in seen:  # a call may hand on the value that it read
         seen.add(value)
         row = trace.values[value]
-        if row.parameter != NONE or row.call == NONE:
-            return row.parameter
-        call = trace.calls[row.call]
-        if _last_word(call.op) not in VIEWS or not call.inputs:
+        if row.parameter != NONE:
+            return value
+        call = trace.calls[row.call] if row.call != NONE else None
+        if call is None or _last_word(call.op) not in VIEWS or not call.inputs:
             return NONE
         value = call.inputs[0]
     return NONE

@@ -125,7 +125,8 @@ class Module(NamedTuple):
     num_calls: int
     parameters: tuple[int, ...]
     """Its own parameters, not those of its children."""
-    quantized: Literal["8bit", "4bit"] | None = None
+    quantized: str | None = None
+    """The bits in which its weight is stored ("8bit", "4bit", "2bit"), None where that is not quantized."""
     checkpointing: bool | None = None
     """The ``gradient_checkpointing`` flag, or None where it has none."""
     dropout: bool = False

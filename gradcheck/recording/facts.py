@@ -6,13 +6,14 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from gradcheck.core.trace import NONE, AdapterLayer, Environment, Module, Optimizer
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.packing import module_bits
 
 _PACKAGES = ("gradcheck", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 
@@ -37,7 +38,7 @@ def module_rows(
                 training[index],
                 stack.num_calls[index],
                 _own_parameters(module, parameters),
-                kind.quantized,
+                kind.quantized or _quantization(module),
                 flag if isinstance(flag, bool) else None,
                 kind.dropout and float(getattr(module, "p", 0.0)) > 0,
                 layer_of.get(index, NONE),
@@ -51,7 +52,8 @@ class _Kind:
     """What all modules of a class have in common."""
 
     name: str
-    quantized: Literal["8bit", "4bit"] | None
+    quantized: str | None
+    """By bitsandbytes, which says it in the class even before the weights are packed."""
     dropout: bool
     checkpointing: object
     """The class's own ``gradient_checkpointing``, or None."""
@@ -60,7 +62,7 @@ class _Kind:
 def _kind(kind: type[torch.nn.Module]) -> _Kind:
     return _Kind(
         name=f"{kind.__module__}.{kind.__qualname__}",
-        quantized=_quantization(kind),
+        quantized=_bitsandbytes(kind),
         dropout=issubclass(kind, torch.nn.modules.dropout._DropoutNd),
         # not getattr of a module: it searches parameters, buffers and children, and raises
         checkpointing=getattr(kind, "gradient_checkpointing", None),
@@ -83,7 +85,13 @@ def _layer_of_module(fqns: list[str], layers: tuple[AdapterLayer, ...]) -> dict[
     return {index: found[fqn] for index, fqn in enumerate(fqns) if fqn in found}
 
 
-def _quantization(kind: type[torch.nn.Module]) -> Literal["8bit", "4bit"] | None:
+def _quantization(module: torch.nn.Module) -> str | None:
+    """``4bit`` for a module that stores its weight so, by whichever quantizer."""
+    bits = module_bits(module)
+    return None if bits is None else f"{bits}bit"
+
+
+def _bitsandbytes(kind: type[torch.nn.Module]) -> str | None:
     layers: Any = sys.modules.get("bitsandbytes.nn")
     if layers is None:
         return None

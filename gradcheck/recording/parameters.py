@@ -10,6 +10,7 @@ import torch
 
 from gradcheck.core.trace import NONE, GradientState, Parameter
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import has_numbers
 
 _MAX_SAMPLE = 65_536
@@ -23,6 +24,8 @@ class Before:
     fqn: str
     tensor: torch.nn.Parameter
     module: int
+    shape: tuple[int, ...]
+    """Logical."""
     requires_grad: bool
     zero: bool
     immovable_ratio: float | None
@@ -43,11 +46,14 @@ def parameters_before(
     for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
         readable = trainable and has_numbers(tensor)
+        module = inventory.module_index.get(fqn.rpartition(".")[0], NONE)
+        owner = None if module == NONE else inventory.modules[module][1]
         rows.append(
             Before(
                 fqn=fqn,
                 tensor=tensor,
-                module=inventory.module_index.get(fqn.rpartition(".")[0], NONE),
+                module=module,
+                shape=logical_shape(tensor, owner),
                 requires_grad=trainable,
                 zero=index in zero,
                 immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
@@ -112,14 +118,13 @@ def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
     rows = []
     for index, row in enumerate(before):
         state, norm = gradients[index] if row.requires_grad else ("frozen", None)
-        shape = logical_shape(row.tensor)
         rows.append(
             Parameter(
                 fqn=row.fqn,
                 module=row.module,
-                shape=shape,
-                dtype=str(row.tensor.dtype).removeprefix("torch."),
-                num_elements=prod(shape),
+                shape=row.shape,
+                dtype=str(storage_dtype(row.tensor)).removeprefix("torch."),
+                num_elements=prod(row.shape),
                 quantized=is_quantized(row.tensor),
                 requires_grad=row.requires_grad,
                 requires_grad_after=row.tensor.requires_grad,
@@ -132,28 +137,6 @@ def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
             )
         )
     return tuple(rows)
-
-
-def logical_shape(tensor: torch.Tensor) -> tuple[int, ...]:
-    """The shape of the matrix a packed 4-bit weight stands for; any other tensor's own shape."""
-    state = getattr(tensor, "quant_state", None)
-    shape = getattr(state, "shape", None)
-    if shape is not None:
-        return tuple(int(n) for n in shape)
-    if (
-        type(tensor).__name__ == "Params4bit"
-    ):  # bitsandbytes, not packed yet or loaded without its state
-        packed = getattr(tensor, "bnb_quantized", False)
-        return (tensor.numel() * 2 * tensor.element_size(),) if packed else tuple(tensor.shape)
-    return tuple(tensor.shape)
-
-
-def is_quantized(tensor: torch.Tensor) -> bool:
-    """Whether ``tensor`` holds codes instead of numbers."""
-    return (
-        not (tensor.is_floating_point() or tensor.is_complex())
-        or getattr(tensor, "quant_state", None) is not None
-    )
 
 
 def _gradients(before: list[Before]) -> dict[int, tuple[GradientState, float | None]]:

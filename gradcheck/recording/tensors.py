@@ -8,6 +8,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import Node
 
+from gradcheck.recording.packing import codes_in
+
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
     """The tensors in ``value``, in its tuples, lists and dicts, in order."""
@@ -27,8 +29,10 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 
 
 def has_numbers(tensor: torch.Tensor) -> bool:
-    """Whether there are elements to read: not on the meta device, and no fake tensor."""
-    return tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+    """Whether there are elements to read: not on the meta device, no fake tensor, no wrapper of quantized codes."""
+    if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
+        return False
+    return codes_in(tensor) is None
 
 
 def is_zero(tensor: torch.Tensor) -> bool:
