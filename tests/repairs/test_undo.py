@@ -21,6 +21,8 @@ from gradcheck.core.edit import (
     SetCheckpointing,
     SetRequiresGrad,
     SetTraining,
+    SwitchOffCache,
+    TieParameters,
 )
 from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
@@ -58,6 +60,10 @@ def edits() -> st.SearchStrategy[Edit]:
         name for name, _ in subject().model.named_parameters() if "base_layer.weight" in name
     )
     forward = next(n for n, _ in subject().model.named_modules() if n.endswith("self_attn"))
+    tie = TieParameters(
+        source="base_model.model.model.embed_tokens.weight",
+        target="base_model.model.lm_head.weight",
+    )
     dtypes = st.sampled_from(["float32", "bfloat16", "float16"])
     modes = st.sampled_from(["non-reentrant", "anchored", "off"])
     return st.one_of(
@@ -73,6 +79,8 @@ def edits() -> st.SearchStrategy[Edit]:
         st.just(CallAdapters(call="enable")),
         st.just(CallAdapters(call="unmerge")),
         st.just(CallAdapters(call="activate", name="second")),
+        st.just(SwitchOffCache()),
+        st.just(tie),
         st.just(AttachAdapter(rank=2, alpha=4, targets=("embed_tokens",))),
         st.just(SetArgument(module=forward, name="past_key_values", value=False)),
     )
