@@ -15,6 +15,7 @@ from gradcheck.errors import why_it_could_not_run
 
 MAX_SENTENCE = 1200
 """Characters of an error message; the rest is in the traceback that ``--debug`` shows."""
+MAX_TRACEBACK_LINES = 2000
 
 
 def command(function: Callable[..., ExitStatus]) -> Callable[..., None]:
@@ -77,6 +78,13 @@ def _give_up(sentence: str, debug: bool) -> NoReturn:
     from gradcheck.formats.text import clean
 
     if debug:
-        traceback.print_exc(file=sys.stderr)
+        print_traceback(traceback.format_exc())
     print(f"gradcheck: {clean(sentence, MAX_SENTENCE)}", file=sys.stderr)
     raise typer.Exit(int(ExitStatus.COULD_NOT_RUN))
+
+
+def print_traceback(text: str) -> None:
+    """Shows a traceback on stderr; it quotes what a model or its code says, so each line is made harmless first."""
+    from gradcheck.formats.text import clean_lines
+
+    print("\n".join(clean_lines(text, MAX_TRACEBACK_LINES)), file=sys.stderr)

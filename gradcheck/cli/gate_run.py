@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gradcheck
+from gradcheck.cli.command import print_traceback
 from gradcheck.cli.gate_results import (
     Agreed,
     accepted_baseline,
@@ -124,7 +125,8 @@ def chosen(config: GateConfig, names: Sequence[str]) -> tuple[GateTarget, ...]:
 
 def _tell_traceback(target: GateTarget, done: Done) -> None:
     if isinstance(done.answer, Refused) and done.answer.details:
-        print(f"gradcheck: {clean(target.name)}\n{done.answer.details}", file=sys.stderr)
+        print(f"gradcheck: {clean(target.name)}", file=sys.stderr)
+        print_traceback(done.answer.details)
 
 
 def _order(target: GateTarget, *, debug: bool) -> Order:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from gradcheck.cli.command import MAX_SENTENCE
+from gradcheck.cli.command import MAX_SENTENCE, print_traceback
 from gradcheck.cli.options import RunOptions
 from gradcheck.cli.progress import Progress, progress
 from gradcheck.errors import DiagnosticError
@@ -33,7 +33,7 @@ def answer_of(
         answer = _finished(worker, show).answer
     if isinstance(answer, Refused):
         if run.debug:
-            print(answer.details, file=sys.stderr)
+            print_traceback(answer.details)
         raise DiagnosticError(answer.reason)
     if isinstance(answer, Unfinished):
         print(f"gradcheck: {clean(answer.reason, MAX_SENTENCE)}", file=sys.stderr)
