@@ -52,8 +52,9 @@ format: $(STAMP) ## Formats the sources in place.
 docs: $(STAMP) ## Writes the generated pages under docs/.
 	@$(BIN)/python docs/build.py
 
-pictures: $(STAMP) ## Makes the pictures of real output that README.md and the docs show.
+pictures: $(SMOLLM2)/config.json ## Makes the pictures of real output that README.md and the docs show; needs a Chromium.
 	@$(BIN)/python docs/screens.py
+	@$(BIN)/python docs/photographs.py $(SMOLLM2)
 
 site: $(STAMP) ## Builds the documentation in build/site; open build/site/index.html.
 	@$(call QUIET,$(BIN)/zensical build --strict)
