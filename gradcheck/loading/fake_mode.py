@@ -54,6 +54,7 @@ class _Remembering:
 
         super().__init__(allow_non_fake_inputs=True)  # type: ignore[call-arg]
         self._torch, self._fakes = torch, fake_tensor
+        self._silenced: list[bool] = []
         self._device_operator = torch.ops.prim.device.default
         self._values = frozenset(
             (*_KEYED_BY_VALUE, torch.dtype, torch.device, torch.layout, torch.memory_format)
@@ -64,6 +65,15 @@ class _Remembering:
         self._masks = (torch.bool, torch.uint8)
         self._kinds: dict[Any, Literal["new", "view", "other"]] = {}
         self._answers: dict[tuple[Any, ...], _Answer | None] = {}
+
+    def __enter__(self) -> Any:
+        self._silenced.append(self._fakes.log.disabled)
+        self._fakes.log.disabled = True  # what torch would log it raises as well
+        return super().__enter__()  # type: ignore[misc]
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[misc]
+        self._fakes.log.disabled = self._silenced.pop()
 
     def __torch_dispatch__(
         self,

@@ -58,7 +58,7 @@ def is_main_input(model: Any, task: str) -> bool:
 
 def audio_config(config: Any) -> Any:
     """The part that describes the sound encoder; ``config`` itself where there is none."""
-    for name in ("audio_config", "encoder_config", "encoder"):
+    for name in ("audio_config", "encoder_config", "asr_config", "encoder"):
         part = getattr(config, name, None)
         if part is not None and hasattr(part, "to_dict"):
             return audio_config(part)

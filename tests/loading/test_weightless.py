@@ -268,3 +268,13 @@ def test_a_twin_is_the_same_architecture_really_quantized(config_only: Path) -> 
     assert dict(twin.setup)["weights"].startswith("random, of a twin")
     real, without = inspect_subject(twin, Settings())[1], inspect_subject(subject, Settings())[1]
     assert [f.code for f in real.findings] == [f.code for f in without.findings] == ["GC301"]
+
+
+def test_the_mode_is_quiet_and_leaves_the_log_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    from torch._subclasses import fake_tensor
+
+    subject = fake_subject(lambda: Subject(model=LooksAtValues(), batch={"x": torch.ones(4)}))
+    with subject.without_weights(), pytest.raises(RuntimeError):
+        subject.model.weight @ torch.ones(3)
+    assert not fake_tensor.log.disabled
+    assert capfd.readouterr() == ("", "")
