@@ -33,10 +33,11 @@ def all_linear(base: Any, heads: Iterable[str] = ()) -> AllLinear:
     linear = _linear(base)
     types = getattr(getattr(base, "config", None), "model_type", "")
     refused = {fqn for fqn in linear if types in _REFUSING and _last(fqn) in _REFUSED}
+    packed = _packed(base)
     mistaken = _mistaken(base, linear)
-    if not refused and not mistaken:
+    if not refused and not mistaken and not packed:
         return AllLinear(targets="all-linear", excluded=heads or None)
-    wanted = sorted(fqn for fqn in linear - refused if _last(fqn) not in heads)
+    wanted = sorted(fqn for fqn in (linear | packed) - refused if _last(fqn) not in heads)
     return AllLinear(targets=wanted, excluded=_all_but(wanted), refused=tuple(sorted(refused)))
 
 
@@ -51,6 +52,29 @@ def _linear(base: Any) -> set[str]:
         for fqn, module in base.named_modules()
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not output
     }
+
+
+def _packed(base: Any) -> set[str]:
+    """FQNs of the linear layers of a quantizer's own class: GPTQ, AWQ, HQQ.
+
+    PEFT adapts them where they are named, and its ``all-linear`` knows torch's and GPT-2's classes only
+    (tuners_utils.py, 0.21).
+    """
+    if not getattr(base, "is_quantized", False):
+        return set()
+    output = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    return {
+        fqn
+        for fqn, module in base.named_modules()
+        if module is not output and not module._modules and _is_packed_linear(module)
+    }
+
+
+def _is_packed_linear(module: Any) -> bool:
+    import torch
+
+    sized = all(isinstance(getattr(module, n, None), int) for n in ("in_features", "out_features"))
+    return sized and not isinstance(module, torch.nn.Linear)
 
 
 def _mistaken(base: Any, linear: set[str]) -> bool:

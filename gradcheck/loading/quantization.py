@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Quantization
@@ -13,18 +14,32 @@ if TYPE_CHECKING:
 
     from gradcheck.loading.sources import Source
 
+_QUANTIZERS = {"quanto": "optimum-quanto", "gptq": "GPTQ", "awq": "AWQ", "hqq": "HQQ"}
+"""What people call the methods, where that is not transformers' name for them."""
+_PACKAGES = {
+    "torchao": ("torchao",),
+    "quanto": ("optimum-quanto",),
+    "hqq": ("hqq",),
+    "gptq": ("gptqmodel", "optimum"),
+    "awq": ("gptqmodel",),
+    "compressed-tensors": ("compressed-tensors",),
+}
+"""What transformers needs to read weights of a method (transformers/quantizers, 5.23); it says so itself of others."""
+
 
 def chosen_quantization(wanted: Quantization, source: Source, config: Any) -> Quantization:
     """``none``, ``8bit`` or ``4bit`` for what is to be quantized while it loads; ``auto`` for what already is.
 
     Raises:
-        TargetError: where the checkpoint is stored in another quantization than the wanted one.
+        TargetError: where the checkpoint is stored in another quantization than the wanted one, or in one whose
+            package is not installed.
     """
     if source.gguf_file is not None:
         return _gguf_quantization(wanted, source)
     stored = stored_quantization(config)
     if stored is None:
         return "4bit" if wanted == "auto" else wanted
+    _check_packages(stored, source)
     if wanted not in ("auto", _bits(stored)):
         raise TargetError(
             f"{source.name} is stored quantized ({describe_stored(stored)}), which --quant {wanted} cannot "
@@ -86,8 +101,61 @@ def describe_stored(stored: dict[str, Any]) -> str:
         case "8bit":
             return "8-bit LLM.int8() (bitsandbytes)"
         case other:
-            bits = stored.get("bits")
-            return other if bits is None else f"{other}, {bits}-bit"
+            name = _QUANTIZERS.get(other, other)
+            text = ", ".join(part for part in (_weights_text(stored), _group_text(stored)) if part)
+            return f"{text} ({name})" if text else name
+
+
+def _weights_text(stored: dict[str, Any]) -> str:
+    """``4-bit`` for a method that counts bits, ``int4`` or ``Int8WeightOnly`` for one that names a type."""
+    bits = stored.get("bits", stored.get("w_bit", _hqq(stored).get("nbits")))  # GPTQ, AWQ, HQQ
+    if bits is not None:
+        return f"{bits}-bit"
+    kinds = stored.get("quant_type")
+    if isinstance(kinds, dict):  # torchao: by module, or "default"
+        return ", ".join(dict.fromkeys(_torchao_text(kind) for kind in kinds.values() if kind))
+    return str(kinds or stored.get("weights") or "")  # optimum-quanto: weights
+
+
+def _torchao_text(kind: dict[str, Any]) -> str:
+    """``IntxWeightOnly int4`` for a configuration that torchao wrote as JSON."""
+    dtype = (kind.get("_data") or {}).get("weight_dtype")
+    name = str(kind.get("_type", "")).removesuffix("Config")
+    return f"{name} {dtype.get('_data')}" if isinstance(dtype, dict) else name
+
+
+def _group_text(stored: dict[str, Any]) -> str:
+    size = stored.get("group_size", stored.get("q_group_size", _hqq(stored).get("group_size")))
+    return f"groups of {size}" if isinstance(size, int) and size > 0 else ""
+
+
+def _hqq(stored: dict[str, Any]) -> dict[str, Any]:
+    """What HQQ says of the weights, which it nests."""
+    return dict((stored.get("quant_config") or {}).get("weight_quant_params") or {})
+
+
+def _check_packages(stored: dict[str, Any], source: Source) -> None:
+    """Refuses a checkpoint whose quantizer is not installed.
+
+    Raises:
+        TargetError: naming the packages to install.
+    """
+    method = _bits(stored)
+    missing = [name for name in _PACKAGES.get(method, ()) if not _is_installed(name)]
+    if missing:
+        raise TargetError(
+            f"{source.name} is stored quantized by {_QUANTIZERS.get(method, method)}, and without "
+            f"{' and '.join(missing)} its weights cannot be read; run `pip install {' '.join(missing)}`, "
+            "or give the checkpoint it was made from"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _bits(stored: dict[str, Any]) -> str:
