@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "pictures"
+WIDTH = 100
 SHAPE = "fixtures/shapes/llama-3.1-8b --checkpointing reentrant --no-input-grads"
 THEME = TerminalTheme(
     (13, 17, 23),
@@ -67,17 +68,14 @@ class Screen:
 
     typed: str
     folder: Path = ROOT
-    width: int = 80
-    left_out: str = r"set-up|step |skipped|more |evidence|· not tried|not run|ignored"
+    left_out: str = r"set-up|step |skipped|more |evidence|· not tried|why not|not run|ignored"
     """What the sections begin with that are not shown; a section goes on while lines are indented."""
 
 
 SCREENS = {
     "inspect": Screen(typed=f"gradcheck inspect {SHAPE}"),
     "fix": Screen(typed=f"gradcheck fix {SHAPE} --apply --write repairs.py"),
-    "script": Screen(
-        typed="gradcheck fix fixtures/scripts/08_peft_plain_loop_4bit/before.py", width=100
-    ),
+    "script": Screen(typed="gradcheck fix fixtures/scripts/08_peft_plain_loop_4bit/before.py"),
     "gate": Screen(
         typed="gradcheck gate healthy broken-by-source drifted", folder=ROOT / "fixtures" / "gate"
     ),
@@ -91,8 +89,8 @@ CHANGING = (
 def drawn(name: str) -> str:
     """The SVG of the screen ``name``."""
     screen = SCREENS[name]
-    shown = [f"\x1b[1m$ {screen.typed}\x1b[0m", *_shortened(_answer(screen), screen.left_out)]
-    console = Console(record=True, width=screen.width, file=io.StringIO(), force_terminal=True)
+    shown = [f"\x1b[1m$ {screen.typed}\x1b[0m", *_shortened(_answer(screen), screen.left_out), ""]
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("\n".join(shown)))
     text = console.export_svg(theme=THEME, code_format=FORMAT, unique_id=f"gradcheck-{name}")
     return re.sub(r"[ \t]+$", "", _without_title_bar(text), flags=re.MULTILINE)
@@ -119,7 +117,7 @@ def _answer(screen: Screen) -> list[str]:
 
     words = screen.typed.split()
     more = ["--timeout", "0"] if words[1] == "fix" else []
-    variables = {"COLUMNS": str(screen.width), "FORCE_COLOR": "1"}
+    variables = {"COLUMNS": str(WIDTH), "FORCE_COLOR": "1"}
     with (
         _folder_with(screen.folder),
         patch.dict(os.environ, variables),
