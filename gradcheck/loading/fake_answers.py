@@ -1,0 +1,156 @@
+"""What operators give for fake tensors, remembered.
+
+It depends on the shapes, strides and dtypes that they are given, and a model of a hundred equal layers asks the same
+few hundred questions again and again. ``FakeTensorMode`` remembers answers too, but not those of custom operators
+(bitsandbytes') and of operators with several results, and its keys are four times as dear
+(torch/_subclasses/fake_tensor.py, 2.13: 130 µs a call). What is asked for the first time, writes into its arguments or
+depends on values is always torch's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+_UNSAFE_VIEW = "aten::_unsafe_view"
+"""A view whose schema does not say so: the name of the operator that ``matmul`` ends with."""
+_KEYED_BY_VALUE = (int, float, bool, complex, str, type(None))
+
+
+class _Result(NamedTuple):
+    """A tensor that an operator gives."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    storage_offset: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+class Answer(NamedTuple):
+    """What an operator gives for arguments of one kind."""
+
+    results: tuple[_Result, ...]
+    is_view: bool
+    """The one result lies in the storage of the first argument."""
+    is_tuple: bool
+
+
+class Answers:
+    """The memory of one mode."""
+
+    def __init__(self) -> None:
+        import torch
+        from torch._subclasses import fake_tensor
+
+        self._torch, self._fakes = torch, fake_tensor
+        self._values = frozenset(
+            (*_KEYED_BY_VALUE, torch.dtype, torch.device, torch.layout, torch.memory_format)
+        )
+        self._kinds: dict[Any, Literal["new", "view", "other"]] = {}
+        self._known: dict[tuple[Any, ...], Answer | None] = {}
+
+    def to(self, key: tuple[Any, ...] | None) -> Answer | None:
+        """What is remembered under ``key``."""
+        return None if key is None else self._known.get(key)
+
+    def remember(
+        self, key: tuple[Any, ...] | None, func: Any, args: tuple[Any, ...], output: Any
+    ) -> None:
+        """Keeps ``output`` as the answer for ``key``, or that it is none that can be kept."""
+        if key is not None and key not in self._known:
+            self._known[key] = self._answer(self._kinds[func], args, output)
+
+    def key(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, ...] | None:
+        """What the result depends on; None where that is more than can be told here."""
+        kind = self._kinds.get(func)
+        if kind is None:
+            kind = self._kinds[func] = self._kind(func)
+        if kind == "other" or self._torch.is_inference_mode_enabled():
+            return None
+        key: list[Any] = [func, self._torch.get_default_dtype(), *kwargs]
+        before = len(key)
+        if not (self._describe(args, key) and self._describe(kwargs.values(), key)):
+            return None
+        return tuple(key) if len(key) > before else None
+
+    def _kind(self, func: Any) -> Literal["new", "view", "other"]:
+        """Whether ``func`` gives new tensors, one view of its first argument, or something else."""
+        schema = getattr(func, "_schema", None)
+        if schema is None or not schema.returns:
+            return "other"
+        if schema.name == _UNSAFE_VIEW:
+            return "view"
+        tensors = [str(it.type) == "Tensor" for it in schema.returns]
+        if schema.is_mutable or not all(tensors) or "lift" in schema.name:
+            return "other"
+        if any(it.alias_info is not None for it in schema.returns):
+            return "view" if len(tensors) == 1 else "other"
+        return "new"
+
+    def _describe(self, values: Iterable[Any], key: list[Any]) -> bool:
+        """Adds to ``key`` what matters of ``values``; False where they hold something that has no such description."""
+        fake = self._fakes.FakeTensor
+        for value in values:
+            kind = type(value)
+            if kind is fake:
+                if value.constant is not None or value.layout is not self._torch.strided:
+                    return False
+                key += (value.shape, value.stride(), value.storage_offset(), value.dtype)
+                key.append(value.fake_device)
+            elif kind in self._values:
+                key += (kind, value)
+            elif kind is list or kind is tuple:
+                key.append(len(value))
+                if not self._describe(value, key):
+                    return False
+            else:
+                return False
+        return True
+
+    def _answer(self, kind: str, args: tuple[Any, ...], output: Any) -> Answer | None:
+        """``output`` as something to remember; None where it is not to be made again from its description."""
+        results = output if isinstance(output, tuple) else (output,)
+        is_view = kind == "view"
+        if is_view and type(args[0]) is not self._fakes.FakeTensor:
+            return None
+        if not all(self._is_plain(it) for it in results):
+            return None
+        if not is_view and any(it is arg or it.storage_offset() for it in results for arg in args):
+            return None
+        rows = tuple(
+            _Result(tuple(it.shape), it.stride(), it.storage_offset(), it.dtype, it.fake_device)
+            for it in results
+        )
+        return Answer(rows, is_view, isinstance(output, tuple))
+
+    def _is_plain(self, tensor: Any) -> bool:
+        return (
+            type(tensor) is self._fakes.FakeTensor
+            and tensor.constant is None
+            and tensor.layout is self._torch.strided
+            and not (tensor.is_conj() or tensor.is_neg())
+        )
+
+    def given(self, mode: Any, answer: Answer, args: tuple[Any, ...]) -> Any:
+        """New fake tensors as ``answer`` describes them."""
+        made = []
+        with self._fakes.in_kernel_invocation_manager(mode):
+            for row in answer.results:
+                tensor = self._torch.empty_strided(
+                    row.shape, row.stride, dtype=row.dtype, device="meta"
+                )
+                if answer.is_view:
+                    storage = args[0].untyped_storage()
+                    tensor.set_(storage, row.storage_offset, row.shape, row.stride)
+                made.append(tensor)
+        fakes = tuple(
+            self._fakes.FakeTensor(mode, tensor, row.device)
+            for tensor, row in zip(made, answer.results, strict=True)
+        )
+        return fakes if answer.is_tuple else fakes[0]
