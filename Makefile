@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP_FLAGS := -qq --disable-pip-version-check --no-input
 SMOLLM2 := build/smollm2
+# How many tests run side by side, each on one thread.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PATHS := gradcheck tests fixtures benchmarks docs
 # Runs a command, and shows what it said only where it failed.
 QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
@@ -36,7 +38,7 @@ demo: $(SMOLLM2)/config.json ## Inspects a real pretrained model, broken and hea
 	@bash benchmarks/demo.sh $(BIN)/gradcheck $(SMOLLM2)
 
 test: $(SMOLLM2)/config.json ## Runs the tests.
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(STAMP) ## Lints, checks the format, the types and the generated pages.
 	@$(BIN)/ruff check --quiet $(PATHS)
@@ -71,4 +73,4 @@ versions: ## Runs the core of the suite with three versions of transformers.
 	@bash benchmarks/versions.sh "$(PYTHON)"
 
 clean: ## Removes what make made, the environment included.
-	@rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build .cache .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
