@@ -23,8 +23,11 @@ def to_fake(model: torch.nn.Module, device: torch.device) -> Any:
     make = _maker(mode, device)
     for module in model.modules():
         _quantization_state(module, make)
+    made: dict[int, torch.nn.Parameter] = {}
+    originals = list(model.parameters())  # kept, so that their ids stay theirs
     for module in model.modules():
-        _fill(module, make)
+        _fill(module, make, made)
+    originals.clear()
     return mode
 
 
@@ -42,13 +45,19 @@ def _maker(mode: Any, device: torch.device) -> Maker:
     return make
 
 
-def _fill(module: torch.nn.Module, make: Maker) -> None:
+def _fill(module: torch.nn.Module, make: Maker, made: dict[int, torch.nn.Parameter]) -> None:
+    """Makes the tensors of ``module`` itself.
+
+    ``made`` holds the parameters by the identity of those that they replace: what was tied stays so.
+    """
     import torch
 
     for name, parameter in module._parameters.items():
         if parameter is not None and parameter.device.type == "meta":
-            fake = make(*parameter.shape, dtype=parameter.dtype)
-            module._parameters[name] = torch.nn.Parameter(fake, parameter.requires_grad)
+            if id(parameter) not in made:
+                fake = make(*parameter.shape, dtype=parameter.dtype)
+                made[id(parameter)] = torch.nn.Parameter(fake, parameter.requires_grad)
+            module._parameters[name] = made[id(parameter)]
     for name, buffer in module._buffers.items():
         if buffer is not None and buffer.device.type == "meta":
             module._buffers[name] = make(*buffer.shape, dtype=buffer.dtype)

@@ -53,6 +53,8 @@ _ADJUSTMENTS: dict[str, Fields] = {
     "mimi": {"upsample_groups": 64},
     # Sliding layers have twice the key/value heads.
     "mimo_v2_flash": {"num_key_value_heads": 2},
+    # The head has as many columns more than the embedding as the width has.
+    "mobilebert": {"embedding_size": 32},
     # Four patches side by side are one vector.
     "muse_glimmer": {"out_hidden_size": 256},
     "muse_spark": {"out_hidden_size": 256},

@@ -6,9 +6,9 @@ PEFT wraps them, and bitsandbytes' autograd functions run, because their operato
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
@@ -35,7 +35,7 @@ def meta_base(
     device = devices.chosen_device(target.device)
     dtype = devices.chosen_dtype(target.dtype)
     made = classes.model_class(config, trust_remote_code=target.trust_remote_code)
-    with on_meta():
+    with on_meta(), _untied():
         model = _from_config(made, config, dtype, trust_remote_code=target.trust_remote_code)
     _trace_friendly(model)
     chosen = quantization.chosen_quantization(target.quant, where, config)
@@ -45,6 +45,7 @@ def meta_base(
         wanted = _stored_config(stored, target.name)
     if wanted is not None:
         _quantize(model, wanted)
+    model.tie_weights()
     preparation.freeze(model)
     setup = (
         ("model", target.name),
@@ -62,6 +63,15 @@ def _trace_friendly(model: Any) -> None:
     can_choose = getattr(model, "_can_set_experts_implementation", lambda: False)
     if can_choose():
         model.set_experts_implementation("batched_mm")
+
+
+def _untied() -> AbstractContextManager[Any]:
+    """No weights are tied yet when the loader's quantizer chooses what it leaves alone (transformers 5)."""
+    try:
+        from transformers.initialization import no_tie_weights
+    except ImportError:
+        return nullcontext()
+    return cast("AbstractContextManager[Any]", no_tie_weights())
 
 
 def on_meta() -> AbstractContextManager[Any]:

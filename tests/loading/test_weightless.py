@@ -15,7 +15,9 @@ from gradcheck.core.report import Report
 from gradcheck.core.target import Checkpointing, Quantization, Target
 from gradcheck.errors import LoadError, TargetError
 from gradcheck.loading import load
+from gradcheck.loading.architectures import architecture, default_config
 from gradcheck.loading.fake_tensors import to_fake
+from gradcheck.loading.twins import twin
 from gradcheck.loading.weights import reason_to_skip
 from gradcheck.pipeline import fix_subject, inspect_subject
 from gradcheck.settings import Settings
@@ -79,6 +81,26 @@ def test_the_verdict_is_that_of_the_real_model(
     assert real.healthy == (checkpointing != "reentrant" or input_grads)
     assert without.loss is None
     assert not any(p.grad_norm for p in without.parameters)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "task"), [("mobilebert", "masked-lm"), ("llama", "causal-lm")]
+)
+def test_the_same_layers_are_quantized_and_the_same_weights_tied(
+    tmp_path: Path, model_type: str, task: str
+) -> None:
+    known = architecture(model_type, task)
+    model = twin(default_config(known), task)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(tmp_path)
+    target = Target(name=str(tmp_path), quant="4bit", seq_len=8, weights="load")
+    real, without = load(target).model, load(replace(target, weights="skip")).model
+    seen = [
+        {fqn: (tuple(it.shape), it.dtype, it.requires_grad) for fqn, it in model.named_parameters()}
+        for model in (real, without)
+    ]
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("quant", ["8bit", "4bit"])
