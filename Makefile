@@ -15,7 +15,7 @@ PATHS := gradcheck tests fixtures benchmarks docs
 # Runs a command, and shows what it said only where it failed.
 QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
 
-.PHONY: help venv demo test check format docs pictures site bench sweep versions clean
+.PHONY: help venv demo test check format docs pictures site bench sweep versions quantizers clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ sweep: $(STAMP) ## Compares the verdict with plain torch over every architecture
 
 versions: ## Runs the core of the suite with three versions of transformers.
 	@bash benchmarks/versions.sh "$(PYTHON)"
+
+quantizers: ## Runs the tests of quantizers other than bitsandbytes, which it installs.
+	@bash benchmarks/quantizers.sh "$(PYTHON)"
 
 clean: ## Removes what make made, the environment included.
 	@rm -rf build .cache .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
