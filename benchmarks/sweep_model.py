@@ -358,6 +358,9 @@ def _repair(row: Row, model: Any, batch: dict[str, Any], reference: Step) -> Non
     lost = step.starved - reference.starved
     if step.raised and not reference.raised:
         row.fix = f"still raises {step.raised}"
+    elif step.raised:  # as without checkpointing: nothing that can be had was lost
+        row.fix = "still raises, as without checkpointing"
+        return
     elif lost and not reference.raised:
         row.fix = f"reaches {len(lost)} fewer"
     elif not set(row.repairs) & CHANGE_WEIGHTS and not same_values(step, reference):

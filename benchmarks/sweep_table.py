@@ -36,7 +36,7 @@ set-up of which gradcheck says something else, and an empty place one that was n
 | ok | every adapter gets its gradient |
 | n of m | so many of the adapter tensors get one, as many as can without checkpointing |
 | lost | checkpointing loses gradients, silently |
-| raises | the step raises |
+| raises | the step raises; without checkpointing too where that is in the first place |
 | wrong | every gradient is there, with other values |
 | none | the model has no checkpointing |
 | – | could not be set up; the reasons are below the table |
@@ -93,7 +93,7 @@ def summary(rows: list[Row]) -> str:
 
 
 def _summary_table(rows: list[Row]) -> Iterator[str]:
-    yield "| set-up | run | agree | disagree | crashed | without weights | of a twin | torch says | repaired |"
+    yield "| set-up | run | agree | disagree | crashed | same without weights | by a twin | torch says | repaired |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for setup, part in _by_setup(rows).items():
         ran = [row for row in part if row["outcome"] != "could not run"]
@@ -103,7 +103,7 @@ def _summary_table(rows: list[Row]) -> Iterator[str]:
         same = [row for row in ran if row.get("weightless", "").startswith("same")]
         twins = sum(row["weightless"].endswith("twin") for row in same)
         tried = [row for row in ran if row["fix"]]
-        fixed = sum(row["fix"] == "reaches all" for row in tried)
+        fixed = sum(map(_is_fixed, tried))
         name = f"{QUANTIZATIONS[setup[0]]}, {setup[1]}"
         cells = [name, len(ran), counts["agrees"], counts["disagrees"], counts["crashed"]]
         cells += [len(same), twins, says, f"{fixed} of {len(tried)}" if tried else ""]
@@ -148,15 +148,20 @@ def _word(row: Row | None) -> str:
     if not word:
         as_without = row["num_starved"] <= row["num_unreachable"]
         word = f"{reached} of {row['num_trainable']}" if as_without else "lost"
-    word += ", fixed" if row["fix"] == "reaches all" else ""
+    word += ", fixed" if _is_fixed(row) else ""
     return word if row["outcome"] == "agrees" else f"**✗** {word}"
+
+
+def _is_fixed(row: Row) -> bool:
+    """Whether ``fix`` reached something, and all that the step without checkpointing does (which may be nothing)."""
+    return row["fix"] == "reaches all" and row["num_reached_by_fix"] > 0
 
 
 def _out_of_reach(setups: dict[Setup, Row]) -> str:
     """What of the step without checkpointing gets no gradient, and why."""
     texts: dict[str, None] = {}
     for (quantization, checkpointing), row in setups.items():
-        if checkpointing == "off" and row["num_unreachable"]:
+        if checkpointing == "off" and row["num_unreachable"] and not _is_fixed(row):
             why = dict.fromkeys(MARKS[code] for code in row["codes"] if code in MARKS)
             texts[f"{row['num_unreachable']}: {'; '.join(why)}"] = None
             texts.setdefault(quantization, None)
