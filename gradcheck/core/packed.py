@@ -153,3 +153,16 @@ def _weight(trace: Trace, value: int) -> int:
             return NONE
         value = call.inputs[0]
     return NONE
+
+
+def without_backward(trace: Trace) -> tuple["ChainBreak", ...]:
+    """The breaks at quantized layers that have no backward: a live tensor goes in, and a dead one comes out."""
+    casts = {cast.call for cast in storage_casts(trace)}
+    return tuple(
+        broken
+        for broken in trace.chain.breaks
+        if broken.cause == "non-differentiable"
+        and broken.call not in casts
+        and broken.module != NONE
+        and trace.modules[broken.module].quantized is not None
+    )

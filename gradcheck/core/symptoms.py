@@ -20,6 +20,7 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
     "GC507": _NOTHING_LEARNS,
     "GC509": (*_NOTHING_LEARNS, "GC210"),
     "GC510": ("GC102", "GC210", "GC505"),
+    "GC511": ("GC403",),
     "GC602": ("GC601",),
     "GC603": ("GC102",),
     "GC701": ("GC401", "GC402", "GC403"),

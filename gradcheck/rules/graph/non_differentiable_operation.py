@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gradcheck.core.evidence import break_finding
 from gradcheck.core.finding import Finding
-from gradcheck.core.packed import storage_casts
+from gradcheck.core.packed import storage_casts, without_backward
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.trace import NONE, Trace
@@ -56,6 +56,7 @@ def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
     - torch.nn.functional.gumbel_softmax: https://pytorch.org/docs/stable/generated/torch.nn.functional.gumbel_softmax.html
     """
     casts = {cast.call for cast in storage_casts(trace)}  # GC509 tells of these
+    casts |= {broken.call for broken in without_backward(trace)}  # and GC511 of these
     for broken in trace.chain.breaks:
         flat = broken.cause == "zero-derivative"
         if broken.cause not in CAUSES or not broken.starved or broken.call in casts:
