@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from gradcheck.loading.twin_fields import shrunk
+
 Fields = dict[str, Any]
 
 MIN_LAYERS = 2
@@ -86,13 +88,22 @@ def _kinds(fields: Fields, count: int) -> list[list[str]]:
         elif key in _LAST_LAYERS and _is_count(value):
             kinds.append([str(index >= count - value) for index in range(count)])
         elif key == "per_layer_config" and isinstance(value, dict):
-            overrides = {int(index): repr(override) for index, override in value.items()}
-            kinds.append([overrides.get(index, "") for index in range(count)])
+            kinds.append(_overridden(value, fields, count))
         elif _is_index_list(key, value, count):
             kinds.append([str(index in value) for index in range(count)])
         elif _is_per_layer(value, count):
             kinds.append([repr(item) for item in value])
     return kinds
+
+
+def _overridden(overrides: Fields, fields: Fields, count: int) -> list[str]:
+    """For each layer, what of its own configuration is still another than that of all when both are small."""
+    small = {key: shrunk(key, value, fields) for key, value in fields.items()}
+    own = ["" for _ in range(count)]
+    for index, override in overrides.items():
+        items = ((key, shrunk(key, value, fields)) for key, value in override.items())
+        own[int(index)] = ",".join(f"{k}={v}" for k, v in sorted(items) if v != small.get(k))
+    return own
 
 
 def _cut(key: str, value: Any, kept: list[int], count: int) -> Any:

@@ -146,9 +146,15 @@ def test_flags_of_layers_are_not_taken_for_numbers_of_layers() -> None:
     assert twin_config(small).no_rope_layers == [1, 0]
 
 
-@pytest.mark.parametrize("model_type", ["llama", "deepseek_v3", "gemma3_text", "jamba"])
-def test_the_twin_of_a_twin_is_the_same(model_type: str) -> None:
-    small = twin_config(config_of(model_type, "causal-lm"))
+@pytest.mark.parametrize(
+    ("model_type", "task"),
+    [
+        *((name, "causal-lm") for name in ("llama", "deepseek_v3", "gemma3_text", "jamba")),
+        ("dots3_note", "image-text-to-text"),  # layers with configurations of their own
+    ],
+)
+def test_the_twin_of_a_twin_is_the_same(model_type: str, task: str) -> None:
+    small = twin_config(config_of(model_type, task))
     assert twin_config(small).to_dict() == small.to_dict()
 
 
