@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_evidence, concerned, finding
+from gradcheck.core.evidence import break_evidence, finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.packed import layer_fqn, without_backward
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text
+from gradcheck.core.wording import cost_text, listed
 
 WEIGHTS_ONLY = Repair(
     name="quantize-weights-only",
@@ -47,22 +47,24 @@ def quantized_layer_without_backward(trace: Trace) -> Iterator[Finding]:
     - torchao in transformers: https://huggingface.co/docs/transformers/main/en/quantization/torchao
     - PEFT, quantization: https://huggingface.co/docs/peft/developer_guides/quantization
     """
-    for broken in without_backward(trace):
-        lost = concerned(broken)
-        name = layer_fqn(trace, broken.module)
-        past = (
-            "no gradient" if broken.starved else "a gradient past it only, which is wrong or zero"
-        )
-        yield finding(
-            trace,
-            "GC511",
-            "error",
-            what=f"{name} is quantized and has no backward: its result carries no gradient.",
-            why=f"{cost_text(trace, lost)} before it or another such layer get {past}.",
-            remedy="Quantize weights only, choose a kernel that trains, or keep these layers out of quantization.",
-            module=broken.module,
-            at=location(trace, broken.frame),
-            parameters=lost,
-            evidence=break_evidence(trace, broken),
-            repairs=(WEIGHTS_ONLY,),
-        )
+    breaks = without_backward(trace)
+    if not breaks:
+        return
+    first = min(breaks, key=lambda broken: broken.call)
+    starved = any(broken.starved for broken in breaks)
+    lost = frozenset().union(*(broken.starved | broken.partial for broken in breaks))
+    names = listed(dict.fromkeys(layer_fqn(trace, broken.module) for broken in breaks))
+    past = "past them only, or none" if starved else "past them only, which is wrong or zero"
+    yield finding(
+        trace,
+        "GC511",
+        "error",
+        what=f"{names}: quantized without a backward, so the result carries no gradient.",
+        why=f"{cost_text(trace, lost)} before such layers get a gradient {past}.",
+        remedy="Quantize weights only, choose a kernel that trains, or keep these layers out of quantization.",
+        module=first.module,
+        at=location(trace, first.frame),
+        parameters=lost,
+        evidence=(("layers", names), *break_evidence(trace, first)),
+        repairs=(WEIGHTS_ONLY,),
+    )
