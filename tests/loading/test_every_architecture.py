@@ -10,11 +10,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 REPRESENTATIVE = (
     ("llama", "causal-lm", "4bit"),
-    ("gpt2", "causal-lm", "8bit"),  # Conv1D layers
     ("deepseek_v3", "causal-lm", "4bit"),  # experts, latent attention
-    ("jamba", "causal-lm", "4bit"),  # experts that look at values: a twin
     ("gemma4_text", "causal-lm", "none"),  # layers that share keys and values
-    ("switch_transformers", "seq2seq-lm", "4bit"),  # casts activations to the storage dtype
     ("bert", "masked-lm", "4bit"),  # loses gradients silently
     ("qwen2_vl", "image-text-to-text", "4bit"),  # code that looks at grids
     ("speech_to_text", "speech-seq2seq", "8bit"),
