@@ -70,5 +70,8 @@ def _plain(value: Any) -> object:
 
 
 def _bytes(tensor: Tensor) -> bytes:
+    if hasattr(tensor, "__tensor_flatten__"):  # a subclass that wraps others
+        names, _ = tensor.__tensor_flatten__()
+        return b"".join(_bytes(getattr(tensor, name)) for name in names)
     flat = tensor.detach().contiguous().view(-1)
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

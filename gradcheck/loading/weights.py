@@ -21,12 +21,12 @@ def reason_to_skip(target: Target) -> str:
         return ""
     if target.weights == "skip":
         return "--weights skip"
-    held, where = _weight_bytes(target)
-    if held is None:
+    sizes, where = _file_sizes(target)
+    if sizes is None:
         return ""
-    if not held:
+    if not sizes:
         return f"{where} holds no weights"
-    needed = held * _SHARE.get(target.quant, _SHARE["4bit"])
+    needed = sum(sizes) * _SHARE.get(target.quant, _SHARE["4bit"])
     available = available_bytes()
     if target.device in ("auto", "cpu") and available is not None and needed > available:
         return (
@@ -35,15 +35,16 @@ def reason_to_skip(target: Target) -> str:
     return ""
 
 
-def _weight_bytes(target: Target) -> tuple[int | None, str]:
-    """The size of the weights (None: not of a kind that is set up without them), and what would hold them."""
+def _file_sizes(target: Target) -> tuple[list[int] | None, str]:
+    """Bytes of each file of weights (None: not of a kind that is set up without them), and what would hold them."""
     folder = Path(target.name).expanduser()
     if not folder.exists() and is_hub_id(target.name):
-        return hub_weight_bytes(target.name, target.revision), "the Hub repository"
+        total = hub_weight_bytes(target.name, target.revision)
+        return None if total is None else [total] if total else [], "the Hub repository"
     if not folder.is_dir() or not (folder / "config.json").is_file():
         return None, ""
     files = [it for it in folder.iterdir() if it.suffix in WEIGHT_SUFFIXES and it.is_file()]
-    return sum(path.stat().st_size for path in files), "the folder"
+    return [path.stat().st_size for path in files], "the folder"
 
 
 def available_bytes() -> int | None:

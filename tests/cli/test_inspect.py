@@ -91,7 +91,7 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         (["x", "--set", "rank"], "key=value"),
         (["x", "--set", "=8"], "key=value"),
         (["x", "--select", "301"], "GC301"),
-        (["x", "--format", "jason"], "accepted: html, json, terminal; did you mean json?"),
+        (["x", "--format", "jason"], "did you mean json?"),
         (["x", "--no-such-option"], "--no-such-option"),
         (["x", "--output", "."], "is a folder"),
         (["x", "--output", "no/such/folder/x"], "there is no folder"),
