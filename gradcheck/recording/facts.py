@@ -26,7 +26,7 @@ def module_rows(
 ) -> tuple[Module, ...]:
     """The modules as rows of the Trace; ``training``: their flags before the step."""
     layer_of = _layer_of_module(stack.fqns, layers)
-    kinds = {type(module): _kind(type(module)) for module in stack.modules}
+    kinds = {kind: _kind(kind) for kind in {type(module) for module in stack.modules}}
     rows = []
     for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True)):
         own, kind = vars(module), kinds[type(module)]

@@ -66,6 +66,8 @@ def logical_shape(tensor: torch.Tensor, module: torch.nn.Module | None) -> tuple
 
 def module_bits(module: torch.nn.Module) -> int | None:
     """The bits in which a module stores each element of its weight; None where that is not quantized."""
+    if not (module._parameters or module._buffers):
+        return None
     for tensor in module._parameters.values():
         bits = None if tensor is None else _tensor_bits(tensor)
         if bits is not None:
