@@ -225,7 +225,9 @@ def llama(*, adapters: tuple[str, ...] = ("default",), reentrant: bool = False) 
         model.add_adapter(name, lora)
     if reentrant:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
-        model.get_base_model().disable_input_require_grads()
+        base = model.get_base_model()
+        if hasattr(base, "_require_grads_hook"):  # transformers 5 sets it of its own accord
+            base.disable_input_require_grads()
     return model.train()
 
 
