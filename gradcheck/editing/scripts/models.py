@@ -35,7 +35,7 @@ class Model:
     origin: Origin
     """own: a class of the script or of a neighbouring module; unknown: a function that cannot be looked into."""
     maker: str
-    """What makes it: ``transformers.AutoModelForCausalLM.from_pretrained``, ``SO8TModel``, ``build_model``."""
+    """What makes it: ``transformers.AutoModelForCausalLM.from_pretrained``, ``CustomModel``, ``build_model``."""
     quantized: bool
     loads: tuple[Site, ...]
     preparations: tuple[Site, ...]
