@@ -120,12 +120,9 @@ class _Search:
 
     def best(self, before: Standing) -> Standing:
         """The best state that is reached; where what the first repair brought up cannot be cured, from another one."""
-        found = self._end(self.cured(before, MAX_DEPTH))
-        end = found
+        found = end = self._end(self.cured(before, MAX_DEPTH))
         while self._leads_no_further(before, end):
             self._set_aside(end)
-            if not self._plan(before):
-                break
             end = self._end(self.cured(before, MAX_DEPTH))
             if end.state.measure() > found.state.measure():
                 found = end
