@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from peft import LoraConfig, get_peft_model
 from torch import nn
 
 import gradcheck
 from gradcheck.core.edit import SetCheckpointing
 from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.core.repair import REPAIRS
+from gradcheck.core.report import Report
 from gradcheck.editing.live import apply
 from gradcheck.editing.module_source import module_source
 from gradcheck.subject import Subject
@@ -98,6 +100,30 @@ def test_each_firing_fixture_is_cured_or_left_as_it_was(code: str) -> None:
         result.undo()
     if code not in REMEMBERS:
         assert differences(before, state_of(built["model"], built.get("optimizer"))) == []
+
+
+def codes_of(report: Report) -> list[str]:
+    return [finding.code for finding in report.findings]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_report_afterwards_is_that_of_the_model(case: Case) -> None:
+    model, batch = case.build()
+    result = gradcheck.fix(model, batch)
+    assert codes_of(result.after) == codes_of(gradcheck.inspect(model, batch))
+
+
+def test_what_helps_stands_where_no_repair_cures_what_it_brings_up() -> None:
+    """The packed weight of an adapted layer is read past the layer: unpacked, the step runs, and its adapter idles."""
+    model = load("GC510", "fires").Net().to("cpu")
+    targets = LoraConfig(target_modules=["wi", "wo"])
+    model, batch = get_peft_model(model, targets).train(), {"x": torch.randn(8, 64)}
+    before = state_after_a_step({"model": model, "batch": batch})
+    result = gradcheck.fix(model, batch)
+    assert [outcome.repair.name for outcome in result.verified] == ["keep-unquantized"]
+    assert codes_of(result.after) == codes_of(gradcheck.inspect(model, batch)) == ["GC505"]
+    result.undo()
+    assert differences(before, state_of(model, None)) == []
 
 
 @pytest.mark.parametrize("code", CODES)
