@@ -104,7 +104,7 @@ class DataFlow(TorchFunctionMode):
         frame = sys._getframe(1)
         if operation.plain and not (
             self.region_stack
-            or self.switches.any
+            or self.switches.inference
             or self.passages.any_left
             or self._implicit_values
             or self._written
@@ -256,7 +256,7 @@ class DataFlow(TorchFunctionMode):
             return
         if ledger.zero and not ledger.zero.isdisjoint(read):
             self._spread_zero(operation, read, outputs, made)
-        if self.switches.in_inference_mode:
+        if self.switches.inference:
             ledger.inference.update(outputs)
         if not self.notices.guarded_values.isdisjoint(read):
             self.notices.guarded_reads(read, index, frame)
@@ -275,8 +275,7 @@ class DataFlow(TorchFunctionMode):
         ledger = self.ledger
         index = len(ledger.calls)
         where = ledger.lines.nearest(frame)
-        switches = self.switches
-        switch = switches.current if switches.any else NONE
+        switch = self.switches.current
         current = self.modules.current
         ledger.calls.append(
             _new_call((name, tuple(read), tuple(outputs), where, current, region, switch, kind))

@@ -31,20 +31,14 @@ class Switches:
         self._ledger = ledger
         self._modules = modules
         self._saved: dict[int, int] = {}
-        self._inference: list[int] = []
+        self.inference: list[int] = []
+        """Switches of ``inference_mode`` in force, innermost last."""
         self._grad = NONE
-        self.any = False
-        """Whether anything was switched off so far."""
 
     @property
     def current(self) -> int:
         """Index of the switch in force, or NONE."""
-        return self._inference[-1] if self._inference else self._grad
-
-    @property
-    def in_inference_mode(self) -> bool:
-        """Whether ``inference_mode`` is on."""
-        return bool(self._inference)
+        return self.inference[-1] if self.inference else self._grad
 
     def begin(self) -> None:
         """Records that autograd was off before the step, where it was."""
@@ -61,7 +55,7 @@ class Switches:
         self._saved[manager] = self._grad
         if enabled:
             self._grad = NONE
-        elif torch.is_grad_enabled() and not self._inference:
+        elif torch.is_grad_enabled() and not self.inference:
             self._grad = self._add(self._switch("no_grad", outside))
 
     @contextmanager
@@ -73,12 +67,12 @@ class Switches:
         def watched_enter(manager: Any) -> Any:
             result = enter(manager)
             if manager.mode:
-                self._inference.append(self._add(self._switch("inference_mode", caller())))
+                self.inference.append(self._add(self._switch("inference_mode", caller())))
             return result
 
         def watched_leave(manager: Any, *exception: Any) -> Any:
-            if manager.mode and self._inference:
-                self._inference.pop()
+            if manager.mode and self.inference:
+                self.inference.pop()
             return leave(manager, *exception)
 
         with ExitStack() as stack:
@@ -110,7 +104,6 @@ class Switches:
         return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
 
     def _add(self, switch: Switch) -> int:
-        self.any = True
         switches = self._ledger.switches
         for index in range(len(switches) - 1, -1, -1):
             if switches[index] == switch:
