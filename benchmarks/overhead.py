@@ -33,7 +33,7 @@ import torch
 import gradcheck
 from gradcheck.core.target import Target
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.session import Session, record
+from gradcheck.recording.session import Session, collector_paused, record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
@@ -67,7 +67,7 @@ def traced_step(subject: Subject) -> float:
     """The same step with every instrument on; the seconds of forward and backward alone."""
     inventory = Inventory(subject.model)
     session = Session(subject, Settings(), inventory)
-    with session.recording(None):
+    with collector_paused(), session.recording(None):
         start = time.perf_counter()
         session.run_step()
         taken = time.perf_counter() - start

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.trace import AdapterConfig, AdapterLayer
+from gradcheck.core.trace import NONE, AdapterConfig, AdapterLayer
 from gradcheck.recording.inventory import Inventory
 
 
@@ -21,7 +21,7 @@ def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer,
     return tuple(
         AdapterLayer(
             module=index,
-            adapters=tuple((name, tuple(found)) for name, found in sorted(brought[fqn].items())),
+            adapters=tuple((name, tuple(found)) for name, found in sorted(brought[index].items())),
             active=_names(getattr(module, "active_adapters", ())),
             merged=_names(getattr(module, "merged_adapters", ())),
             disabled=bool(getattr(module, "disable_adapters", False)),
@@ -29,31 +29,30 @@ def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer,
                 parameters[id(p)] for p in _base_parameters(module) if id(p) in parameters
             ),
         )
-        for index, (fqn, module) in enumerate(inventory.modules)
+        for index, (_, module) in enumerate(inventory.modules)
         if type(module) in kinds
     )
 
 
 def _brought_along(
     inventory: Inventory, kinds: set[type[torch.nn.Module]], names: set[str]
-) -> dict[str, dict[str, list[int]]]:
-    """FQN of an adapted layer -> adapter -> the parameters that it brought along there to train.
+) -> dict[int, dict[str, list[int]]]:
+    """Adapted layer, a module index -> adapter -> the parameters that it brought along there to train.
 
     Not those that PEFT itself never trains (AdaLoRA's ``ranknum``, a count).
     """
-    layer_of: dict[str, str] = {}
-    for fqn, module in inventory.modules:  # parents come before their children
-        parent, _, name = fqn.rpartition(".")
-        if type(module) in kinds:
-            layer_of[fqn] = fqn
-        elif parent in layer_of and name != "base_layer":
-            layer_of[fqn] = layer_of[parent]
-    found: dict[str, dict[str, list[int]]] = {fqn: {} for fqn in layer_of.values()}
-    never = {fqn: _never_trained(module) for fqn, module in inventory.modules if fqn in found}
+    layer_of: list[int] = []
+    for index, (fqn, module) in enumerate(inventory.modules):
+        parent = inventory.parents[index]
+        inherits = parent != NONE and fqn.rpartition(".")[2] != "base_layer"
+        own = index if type(module) in kinds else NONE
+        layer_of.append(layer_of[parent] if own == NONE and inherits else own)
+    found: dict[int, dict[str, list[int]]] = {index: {} for index in layer_of if index != NONE}
+    never = {index: _never_trained(inventory.modules[index][1]) for index in found}
     for index, (fqn, _) in enumerate(inventory.parameters):
-        layer = layer_of.get(fqn.rpartition(".")[0])
-        if layer is not None:
-            path = fqn[len(layer) + 1 :].split(".")
+        layer = layer_of[inventory.owners[index]]
+        if layer != NONE:
+            path = fqn.removeprefix(inventory.modules[layer][0]).lstrip(".").split(".")
             adapter = next((part for part in path if part in names), None)
             if adapter is not None and path[0] not in never[layer]:
                 found[layer].setdefault(adapter, []).append(index)
@@ -205,6 +204,8 @@ def _parameters_named(
 ) -> Iterator[int]:
     """Matrices held as bare parameters whose name has all the words of one of ``names``: fused experts."""
     words = [set(re.split(r"[._]", name)) for name in names]
+    if not words:
+        return
     for index, (fqn, tensor) in enumerate(parameters):
         last = fqn.rpartition(".")[2]
         if tensor.dim() >= 2 and last != "weight" and any(w <= set(last.split("_")) for w in words):

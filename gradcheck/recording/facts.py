@@ -12,36 +12,43 @@ import torch
 
 from gradcheck.core.trace import NONE, AdapterLayer, Environment, Module, Optimizer
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.packing import module_bits
 
 _PACKAGES = ("gradcheck", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 
 
 def module_rows(
-    stack: ModuleStack,
-    parameters: dict[int, int],
+    inventory: Inventory,
+    num_calls: list[int],
     layers: tuple[AdapterLayer, ...],
     training: list[bool],
 ) -> tuple[Module, ...]:
-    """The modules as rows of the Trace; ``training``: their flags before the step."""
-    layer_of = _layer_of_module(stack.fqns, layers)
-    kinds = {kind: _kind(kind) for kind in {type(module) for module in stack.modules}}
+    """The modules as rows of the Trace.
+
+    Args:
+        inventory: the model's.
+        num_calls: how often each module was called during the step.
+        layers: the adapted layers.
+        training: the modules' flags before the step.
+    """
+    layer_of = _layer_of_module(inventory.parents, layers)
+    kinds = {kind: _kind(kind) for kind in inventory.types}
     rows = []
-    for index, (fqn, module) in enumerate(zip(stack.fqns, stack.modules, strict=True)):
+    for index, (fqn, module) in enumerate(inventory.modules):
         own, kind = vars(module), kinds[type(module)]
         flag = own.get("gradient_checkpointing", kind.checkpointing)
+        holds = module._parameters or module._buffers
         rows.append(
             Module(
                 fqn,
                 kind.name,
                 training[index],
-                stack.num_calls[index],
-                _own_parameters(module, parameters),
-                kind.quantized or _quantization(module),
+                num_calls[index],
+                _own_parameters(module, inventory.parameter_index) if holds else (),
+                kind.quantized or (_quantization(module) if holds else None),
                 flag if isinstance(flag, bool) else None,
                 kind.dropout and float(getattr(module, "p", 0.0)) > 0,
-                layer_of.get(index, NONE),
+                layer_of[index],
             )
         )
     return tuple(rows)
@@ -70,19 +77,16 @@ def _kind(kind: type[torch.nn.Module]) -> _Kind:
 
 
 def _own_parameters(module: torch.nn.Module, index: dict[int, int]) -> tuple[int, ...]:
-    own = module._parameters
-    return tuple([index[id(p)] for p in own.values() if id(p) in index]) if own else ()
+    return tuple([index[id(p)] for p in module._parameters.values() if id(p) in index])
 
 
-def _layer_of_module(fqns: list[str], layers: tuple[AdapterLayer, ...]) -> dict[int, int]:
-    """Module -> the adapted layer that it is or lies in."""
-    by_fqn = {fqns[layer.module]: index for index, layer in enumerate(layers)}
-    found: dict[str, int] = {}
-    for fqn in fqns:  # parents come before their children
-        layer = by_fqn.get(fqn, found.get(fqn.rpartition(".")[0]))
-        if layer is not None:
-            found[fqn] = layer
-    return {index: found[fqn] for index, fqn in enumerate(fqns) if fqn in found}
+def _layer_of_module(parents: list[int], layers: tuple[AdapterLayer, ...]) -> list[int]:
+    """The adapted layer that each module is or lies in, or NONE."""
+    own = {layer.module: index for index, layer in enumerate(layers)}
+    found: list[int] = []
+    for index, parent in enumerate(parents):
+        found.append(own.get(index, NONE if parent == NONE else found[parent]))
+    return found
 
 
 def _quantization(module: torch.nn.Module) -> str | None:

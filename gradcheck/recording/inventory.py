@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import torch
 
+from gradcheck.core.trace import NONE
+
 
 class Inventory:
     """What ``named_modules``, ``named_parameters`` and ``buffers`` give, in their order, each object once."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.modules: list[tuple[str, torch.nn.Module]] = []
-        self._walk("", model, set())
-        self.types = {type(module) for _, module in self.modules}
-        self.module_index = {fqn: index for index, (fqn, _) in enumerate(self.modules)}
+        self.parents: list[int] = []
+        """Index of the module that holds each module; NONE for the model itself. Parents come before their children."""
         self.parameters: list[tuple[str, torch.nn.Parameter]] = []
+        self.owners: list[int] = []
+        """Index of the module that holds each parameter."""
         self.buffers: list[torch.Tensor] = []
-        seen: set[int] = set()
-        for fqn, module in self.modules:
-            prefix = f"{fqn}." if fqn else ""
-            for name, parameter in module._parameters.items():
-                if parameter is not None and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    self.parameters.append((prefix + name, parameter))
-            for buffer in module._buffers.values():
-                if buffer is not None and id(buffer) not in seen:
-                    seen.add(id(buffer))
-                    self.buffers.append(buffer)
+        self._walk("", model, NONE, set())
+        self.types = {type(module) for _, module in self.modules}
         self.parameter_index = {id(p): index for index, (_, p) in enumerate(self.parameters)}
 
-    def _walk(self, fqn: str, module: torch.nn.Module, seen: set[int]) -> None:
+    def _walk(self, fqn: str, module: torch.nn.Module, parent: int, seen: set[int]) -> None:
         """``named_modules``, which hands each module up through a generator for every level above it."""
-        if id(module) in seen:
-            return
+        index = len(self.modules)
         seen.add(id(module))
         self.modules.append((fqn, module))
+        self.parents.append(parent)
         prefix = f"{fqn}." if fqn else ""
+        for name, parameter in module._parameters.items():
+            if parameter is not None and id(parameter) not in seen:
+                seen.add(id(parameter))
+                self.parameters.append((prefix + name, parameter))
+                self.owners.append(index)
+        for buffer in module._buffers.values():
+            if buffer is not None and id(buffer) not in seen:
+                seen.add(id(buffer))
+                self.buffers.append(buffer)
         for name, child in module._modules.items():
-            if child is not None:
-                self._walk(prefix + name, child, seen)
+            if child is not None and id(child) not in seen:
+                self._walk(prefix + name, child, index, seen)
 
     def release(self) -> None:
         """Forgets the modules and the tensors; the FQNs stay."""

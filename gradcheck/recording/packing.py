@@ -59,14 +59,15 @@ def logical_shape(tensor: torch.Tensor, module: torch.nn.Module | None) -> tuple
     if type(tensor).__name__ == "Params4bit":
         packed = getattr(tensor, "bnb_quantized", False)
         return (tensor.numel() * 2 * tensor.element_size(),) if packed else tuple(tensor.shape)
-    if type(tensor) in _PLAIN and module is not None and _packed_matrix(module) is tensor:
+    codes = type(tensor) in _PLAIN and is_code(tensor)
+    if codes and module is not None and _packed_matrix(module) is tensor:
         return _matrix_shape(module) or tuple(tensor.shape)
     return tuple(tensor.shape)
 
 
 def module_bits(module: torch.nn.Module) -> int | None:
     """The bits in which a module stores each element of its weight; None where that is not quantized."""
-    if not (module._parameters or module._buffers):
+    if all(type(tensor) in _PLAIN and not is_code(tensor) for tensor in _held(module)):
         return None
     for tensor in module._parameters.values():
         bits = None if tensor is None else _tensor_bits(tensor)

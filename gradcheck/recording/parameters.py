@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf, prod
+from typing import NamedTuple
 
 import torch
 
-from gradcheck.core.trace import NONE, GradientState, Parameter
+from gradcheck.core.trace import GradientState, Parameter
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import has_numbers
@@ -17,8 +17,7 @@ _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Before:
+class Before(NamedTuple):
     """A parameter before the step. Holds the tensor for the length of the step."""
 
     fqn: str
@@ -46,14 +45,13 @@ def parameters_before(
     for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
         readable = trainable and has_numbers(tensor)
-        module = inventory.module_index.get(fqn.rpartition(".")[0], NONE)
-        owner = None if module == NONE else inventory.modules[module][1]
+        owner = inventory.owners[index]
         rows.append(
             Before(
                 fqn=fqn,
                 tensor=tensor,
-                module=module,
-                shape=logical_shape(tensor, owner),
+                module=owner,
+                shape=logical_shape(tensor, inventory.modules[owner][1]),
                 requires_grad=trainable,
                 zero=index in zero,
                 immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
@@ -77,9 +75,9 @@ def _zero_ones(inventory: Inventory) -> set[int]:
 def _norms(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
     """The 2-norm of each tensor, in float32 or more. It under- and overflows before the elements do."""
 
-    def norms(members: list[torch.Tensor]) -> list[torch.Tensor]:
+    def norms(members: list[torch.Tensor]) -> torch.Tensor:
         dtype = torch.promote_types(members[0].dtype, torch.float32)
-        return list(torch._foreach_norm(members, 2.0, dtype=dtype))
+        return torch.stack(torch._foreach_norm(members, 2.0, dtype=dtype))
 
     return _measured(tensors, norms)
 
@@ -87,17 +85,17 @@ def _norms(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
 def _magnitudes(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
     """The largest magnitude among the elements of each tensor; NaN where one is NaN."""
 
-    def magnitudes(members: list[torch.Tensor]) -> list[torch.Tensor]:
+    def magnitudes(members: list[torch.Tensor]) -> torch.Tensor:
         if members[0].is_complex():
-            return [member.abs().max() for member in members]
-        ends = [torch.stack(torch.aminmax(member)) for member in members]
-        return [end.abs().max() for end in ends]
+            return torch.stack([member.abs().max() for member in members])
+        ends = [end for member in members for end in torch.aminmax(member)]
+        return torch.stack(ends).view(len(members), 2).abs().amax(1)
 
     return _measured(tensors, magnitudes)
 
 
 def _measured(
-    tensors: dict[int, torch.Tensor], measure: Callable[[list[torch.Tensor]], list[torch.Tensor]]
+    tensors: dict[int, torch.Tensor], measure: Callable[[list[torch.Tensor]], torch.Tensor]
 ) -> dict[int, float]:
     """What ``measure`` gives for each tensor; one transfer a device and dtype. Zero for empty tensors."""
     alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
@@ -108,7 +106,7 @@ def _measured(
     for (_, dtype), indices in alike.items():
         narrow = dtype.itemsize == 1  # float8 knows no arithmetic
         members = [tensors[index].float() if narrow else tensors[index] for index in indices]
-        found.update(zip(indices, torch.stack(measure(members)).tolist(), strict=True))
+        found.update(zip(indices, measure(members).tolist(), strict=True))
     return found
 
 

@@ -302,7 +302,7 @@ class Session:
             setup=self._subject.setup,
             seed=self._settings.seed,
             modules=facts.module_rows(
-                self._modules, self._inventory.parameter_index, self._layers, self._training
+                self._inventory, self._modules.num_calls, self._layers, self._training
             ),
             parameters=parameters_after(self._before),
             frames=ledger.lines.rows(),
