@@ -16,9 +16,10 @@ from gradcheck.formats.chain import (
 )
 from gradcheck.formats.html_chain_words import PARAMETERS, STATES, TONES, chain_legend, state_words
 from gradcheck.formats.html_element import Child, Element, embedded, h
-from gradcheck.formats.html_scope import Scope, code, glyph, loss_words, meter, place, section
+from gradcheck.formats.html_scope import Scope, code, glyph, meter, place, section
 from gradcheck.formats.module_tree import ModuleTree, module_tree
 from gradcheck.formats.text import clean, ranges
+from gradcheck.formats.verdict import loss_words
 
 MAX_LINKS = 160
 MAX_LOOSE = 4
@@ -51,7 +52,7 @@ def chain_section(report: Report, scope: Scope) -> Element | None:
 def picture(report: Report, scope: Scope) -> Element:
     """The picture alone."""
     prefix = common_prefix([link.name for link in report.chain])
-    tree = module_tree(report)
+    tree = module_tree(report, scope.options)
     steps = list(_steps(report, prefix, scope, tree))
     start = {"cut": "none", "partly-cut": "incomplete"}.get(steps[0].wire, steps[0].wire)
     rows: list[Child] = [

@@ -1,10 +1,11 @@
 """The words and marks of the chain's picture, and its legend."""
 
 from gradcheck.core.report import Report
-from gradcheck.formats.chain import Wire, loose_cuts, loose_partial_cuts, partial_breaks, wires
+from gradcheck.formats.chain import Wire, loose_cuts, loose_partial_cuts, wires
 from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_scope import glyph
 from gradcheck.formats.text import clean
+from gradcheck.formats.verdict import incomplete_parameters
 
 STATES = {
     "live": ("●", "live", "every trainable tensor in it gets a gradient"),
@@ -46,7 +47,7 @@ def chain_legend(*reports: Report) -> Element:
         if state in states
     ]
     cuts = any(link.cut for link in links) or any(loose_cuts(report) for report in reports)
-    lacking = any(partial_breaks(report) or loose_partial_cuts(report) for report in reports)
+    lacking = any(map(incomplete_parameters, reports))
     partly = any("partly-cut" in wires(r) or loose_partial_cuts(r) for r in reports)
     for kind, (words, meaning) in CUTS.items():
         if cuts if kind == "cut" else partly:

@@ -18,6 +18,7 @@ from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_page import banner, frame, report_parts
 from gradcheck.formats.html_parameters import Cell, sortable
 from gradcheck.formats.html_scope import Scope, glyph, pairs, prose, section
+from gradcheck.formats.places import shown_path
 from gradcheck.formats.text import clean, count, middle
 from gradcheck.formats.verdict import by_severity, verdict
 
@@ -40,7 +41,7 @@ def gate_page(gate: GateReport, scope: Scope) -> str:
     """The page of all targets of a gate."""
     word = gate_word(gate)
     tone = "good" if gate.healthy else "warning" if word == "COULD NOT RUN" else "error"
-    eyebrow = clean(gate.configuration, 200) or "gate"
+    eyebrow = shown_path(gate.configuration, scope.options) or "gate"
     hero = banner(word, gate_verdict(gate), tone, eyebrow=eyebrow, figures=_figures(gate))
     named = {"targets": "Targets"}
     for index, result in enumerate(gate.results[:MAX_NAMED]):

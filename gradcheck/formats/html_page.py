@@ -10,11 +10,11 @@ from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_findings import findings_section
 from gradcheck.formats.html_map import map_section
 from gradcheck.formats.html_parameters import parameters_section
-from gradcheck.formats.html_scope import Scope, glyph, loss_words, meter
+from gradcheck.formats.html_scope import Scope, glyph, meter
 from gradcheck.formats.html_setup import setup_section, skipped_section
 from gradcheck.formats.summary import totals
 from gradcheck.formats.text import clean, count, percent
-from gradcheck.formats.verdict import verdict, verdict_word
+from gradcheck.formats.verdict import loss_words, verdict, verdict_word
 
 MARKS = {"good": "✔", "error": "✖", "warning": "▲"}
 SHORT = {

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 from gradcheck.core.finding import Location
 from gradcheck.core.formatter import RenderOptions
-from gradcheck.core.report import Report
 from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.places import place_of, source_link
 from gradcheck.formats.text import clean
@@ -77,13 +76,6 @@ def pairs(rows: list[tuple[str, Child]], class_: str = "facts") -> Element | Non
         return None
     cells = [h("div", h("dt", label), h("dd", value)) for label, value in rows]
     return h("dl", cells, class_=class_)
-
-
-def loss_words(report: Report) -> str:
-    """The loss; where there is no number, whether there was a loss at all."""
-    if report.loss is not None:
-        return f"{report.loss:.4f}"
-    return "none" if any(link.state == "unknown" for link in report.chain) else "not known"
 
 
 def glyph(mark: str, class_: str = "") -> Element:

@@ -1,10 +1,12 @@
 """The set-up and the environment of a page, copyable for a bug report; what was skipped and what was noted."""
 
+from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
 from gradcheck.formats.html_element import Child, Element, h
 from gradcheck.formats.html_scope import Scope, pairs, prose, section
-from gradcheck.formats.text import clean, short_path
-from gradcheck.formats.verdict import by_severity, verdict, verdict_word
+from gradcheck.formats.places import place_of
+from gradcheck.formats.text import clean
+from gradcheck.formats.verdict import by_severity, loss_words, verdict, verdict_word
 
 MAX_NOTES = 60
 MAX_REASONS = 60
@@ -20,7 +22,12 @@ def setup_section(report: Report, scope: Scope) -> Element:
     pasted = h(
         "details",
         h("summary", "As text, for a bug report"),
-        h("figure", h("pre", h("code", as_text(report))), class_="typed", data_copy=True),
+        h(
+            "figure",
+            h("pre", h("code", as_text(report, scope.options))),
+            class_="typed",
+            data_copy=True,
+        ),
         class_="paste",
     )
     return section(
@@ -40,19 +47,19 @@ def _environment(report: Report) -> list[tuple[str, str]]:
     return [*pairs_, ("autocast", clean(found.autocast, 40))] if found.autocast else pairs_
 
 
-def as_text(report: Report) -> str:
+def as_text(report: Report, options: RenderOptions) -> str:
     """Verdict, findings, set-up and environment: what a bug report needs, and no names of the user's parameters."""
     lines = [f"{verdict_word(report)}: {verdict(report)}"]
     for finding in by_severity(report.findings)[:MAX_REPORTED]:
         at = finding.location
-        where = f" at {short_path(at.file)}:{at.line}" if at else ""
+        where = f" at {place_of(at, options)}" if at else ""
         module = f" in {clean(finding.module, 200)}" if finding.module else ""
         lines.append(
             f"{finding.severity} {clean(finding.code, 16)} {clean(finding.rule, 80)}{module}{where}"
         )
     if len(report.findings) > MAX_REPORTED:
         lines.append(f"… {len(report.findings) - MAX_REPORTED:,} more")
-    loss = "none" if report.loss is None else f"{report.loss:.6g}"
+    loss = loss_words(report) if report.loss is None else f"{report.loss:.6g}"
     rows = [("loss", loss), *((clean(k, 60), clean(v, 400)) for k, v in report.setup)]
     rows += _environment(report)
     width = max(len(name) for name, _ in rows) + 2

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Break, Link, ParameterRecord, Report
-from gradcheck.formats.chain import partial_breaks
 from gradcheck.formats.module_branches import Branch, branches
-from gradcheck.formats.text import clean, short_dtype, short_path
+from gradcheck.formats.places import place_of
+from gradcheck.formats.text import clean, short_dtype
+from gradcheck.formats.verdict import incomplete_parameters
 
 MAX_NODES = 20_000
 """Distinct ones; an ordinary model of any size has a few hundred."""
@@ -48,9 +50,9 @@ class ModuleTree:
     """For each link the nodes that it opens to; empty where nothing is in it."""
 
 
-def module_tree(report: Report) -> ModuleTree:
+def module_tree(report: Report, options: RenderOptions) -> ModuleTree:
     """The modules inside the links of the chain."""
-    root, builder = branches(report), _Builder(report)
+    root, builder = branches(report), _Builder(report, options)
     links = tuple(builder.inside(link, root) for link in report.chain)
     return ModuleTree(nodes=tuple(builder.nodes), links=links)
 
@@ -58,11 +60,12 @@ def module_tree(report: Report) -> ModuleTree:
 class _Builder:
     """Nodes, each kept once."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, options: RenderOptions) -> None:
+        self._options = options
         self.nodes: list[Node] = []
         self._index: dict[Node, int] = {}
         self._starved = {fqn for cut in report.breaks for fqn in cut.starved}
-        self._partial = {fqn for _, cut in partial_breaks(report) for fqn in cut.partial}
+        self._partial = incomplete_parameters(report)
         self._whole = ""
         """The state of the link at hand where all in it are in the same."""
         self._clean = functools.cache(lambda name: clean(name, 200))
@@ -126,7 +129,7 @@ class _Builder:
             reached=reached,
             incomplete=sum(node.incomplete for node in inside),
             mark=mark,
-            note="; ".join(dict.fromkeys(_cut_note(cut) for cut, _ in cuts[:3])),
+            note="; ".join(dict.fromkeys(_cut_note(cut, self._options) for cut, _ in cuts[:3])),
             children=children,
         )
 
@@ -186,7 +189,7 @@ def _note(dtype: str, shape: tuple[int, ...], explanation: str) -> str:
     return f"{short_dtype(dtype)}[{', '.join(f'{extent:,}' for extent in shape)}]{why}"
 
 
-def _cut_note(cut: Break) -> str:
+def _cut_note(cut: Break, options: RenderOptions) -> str:
     times = f", {cut.times:,} calls" if cut.times > 1 else ""
-    line = f" · {short_path(cut.location.file)}:{cut.location.line}" if cut.location else ""
+    line = f" · {place_of(cut.location, options)}" if cut.location else ""
     return f"{clean(cut.operation, 80)}{times}{line}"

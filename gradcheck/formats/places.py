@@ -64,6 +64,14 @@ def _path(file: str, options: RenderOptions) -> tuple[str, Base]:
     return path, "repository" if inside else "elsewhere"
 
 
+def shown_path(file: str, options: RenderOptions) -> str:
+    """``file`` as somebody in ``options.folder`` names it: from there where it is below, from its package, or whole."""
+    path = short_path(file)
+    folder = options.folder.replace("\\", "/").rstrip("/")
+    below = path.replace("\\", "/").removeprefix(f"{folder}/") if folder else path
+    return below if len(below) < len(path) else path
+
+
 def source_link(place: Place, options: RenderOptions) -> str:
     """The web page that shows the line; empty where there is none."""
     if place.base != "repository" or not options.source_url.startswith(("http://", "https://")):

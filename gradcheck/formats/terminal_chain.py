@@ -15,11 +15,13 @@ from gradcheck.formats.chain import (
     codes_of,
     common_prefix,
     loose_cuts,
+    loose_partial_cuts,
     shown_links,
     wires,
 )
 from gradcheck.formats.terminal_layout import STATE_STYLES, heading
 from gradcheck.formats.text import clean, middle, ranges, short_path
+from gradcheck.formats.verdict import loss_words
 
 MAX_LINKS = 16
 MAX_LOOSE = 3
@@ -64,21 +66,20 @@ def chain_section(report: Report, options: RenderOptions, width: int) -> Rendera
     room = _room(rows, width)
     for row in rows:
         table.add_row(*_cells(row, room))
-    loss = "no loss" if report.loss is None else f"loss {report.loss:.4f}"
-    table.add_row("", Text(loss, style="dim"))
+    table.add_row("", Text(f"loss {loss_words(report)}", style="dim"))
     aside = f"names under {prefix.rstrip('.')}" if prefix else ""
     return Group(heading("From the inputs to the loss", aside), table)
 
 
 def _rows(report: Report, prefix: str, limit: int) -> Iterator[Row]:
-    chain, loose, wire = report.chain, loose_cuts(report), wires(report)
+    chain, wire, loose = report.chain, wires(report), _loose_rows(report, prefix)
     end = 0
     for stretch in shown_links(chain, limit):
         if stretch.start > end:
             yield Row(rail=Text("  ⋮", style="dim"), name=f"… {stretch.start - end} more")
         for index in stretch:
             yield _link_row(chain[index], report, wire[index], prefix)
-            yield from (_loose_row(cut, report, prefix) for cut in loose.get(index, [])[:MAX_LOOSE])
+            yield from loose.get(index, [])
         end = stretch.stop
 
 
@@ -121,7 +122,21 @@ def _link_row(link: Link, report: Report, wire: Wire, prefix: str) -> Row:
     )
 
 
-def _loose_row(cut: Break, report: Report, prefix: str) -> Row:
+def _loose_rows(report: Report, prefix: str) -> dict[int, list[Row]]:
+    """The breaks that sit between two links, by the index of the link after which they come."""
+    rows: dict[int, list[Row]] = {}
+    kinds: tuple[tuple[Wire, dict[int, list[Break]]], ...] = (
+        ("cut", loose_cuts(report)),
+        ("partly-cut", loose_partial_cuts(report)),
+    )
+    for kind, found in kinds:
+        for index, cuts in found.items():
+            shown = (_loose_row(cut, kind, report, prefix) for cut in cuts[:MAX_LOOSE])
+            rows.setdefault(index, []).extend(shown)
+    return rows
+
+
+def _loose_row(cut: Break, kind: Wire, report: Report, prefix: str) -> Row:
     """A break that sits between two links."""
     where = "outside the model" if cut.module is None else "in the model's forward"
     if cut.module:
@@ -131,4 +146,4 @@ def _loose_row(cut: Break, report: Report, prefix: str) -> Row:
         file = short_path(cut.location.file).replace("\\", "/").rpartition("/")[2]
         line = f"{middle(file, MAX_MODULE - 6)}:{cut.location.line}"
     codes = " ".join(codes_of(cut, report))
-    return Row(rail=Text(*RAILS["cut"]), name=where, module=line, codes=codes, bold=True)
+    return Row(rail=Text(*RAILS[kind]), name=where, module=line, codes=codes, bold=True)

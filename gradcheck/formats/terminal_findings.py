@@ -6,8 +6,9 @@ from rich.text import Text
 from gradcheck.core.finding import Finding
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
+from gradcheck.formats.places import shown_path
 from gradcheck.formats.terminal_layout import SEVERITY_STYLES, labelled, prose_width, repair_lines
-from gradcheck.formats.text import clean, count, middle, short_path
+from gradcheck.formats.text import clean, count, middle
 from gradcheck.formats.verdict import break_of, by_severity
 
 MARKS = {"error": "✖", "warning": "▲", "note": "·"}
@@ -92,7 +93,7 @@ def where_rows(
     module = clean(finding.module or "", 400)
     if finding.location is None:
         return [("where", Text(module))] if module else []
-    place = f"{short_path(finding.location.file)}:{finding.location.line}"
+    place = f"{shown_path(finding.location.file, options)}:{finding.location.line}"
     fits = len(module) + len(place) + 3 <= prose_width(width) - INDENT
     between = " · " if fits else "\n"
     where = Text.assemble((module, "bold"), between if module else "", place)

@@ -7,6 +7,7 @@ from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Report
 from gradcheck.formats.terminal_layout import labelled
 from gradcheck.formats.text import clean, count
+from gradcheck.formats.verdict import loss_words
 
 MAX_NOTES = 5
 MAX_CODES = 3
@@ -35,11 +36,10 @@ def _pairs(setup: tuple[tuple[str, str], ...]) -> Text:
 
 def _step(report: Report, options: RenderOptions) -> list[str]:
     environment = report.environment
-    loss = "no loss" if report.loss is None else f"loss {report.loss:.4f}"
     versions = environment.versions
     if not options.verbose:
         versions = tuple(pair for pair in versions if pair[0] in SHOWN_VERSIONS)
-    parts = [loss, clean(environment.device, 40)]
+    parts = [f"loss {loss_words(report)}", clean(environment.device, 40)]
     if environment.autocast:
         parts.append(f"autocast {clean(environment.autocast, 40)}")
     parts += [f"{clean(name, 40)} {clean(version, 24)}" for name, version in versions]

@@ -41,7 +41,7 @@ def _gradients(report: Report) -> str:
             return _share(0, total, "a gradient")
         if unexplained[state]:
             return _share(unexplained[state], total, words)
-    incomplete = _incomplete(report) & {p.fqn for p in trainable}
+    incomplete = incomplete_parameters(report) & {p.fqn for p in trainable}
     excused = Counter((str(p.gradient), p.explanation) for p in trainable if p.explanation)
     absent = sum(p.gradient == "missing" for p in trainable)
     sentence = _share(total - absent, total, "a gradient")
@@ -53,7 +53,7 @@ def _gradients(report: Report) -> str:
     return sentence + _excuses(excused)
 
 
-def _incomplete(report: Report) -> set[str]:
+def incomplete_parameters(report: Report) -> set[str]:
     """Parameters that lose some of their paths at a break which is told of as more than a note."""
     grave = (finding for finding in report.findings if finding.severity != "note")
     cuts = map(break_finder(report), grave)
@@ -76,6 +76,13 @@ def _excuses(excused: Counter[tuple[str, str]]) -> str:
         for (state, reason), number in excused.most_common(2)
     ]
     return f" ({'; '.join(parts)})" if parts else ""
+
+
+def loss_words(report: Report) -> str:
+    """The loss; where there is no number, whether there was a loss at all."""
+    if report.loss is not None:
+        return f"{report.loss:.4f}"
+    return "none" if any(link.state == "unknown" for link in report.chain) else "not known"
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

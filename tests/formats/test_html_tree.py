@@ -3,13 +3,19 @@
 import dataclasses
 from collections.abc import Iterator
 
+from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Break, Link, ParameterRecord, Report
 from gradcheck.core.trace import GradientState
-from gradcheck.formats.module_tree import ModuleTree, Node, module_tree
+from gradcheck.formats.module_tree import ModuleTree, Node
+from gradcheck.formats.module_tree import module_tree as tree_with
 from tests.formats import reports
 from tests.formats.reports import parameter
 
 STEM = "base_model.model.model.layers"
+
+
+def module_tree(report: Report) -> ModuleTree:
+    return tree_with(report, RenderOptions())
 
 
 def inside(tree: ModuleTree, node: Node) -> list[Node]:
@@ -159,3 +165,19 @@ def test_a_name_of_a_thousand_parts_is_a_leaf() -> None:
     link = Link(name="model", type="M", count=1, trainable=1, reached=1, state="live")
     tree = module_tree(dataclasses.replace(report_of(deep, reached=1), chain=(link,)))
     assert sum(node.reached for node in opened(tree, 0)) == 1
+
+
+def test_what_a_cut_in_the_models_own_forward_takes_away_is_incomplete_too() -> None:
+    whole = reports.partial()
+    (cut,) = whole.breaks
+    for module in ("", None):
+        findings = tuple(
+            dataclasses.replace(f, module=module) if f.severity == "error" else f
+            for f in whole.findings
+        )
+        report = dataclasses.replace(
+            whole, findings=findings, breaks=(dataclasses.replace(cut, module=module),)
+        )
+        lost = [node.incomplete for node in opened(module_tree(report), 1)]
+        assert lost == [node.incomplete for node in opened(module_tree(whole), 1)]
+        assert sum(lost) > 0

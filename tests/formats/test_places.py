@@ -4,7 +4,7 @@ import pytest
 
 from gradcheck.core.finding import Location
 from gradcheck.core.formatter import RenderOptions
-from gradcheck.formats.places import Place, place_of, source_link
+from gradcheck.formats.places import Place, place_of, shown_path, source_link
 
 REPOSITORY = RenderOptions(root="/home/ada/project", folder="/home/ada/project/train")
 VENV = "/home/ada/project/.venv/lib/python3.11/site-packages"
@@ -50,3 +50,21 @@ def test_only_a_web_page_is_linked() -> None:
     assert source_link(place, RenderOptions()) == ""
     packaged = Place(path="peft/x.py", line=3, text="", base="packages")
     assert source_link(packaged, RenderOptions(source_url="https://x")) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "shown"),
+    [
+        ("/home/ada/project/train/m.py", REPOSITORY, "m.py"),
+        ("/home/ada/project/m.py", REPOSITORY, "/home/ada/project/m.py"),
+        ("/home/ada/project/training/m.py", REPOSITORY, "/home/ada/project/training/m.py"),
+        (f"{VENV}/peft/x.py", REPOSITORY, "peft/x.py"),
+        ("C:\\work\\project\\train\\m.py", WINDOWS, "train/m.py"),
+        ("/srv/m.py", RenderOptions(), "/srv/m.py"),
+        ("/srv/m.py", RenderOptions(folder="/"), "/srv/m.py"),
+    ],
+)  # fmt: skip
+def test_for_people_a_file_is_named_from_the_folder_they_are_in(
+    file: str, options: RenderOptions, shown: str
+) -> None:
+    assert shown_path(file, options) == shown

@@ -255,3 +255,36 @@ def test_a_cut_between_links_has_a_row_of_its_own(
     assert words in lines[at]
     assert "train.py:7" in lines[at]
     assert "GC202" in lines[at]
+
+
+def test_a_cut_of_some_paths_in_the_models_own_forward_has_a_row_too() -> None:
+    whole = loose("")
+    (cut,) = whole.breaks
+    partly = dataclasses.replace(cut, starved=(), partial=cut.starved)
+    records = tuple(dataclasses.replace(p, gradient="flows") for p in whole.parameters)
+    links = tuple(dataclasses.replace(x, state="live", reached=x.trainable) for x in whole.chain)
+    report = dataclasses.replace(whole, breaks=(partly,), parameters=records, chain=links)
+    lines = shown(report).splitlines()
+    (at,) = [index for index, line in enumerate(lines) if "✂" in line]
+    assert "✂ PART  in the model's forward" in lines[at]
+    assert "train.py:7" in lines[at]
+    assert "model.first " in lines[at - 1]
+
+
+def test_a_loss_without_a_number_is_not_called_no_loss() -> None:
+    assert "loss not known" in shown(dataclasses.replace(reports.healthy(), loss=None))
+    (link, *_) = reports.classic().chain
+    ended = dataclasses.replace(link, state="unknown")
+    assert "loss none" in shown(dataclasses.replace(reports.failure(), loss=None, chain=(ended,)))
+
+
+def test_a_file_below_the_working_directory_is_named_from_there() -> None:
+    location = Location(file="/home/ada/project/train/model.py", line=88, text="x")
+    (finding,) = [f for f in reports.partial().findings if f.severity == "error"]
+    report = dataclasses.replace(
+        reports.partial(), findings=(dataclasses.replace(finding, location=location),)
+    )
+    inside = render(report, RenderOptions(folder="/home/ada/project"))
+    assert "train/model.py:88" in inside
+    assert "/home/ada" not in inside
+    assert "/home/ada/project/train/model.py:88" in render(report, RenderOptions(folder="/home/b"))
