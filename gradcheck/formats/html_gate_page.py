@@ -41,7 +41,7 @@ def gate_page(gate: GateReport, scope: Scope) -> str:
     """The page of all targets of a gate."""
     word = gate_word(gate)
     tone = "good" if gate.healthy else "warning" if word == "COULD NOT RUN" else "error"
-    eyebrow = shown_path(gate.configuration, scope.options) or "gate"
+    eyebrow = clean(shown_path(gate.configuration, scope.options), 200) or "gate"
     hero = banner(word, gate_verdict(gate), tone, eyebrow=eyebrow, figures=_figures(gate))
     named = {"targets": "Targets"}
     for index, result in enumerate(gate.results[:MAX_NAMED]):

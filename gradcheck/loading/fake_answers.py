@@ -80,7 +80,7 @@ class Answers:
         return tuple(key) if len(key) > before else None
 
     def _kind(self, func: Any) -> Literal["new", "view", "other"]:
-        """Whether ``func`` gives new tensors, one view of its first argument, or something else."""
+        """Whether ``func`` gives new tensors, at most a view of its first argument, or something else."""
         schema = getattr(func, "_schema", None)
         if schema is None or not schema.returns:
             return "other"
@@ -90,7 +90,8 @@ class Answers:
         if schema.is_mutable or not all(tensors) or "lift" in schema.name:
             return "other"
         if any(it.alias_info is not None for it in schema.returns):
-            return "view" if len(tensors) == 1 else "other"
+            of_first = schema.arguments[0].alias_info is not None
+            return "view" if len(tensors) == 1 and of_first else "other"
         return "new"
 
     def _describe(self, values: Iterable[Any], key: list[Any]) -> bool:
@@ -99,7 +100,7 @@ class Answers:
         for value in values:
             kind = type(value)
             if kind is fake:
-                if value.constant is not None or value.layout is not self._torch.strided:
+                if not self._is_plain(value):
                     return False
                 key += (value.shape, value.stride(), value.storage_offset(), value.dtype)
                 key.append(value.fake_device)
@@ -116,12 +117,12 @@ class Answers:
     def _answer(self, kind: str, args: tuple[Any, ...], output: Any) -> Answer | None:
         """``output`` as something to remember; None where it is not to be made again from its description."""
         results = output if isinstance(output, tuple) else (output,)
-        is_view = kind == "view"
-        if is_view and type(args[0]) is not self._fakes.FakeTensor:
-            return None
         if not all(self._is_plain(it) for it in results):
             return None
-        if not is_view and any(it is arg or it.storage_offset() for it in results for arg in args):
+        if any(it is arg for it in results for arg in args):
+            return None
+        is_view = kind == "view" and self._shares_storage(results[0], args)
+        if not is_view and any(it.storage_offset() for it in results):
             return None
         rows = tuple(
             _Result(tuple(it.shape), it.stride(), it.storage_offset(), it.dtype, it.fake_device)
@@ -129,7 +130,15 @@ class Answers:
         )
         return Answer(rows, is_view, isinstance(output, tuple))
 
+    def _shares_storage(self, result: Any, args: tuple[Any, ...]) -> bool:
+        """Whether ``result`` lies in the storage of the first of ``args``: ``contiguous`` does so only sometimes."""
+        if not args or type(args[0]) is not self._fakes.FakeTensor:
+            return False
+        ours, theirs = (it.untyped_storage()._cdata for it in (result, args[0]))
+        return bool(ours == theirs)
+
     def _is_plain(self, tensor: Any) -> bool:
+        """Whether shape, stride, offset, dtype and device are all there is to say of ``tensor``."""
         return (
             type(tensor) is self._fakes.FakeTensor
             and tensor.constant is None

@@ -14,6 +14,8 @@ from gradcheck.loading.fake_answers import Answers
 
 MAX_REAL_ELEMENTS = 2**22
 """Of what stays real: a mask [batch, 1, 2048, 2048]. What is larger is made fake, and with it what is made from it."""
+_ALWAYS_REAL_ELEMENTS = 2**12
+"""So few in all arguments, and no two of them make more than ``MAX_REAL_ELEMENTS``: nobody has to be asked."""
 
 
 class _KeepingReal:
@@ -32,6 +34,7 @@ class _KeepingReal:
         self._indexing |= {aten._index_put_impl_, aten._unsafe_index_put}
         self._masks = (torch.bool, torch.uint8)
         self._answers = Answers()
+        self._in_place: dict[Any, bool] = {}
 
     def __enter__(self) -> Any:
         self._silenced.append(self._fakes.log.disabled)
@@ -53,10 +56,10 @@ class _KeepingReal:
             return args[0].fake_device
         kwargs = kwargs or {}
         real, fake = self._tensors((*args, *kwargs.values()))
-        if real and not fake and sum(it.numel() for it in real) <= MAX_REAL_ELEMENTS:
+        if real and not fake and self._is_affordable(func, types, args, kwargs, real):
             return func(*args, **kwargs)  # the mode is off in here: torch computes
         if real and fake:
-            self._refuse_unknown_write(func, args)
+            self._refuse_unknown_write(func, args, kwargs)
             args = self._with_numbered_masks(func, args)
         key = self._answers.key(func, args, kwargs)
         answer = self._answers.to(key)
@@ -89,12 +92,46 @@ class _KeepingReal:
             return False
         return not output.dtype.is_floating_point and output.numel() <= MAX_REAL_ELEMENTS
 
-    def _refuse_unknown_write(self, func: Any, args: tuple[Any, ...]) -> None:
+    def _is_affordable(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        real: list[Any],
+    ) -> bool:
+        """Whether what ``func`` makes of real tensors takes so little memory that it may be real as well."""
+        num_elements = sum(it.numel() for it in real)
+        if num_elements <= _ALWAYS_REAL_ELEMENTS or self._is_in_place(func):
+            return True
+        if num_elements > MAX_REAL_ELEMENTS:
+            return False
+        try:
+            output = super().__torch_dispatch__(func, types, args, kwargs)  # type: ignore[misc]
+        except (RuntimeError, NotImplementedError):  # how large it gets, the values decide
+            return True
+        outputs = output if isinstance(output, (tuple, list)) else (output,)
+        made = (it.numel() for it in outputs if isinstance(it, self._torch.Tensor))
+        return sum(made) <= MAX_REAL_ELEMENTS
+
+    def _is_in_place(self, func: Any) -> bool:
+        """Whether ``func`` writes into an argument or views one, and so makes nothing new."""
+        if func not in self._in_place:
+            schema = getattr(func, "_schema", None)
+            arguments = () if schema is None else schema.arguments
+            self._in_place[func] = any(it.alias_info is not None for it in arguments)
+        return self._in_place[func]
+
+    def _refuse_unknown_write(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
         """Raises where values that are not there would be written into a tensor whose values are."""
         schema = getattr(func, "_schema", None)
-        if schema is None or not schema.is_mutable or not args:
+        if schema is None or not schema.is_mutable:
             return
-        if isinstance(args[0], self._torch.Tensor) and type(args[0]) is not self._fakes.FakeTensor:
+        given = dict(zip((it.name for it in schema.arguments), args, strict=False)) | {**kwargs}
+        written = (it for it in schema.arguments if it.alias_info and it.alias_info.is_write)
+        if self._tensors(given.get(it.name) for it in written)[0]:
             raise self._fakes.DataDependentOutputException(func)
 
     def _with_numbered_masks(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

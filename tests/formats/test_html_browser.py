@@ -132,7 +132,9 @@ def test_hostile_text_is_shown_and_never_run(opened: Open, probe: str) -> None:
     page.locator("details.tensors > summary").click()
     page.locator("table.map td").last.click()
     assert page.locator(".message").inner_text() == " ".join(probe.split())
-    assert page.locator("details.tensors tbody tr").count() == 4
+    rows = page.locator("details.tensors tbody tr")
+    rows.last.wait_for()
+    assert rows.count() == 4
     assert page.locator("img").count() == 0
     assert page.locator("a[href^='javascript']").count() == 0
     assert page.locator("h1").is_visible()
@@ -256,6 +258,7 @@ def test_every_tensor_is_found_sorted_and_filtered(opened: Open) -> None:
     page = opened(reports.healthy()).page
     page.locator("details.tensors > summary").press("Enter")
     rows = page.locator("details.tensors tbody tr")
+    rows.last.wait_for()  # they are made when the browser says that the list was opened
     assert rows.count() == 100
     page.get_by_role("button", name="Show 100 more").click()
     assert rows.count() == 200
