@@ -26,7 +26,7 @@ from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
 from gradcheck.errors import BatchError, DiagnosticError, EditError, RecordingError
 from gradcheck.recording.origins import with_origins
-from gradcheck.recording.session import record
+from gradcheck.recording.session import collector_paused, record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
@@ -65,8 +65,9 @@ def _is_without_graph(failure: Failure) -> bool:
 
 def examine(subject: Subject, settings: Settings) -> Standing:
     """One recorded and judged step."""
-    trace = with_origins(subject, settings.seed, record(subject, settings))
-    return Standing(trace=trace, report=diagnose(trace, settings))
+    with collector_paused():
+        trace = with_origins(subject, settings.seed, record(subject, settings))
+        return Standing(trace=trace, report=diagnose(trace, settings))
 
 
 def repair(

@@ -73,14 +73,20 @@ def layer_fqn(trace: Trace, module: int) -> str:
 def storage_casts(trace: Trace) -> tuple[StorageCast, ...]:
     """The casts of a quantized layer's input to integers, and of its result where that follows from the input's."""
     breaks = {broken.call: broken for broken in trace.chain.breaks}
+    casts = _ops(trace, CASTS)
     found = []
     for index, call in enumerate(trace.calls):
-        if call.region == NONE and _last_word(call.op) in CASTS and _casts_to_storage(trace, index):
+        if call.op in casts and call.region == NONE and _casts_to_storage(trace, index):
             layer = _entered(trace, index)
             layer = _layer_of(trace, call.module) if layer == NONE else layer
             if layer != NONE:
                 found.append(StorageCast(call=index, layer=layer, broken=breaks.get(index)))
     return tuple(found)
+
+
+def _ops(trace: Trace, last_words: tuple[str, ...]) -> set[str]:
+    """The ops of the step whose names end in one of ``last_words``."""
+    return {op for op in {call.op for call in trace.calls} if _last_word(op) in last_words}
 
 
 def _last_word(op: str) -> str:
@@ -122,8 +128,9 @@ def _layer_of(trace: Trace, module: int) -> int:
 def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
     """The calls that multiply with a packed weight, the first one for each weight."""
     found: dict[int, PackedProduct] = {}
+    products = _ops(trace, PRODUCTS)
     for index, call in enumerate(trace.calls):
-        if _last_word(call.op) in PRODUCTS and call.region == NONE:
+        if call.op in products and call.region == NONE:
             for value in call.inputs:
                 weight = _weight(trace, value)
                 if weight != NONE and _is_packed(trace, weight):

@@ -104,16 +104,18 @@ class LayersAtWork:
 
 def adapter_names(inventory: Inventory) -> set[str]:
     """What the adapters are called."""
-    return {str(name) for module, configs in _configs(inventory) for name in configs}
+    return {str(name) for _, configs in _configs(inventory) for name in configs}
 
 
-def _configs(inventory: Inventory) -> Iterator[tuple[torch.nn.Module, dict[str, Any]]]:
-    """(module, its adapter configurations), of the modules that have some."""
-    for _, module in inventory.modules:
-        own = vars(module)
-        configs = own.get("peft_config") or own.get("_peft_config")  # the latter: prompt methods
-        if isinstance(configs, dict):
-            yield module, configs
+def _configs(inventory: Inventory) -> list[tuple[torch.nn.Module, dict[str, Any]]]:
+    """(module, its adapter configurations), of the modules that have some; outer modules first."""
+    found = {
+        index: (module, vars(module)[attribute])
+        for attribute in ("_peft_config", "peft_config")  # the former: prompt methods
+        for index, module in inventory.holding(attribute)
+        if isinstance(vars(module)[attribute], dict) and vars(module)[attribute]
+    }
+    return [found[index] for index in sorted(found)]
 
 
 def adapter_configs(
@@ -144,14 +146,12 @@ def adapter_configs(
 
 def input_grad_hooks(inventory: Inventory) -> int:
     """How many input-gradient hooks transformers says it has registered."""
-    count = 0
-    for _, module in inventory.modules:
-        held = vars(module).get("_require_grads_hooks")  # transformers 5
-        if held:
-            count += len(held)
-        elif vars(module).get("_require_grads_hook") is not None:
-            count += 1
-    return count
+    lists = inventory.holding("_require_grads_hooks")  # transformers 5
+    counts = {index: len(vars(module)["_require_grads_hooks"] or ()) for index, module in lists}
+    for index, module in inventory.holding("_require_grads_hook"):
+        if vars(module)["_require_grads_hook"] is not None:
+            counts[index] = counts.get(index) or 1
+    return sum(counts.values())
 
 
 def _layer_types(inventory: Inventory) -> set[type[torch.nn.Module]]:

@@ -111,9 +111,10 @@ def task_heads(inventory: Inventory) -> dict[str, float]:
     ``num_labels`` numbers and is not the language-model head.
     """
     heads: dict[str, float] = {}
-    for prefix, module in inventory.modules:
-        backbone = getattr(type(module), "base_model_prefix", None)
-        if backbone not in module._modules or not hasattr(type(module), "get_output_embeddings"):
+    for prefix, module in inventory.of_classes_with("base_model_prefix"):
+        kind: Any = type(module)
+        backbone = kind.base_model_prefix
+        if backbone not in module._modules or not hasattr(kind, "get_output_embeddings"):
             continue
         spread = float(getattr(vars(module).get("config"), "initializer_range", None) or 0.02)
         for name, child in module._modules.items():
@@ -135,8 +136,8 @@ def untied_embeddings(inventory: Inventory) -> tuple[tuple[int, int], ...]:
     """(input, output embedding) of each transformers model that says they are one parameter, where they are two."""
     pairs: dict[tuple[int, int], None] = {}
     index = inventory.parameter_index
-    for _, module in inventory.modules:
-        if not hasattr(type(module), "tie_weights") or not _says_tied(module):
+    for _, module in inventory.of_classes_with("tie_weights"):
+        if not _says_tied(module):
             continue
         owner: Any = module
         try:

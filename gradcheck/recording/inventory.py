@@ -42,6 +42,19 @@ class Inventory:
             if child is not None and id(child) not in seen:
                 self._walk(prefix + name, child, index, seen)
 
+    def holding(self, attribute: str) -> list[tuple[int, torch.nn.Module]]:
+        """(index, module) of the modules that hold ``attribute`` themselves, whatever their class holds."""
+        return [
+            (index, module)
+            for index, (_, module) in enumerate(self.modules)
+            if attribute in module.__dict__
+        ]
+
+    def of_classes_with(self, attribute: str) -> list[tuple[str, torch.nn.Module]]:
+        """(FQN, module) of the modules whose class has ``attribute``."""
+        kinds = {kind for kind in self.types if hasattr(kind, attribute)}
+        return [(fqn, module) for fqn, module in self.modules if type(module) in kinds]
+
     def release(self) -> None:
         """Forgets the modules and the tensors; the FQNs stay."""
         self.modules = []

@@ -137,11 +137,8 @@ class Preserved:
 
 def _unreduced(inventory: Inventory) -> Callable[[], None]:
     """DistributedDataParallel without its reduction, as under ``no_sync``: it would remember what did not arrive."""
-    switched = [
-        vars(module)
-        for _, module in inventory.modules
-        if vars(module).get("require_backward_grad_sync") is True
-    ]
+    holders = (vars(module) for _, module in inventory.holding("require_backward_grad_sync"))
+    switched = [own for own in holders if own["require_backward_grad_sync"] is True]
     for own in switched:
         own["require_backward_grad_sync"] = False
 

@@ -351,15 +351,13 @@ def _is_own(error: Exception) -> bool:
 
 def _reducing(inventory: Inventory) -> Iterator[Wrapper]:
     """DistributedDataParallel that was there before the step."""
-    for _, module in inventory.modules:
-        own = vars(module)
-        if "require_backward_grad_sync" in own:
-            kind = type(module)
-            yield Wrapper(
-                type=f"{kind.__module__}.{kind.__qualname__}",
-                frame=NONE,
-                tolerant=bool(own.get("find_unused_parameters") or own.get("static_graph")),
-            )
+    for _, module in inventory.holding("require_backward_grad_sync"):
+        kind, own = type(module), vars(module)
+        yield Wrapper(
+            type=f"{kind.__module__}.{kind.__qualname__}",
+            frame=NONE,
+            tolerant=bool(own.get("find_unused_parameters") or own.get("static_graph")),
+        )
 
 
 @contextmanager
