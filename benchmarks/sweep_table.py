@@ -55,6 +55,8 @@ MARKS = {
     "GC509": "activations cast to the quantized dtype",
     "GC509(w)": "activations cast to the quantized dtype",
     "GC510": "packed weight used as a matrix",
+    "GC511": "quantized layer without a backward",
+    "GC512": "adapter that does not fit its layer",
 }
 """What a finding of the step without checkpointing says about adapters that get no gradient."""
 CHECKPOINTING = ("off", "reentrant", "non-reentrant")

@@ -207,7 +207,8 @@ class _Search:
         if after.better_than(state, candidate.code):
             self._keep(candidate, snapshot, difference(state, after))
             return after
-        if depth and not after.has(candidate.code) and after.errors != state.errors:
+        still = after.error_places(candidate.code) & state.error_places(candidate.code)
+        if depth and not still and after.error_places() != state.error_places():
             return self._carry_on(candidate, snapshot, state, after, depth)
         return self._reject(snapshot, candidate, f"{candidate.code} is still there")
 
@@ -247,8 +248,9 @@ class _Search:
     ) -> Standing | None:
         """Cures what the repair uncovered; all of it is taken back where the end is no better than ``state``."""
         num_outcomes, num_standing = len(self.outcomes), len(self._standing)
-        uncovered = ", ".join(after.errors)
-        self._keep(candidate, snapshot, f"cures {candidate.code}; {uncovered} came to light")
+        code = candidate.code
+        uncovered = ", ".join(f"another {it}" if it == code else it for it in after.errors)
+        self._keep(candidate, snapshot, f"cures {code}; {uncovered} came to light")
         reached = self.cured(after, depth - 1)
         if reached.measure() > state.measure():
             return reached
@@ -257,7 +259,7 @@ class _Search:
         return self._reject(
             snapshot,
             candidate,
-            f"without {candidate.code} there is {uncovered}, which nothing cures",
+            f"without {code} there is {uncovered}, which nothing cures",
         )
 
     def _keep(self, candidate: Candidate, snapshot: Snapshot, reason: str) -> None:

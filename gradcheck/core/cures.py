@@ -3,9 +3,9 @@
 import re
 
 from gradcheck.core.entries import Entries, entries
-from gradcheck.core.packed import layer_fqn
 from gradcheck.core.repair import Repair
 from gradcheck.core.selection import location, quantized_modules
+from gradcheck.core.short_names import left_out, short_names
 from gradcheck.core.trace import NONE, Trace
 
 RENAMED = (5, 23)
@@ -117,15 +117,24 @@ def attach_adapter(trace: Trace) -> Repair:
 
 
 def keep_unquantized(trace: Trace, layers: tuple[int, ...]) -> Repair:
-    """The layers loaded in floating point, with ``lm_head`` that is so by default: a list given replaces that one."""
-    names = (layer_fqn(trace, layer).rpartition(".")[2] for layer in layers)
-    skipped = dict.fromkeys(("lm_head", *names))
-    listed = ", ".join(f'"{name}"' for name in skipped)
+    """The layers loaded in floating point."""
+    listed = ", ".join(f'"{name}"' for name in left_out(trace, layers))
     bits = "8bit" if any(trace.modules[layer].quantized == "8bit" for layer in layers) else "4bit"
     return Repair(
         name="keep-unquantized",
         summary="Keep these layers out of quantization when the model is loaded.",
         snippet=f"BitsAndBytesConfig(load_in_{bits}=True, llm_int8_skip_modules=[{listed}])",
+        applicability="unsafe",
+    )
+
+
+def leave_out_of_adapter(trace: Trace, layers: tuple[int, ...]) -> Repair:
+    """The layers left alone by the adapter."""
+    listed = ", ".join(f'"{name}"' for name in short_names(trace, layers))
+    return Repair(
+        name="leave-out-of-adapter",
+        summary="Leave these layers out when the adapter is attached.",
+        snippet=f"config.exclude_modules = [{listed}]   # before get_peft_model(model, config)",
         applicability="unsafe",
     )
 

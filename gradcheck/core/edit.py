@@ -102,6 +102,13 @@ class AttachAdapter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DropAdapters:
+    """Adapted layers replaced by the layers that they adapt; the optimizer forgets what trained there."""
+
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class UnwrapMethod:
     """A module's method without the ``no_grad`` (or ``inference_mode``) decorator on it."""
 
@@ -150,6 +157,7 @@ Edit = (
     | AddToOptimizer
     | CallAdapters
     | AttachAdapter
+    | DropAdapters
     | UnwrapMethod
     | SetArgument
     | KeepUnquantized

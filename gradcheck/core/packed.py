@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+from gradcheck.core.failures import failure_kind
 from gradcheck.core.trace import NONE, Trace
 
 if TYPE_CHECKING:
@@ -31,17 +32,32 @@ VIEWS = (
     "T",
     "mT",
     "transpose",
+    "permute",
     "to",
     "float",
+    "half",
+    "bfloat16",
+    "double",
+    "type",
     "type_as",
     "view",
     "reshape",
     "__get__",
     "contiguous",
+    "clone",
+    "clamp",
+    "clip",
+    "mul",
+    "__mul__",
+    "__rmul__",
+    "div",
+    "__truediv__",
 )
-"""Last words of the names of the calls behind which a weight is still that weight."""
+"""Last words of the names of the calls behind which a weight is still that weight, scaled or clipped."""
 
 
+TORCH = ("torch.", "Tensor.")
+"""How the names of torch's own calls begin, as against those of a quantizer's kernels."""
 CASTS = ("to", "type", "type_as", "byte", "char")
 """Last words of the names of the calls that change a dtype."""
 
@@ -59,15 +75,10 @@ class StorageCast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedProduct:
-    """A product with a packed weight, outside of its own layer."""
+    """A product with a packed weight outside of its own layer, or another call that raised because it was given one."""
 
     call: int
     parameter: int
-
-
-def layer_fqn(trace: Trace, module: int) -> str:
-    """What the user calls a quantized module: PEFT moves it to ``base_layer`` of the adapted one."""
-    return trace.modules[module].fqn.removesuffix(".base_layer")
 
 
 def storage_casts(trace: Trace) -> tuple[StorageCast, ...]:
@@ -126,17 +137,24 @@ def _layer_of(trace: Trace, module: int) -> int:
 
 
 def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
-    """The calls that multiply with a packed weight, the first one for each weight."""
+    """The calls that take a packed weight for the matrix, the first one for each weight."""
     found: dict[int, PackedProduct] = {}
-    products = _ops(trace, PRODUCTS)
+    products, raising = _ops(trace, PRODUCTS), _raising(trace)
     for index, call in enumerate(trace.calls):
-        if call.op in products and call.region == NONE:
+        if (call.op in products or index == raising) and call.region == NONE:
             for value in call.inputs:
                 weight = _weight(trace, value)
                 if weight != NONE and _is_packed(trace, weight):
                     parameter = trace.values[weight].parameter
                     found.setdefault(parameter, PackedProduct(call=index, parameter=parameter))
     return tuple(found.values())
+
+
+def _raising(trace: Trace) -> int:
+    """The call of torch that raised, where that says that what it was given does not fit; else NONE."""
+    failure = trace.failure
+    ours = failure is not None and failure_kind(trace) == "other" and failure.op.startswith(TORCH)
+    return failure.call if failure is not None and ours else NONE
 
 
 def _is_packed(trace: Trace, weight: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from gradcheck.core.finding import Location
 from gradcheck.core.report import ParameterRecord, Report
 from gradcheck.core.trace import Trace
 from gradcheck.core.wording import counted
@@ -40,6 +41,11 @@ class Standing:
     def has(self, code: str) -> bool:
         """Whether a finding of this rule is there."""
         return any(finding.code == code for finding in self.report.findings)
+
+    def error_places(self, code: str = "") -> set[tuple[str, str | None, Location | None]]:
+        """(code, module, line) of the errors; with ``code`` of those of this rule."""
+        errors = (f for f in self.report.findings if f.severity == "error")
+        return {(f.code, f.module, f.location) for f in errors if code in ("", f.code)}
 
     @property
     def stage(self) -> int:

@@ -1,6 +1,6 @@
 """Which findings are symptoms of which: where the cause is an error, its symptoms are not reported.
 
-GC210 is in no list: it speaks only of exceptions that no other rule claims.
+GC210 is a symptom where a rule claims the exception by what raised it and not by its message.
 """
 
 _NOTHING_LEARNS = ("GC101", "GC201", "GC702")
@@ -21,6 +21,7 @@ SYMPTOMS: dict[str, tuple[str, ...]] = {
     "GC509": (*_NOTHING_LEARNS, "GC210"),
     "GC510": ("GC102", "GC210", "GC505"),
     "GC511": ("GC403",),
+    "GC512": ("GC102", "GC210"),
     "GC602": ("GC601",),
     "GC603": ("GC102",),
     "GC701": ("GC401", "GC402", "GC403"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from gradcheck.editing.places import modules_named, outermost
 from gradcheck.errors import EditError
 
 ALL_LINEAR = ("all-linear",)
+_INSIDE = "base_model.model."
+"""What PEFT puts before the names of the modules of the model that it adapts."""
 
 
 def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
@@ -46,6 +49,38 @@ def _activate(model: torch.nn.Module, name: str) -> None:
     owners = [module for module in outer if hasattr(module, "peft_config")]
     for owner in owners or list(_layers(model)):
         owner.set_adapter(name)  # type: ignore[operator]  # PEFT's
+
+
+def drop_adapters(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torch.nn.Parameter]:
+    """Puts each adapted layer's own layer in its place, and tells the adapters' configurations to leave it out.
+
+    Returns:
+        The parameters that are gone with the adapters.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    gone: list[torch.nn.Parameter] = []
+    for fqn, module in zip(fqns, modules_named(model, fqns), strict=True):
+        if isinstance(module, BaseTunerLayer):
+            base: torch.nn.Module = module.get_base_layer()
+            kept = {id(parameter) for parameter in base.parameters()}
+            gone += [held for held in module.parameters() if id(held) not in kept]
+            parent, _, name = fqn.rpartition(".")
+            setattr(model.get_submodule(parent), name, base)
+    if gone:
+        _exclude(model, [fqn.rpartition(_INSIDE)[2] for fqn in fqns])
+    return gone
+
+
+def _exclude(model: torch.nn.Module, names: list[str]) -> None:
+    for module in model.modules():
+        configs = vars(module).get("peft_config")
+        for config in configs.values() if isinstance(configs, dict) else ():
+            left_out = config.exclude_modules or []
+            if isinstance(left_out, str):  # a pattern for the whole name
+                config.exclude_modules = "|".join([f"(?:{left_out})", *map(re.escape, names)])
+            else:
+                config.exclude_modules = sorted({*left_out, *names})
 
 
 def _layers(model: torch.nn.Module) -> Iterator[Any]:

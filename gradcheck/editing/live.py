@@ -17,6 +17,7 @@ from gradcheck.core.edit import (
     CallAdapters,
     CastParameters,
     CloneOutputs,
+    DropAdapters,
     Edit,
     EnableInputRequireGrads,
     KeepUnquantized,
@@ -30,7 +31,12 @@ from gradcheck.core.edit import (
     TieParameters,
     UnwrapMethod,
 )
-from gradcheck.editing.adapters import attach_adapter, call_adapters, linear_targets
+from gradcheck.editing.adapters import (
+    attach_adapter,
+    call_adapters,
+    drop_adapters,
+    linear_targets,
+)
 from gradcheck.editing.checkpointing import set_checkpointing
 from gradcheck.editing.configuration import switch_off_cache
 from gradcheck.editing.hooks import (
@@ -99,6 +105,8 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             call_adapters(model, edit)
         case AttachAdapter():
             attach_adapter(model, edit)
+        case DropAdapters(modules=fqns):
+            _forget(subject.optimizer, drop_adapters(model, fqns))
         case UnwrapMethod(module=fqn, method=method):
             _unwrap(modules_named(model, (fqn,))[0], method)
         case SetArgument():
@@ -134,6 +142,12 @@ def _add_to_optimizer(subject: Subject, parameters: list[torch.nn.Parameter]) ->
             key: value for key, value in optimizer.param_groups[0].items() if key != "params"
         }
         optimizer.add_param_group({**options, "params": missing})
+
+
+def _forget(optimizer: torch.optim.Optimizer | None, parameters: list[torch.nn.Parameter]) -> None:
+    gone = {id(parameter) for parameter in parameters}
+    for group in optimizer.param_groups if optimizer is not None else ():
+        group["params"] = [held for held in group["params"] if id(held) not in gone]
 
 
 def _unwrap(module: torch.nn.Module, method: str) -> None:

@@ -14,6 +14,7 @@ from gradcheck.core.edit import (
     CallAdapters,
     CastParameters,
     CloneOutputs,
+    DropAdapters,
     Edit,
     EnableInputRequireGrads,
     KeepUnquantized,
@@ -116,6 +117,9 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
             return _adapters(call, name, parts)
         case AttachAdapter():
             return _attach(edit, parts)
+        case DropAdapters(modules=fqns):
+            parts.helpers["dropped"] = _DROPPED
+            return [*_tuple_lines("for fqn in", fqns), "    _drop_adapter(model, fqn)"]
         case UnwrapMethod(module=fqn, method=method):
             bound = f"type(module).{method}.__wrapped__.__get__(module)"
             return [f"module = {_place(fqn)}", f"module.{method} = {bound}"]
@@ -326,6 +330,18 @@ def _unquantize(model, fqn):
     plain.weight = torch.nn.Parameter(weight, requires_grad=False)
     plain.bias = layer.bias
     setattr(model.get_submodule(parent), name, plain.train(layer.training))
+'''
+_DROPPED = '''
+def _drop_adapter(model, fqn):
+    """Puts the layer itself in the place of the adapted one, and has it left out where the adapter is loaded again."""
+    parent, _, name = fqn.rpartition(".")
+    layer = model.get_submodule(fqn)
+    if hasattr(layer, "get_base_layer"):
+        setattr(model.get_submodule(parent), name, layer.get_base_layer())
+    for config in getattr(model, "peft_config", {}).values():
+        if not isinstance(config.exclude_modules, str):
+            inside = fqn.rpartition("base_model.model.")[2]
+            config.exclude_modules = sorted({*(config.exclude_modules or ()), inside})
 '''
 _ADD_TO_OPTIMIZER = """\
 held = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -21,13 +21,14 @@ def fix_word(report: FixReport, *, dry_run: bool = False) -> str:
 
 def fix_verdict(report: FixReport) -> str:
     """The verdict after its word: by what, or why not."""
-    names = named([outcome.repair.name for outcome in report.verified])
+    repairs = list(dict.fromkeys(outcome.repair.name for outcome in report.verified))
+    names = named(repairs)
     if report.healthy and names:
         return f"by {names}, verified on the recorded step"
     if report.healthy:
         return f"nothing to repair: {verdict(report.after)}"
     if names:
-        return f"{names} {'helps, and is' if len(report.verified) == 1 else 'help, and are'} not enough"
+        return f"{names} {'helps, and is' if len(repairs) == 1 else 'help, and are'} not enough"
     tried = sum(not isinstance(outcome, NotTried) for outcome in report.outcomes)
     if tried:
         return f"{count(tried, 'repair')} tried, and none helps: see what is left"

@@ -13,6 +13,9 @@ import torch
 from gradcheck.core.trace import NONE, AdapterConfig, AdapterLayer
 from gradcheck.recording.inventory import Inventory
 
+_INSIDE = "base_model.model."
+"""What PEFT puts before the names of the modules of the model that it adapts."""
+
 
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:
     """The layers adapted by the adapters called ``names``."""
@@ -130,7 +133,12 @@ def adapter_configs(
             if str(name) in rows:
                 continue
             targets = _targets(config)
-            unmatched = tuple(t for t in targets if not any(_matches(fqn, t) for fqn in layer_fqns))
+            unmatched = tuple(
+                target
+                for target in targets
+                if not any(_matches(fqn, target) for fqn in layer_fqns)
+                and not _left_out(config, target, inventory)
+            )
             rows[str(name)] = AdapterConfig(
                 name=str(name),
                 type=str(getattr(config.peft_type, "value", config.peft_type)),
@@ -192,6 +200,15 @@ def _base_parameters(module: Any) -> Iterator[torch.Tensor]:
 def _targets(config: Any) -> tuple[str, ...]:
     targets = getattr(config, "target_modules", None)
     return tuple(sorted(targets)) if isinstance(targets, (list, set, tuple)) else ()
+
+
+def _left_out(config: Any, target: str, inventory: Inventory) -> bool:
+    """Whether the configuration itself excludes a module of this name."""
+    excluded = getattr(config, "exclude_modules", None) or ()
+    named = (fqn for fqn, _ in inventory.modules if excluded and _matches(fqn, target))
+    if isinstance(excluded, str):
+        return any(re.fullmatch(excluded, fqn.rpartition(_INSIDE)[2]) for fqn in named)
+    return any(_matches(fqn, name) for fqn in named for name in excluded)
 
 
 def _matches(fqn: str, target: str) -> bool:

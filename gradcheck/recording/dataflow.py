@@ -117,6 +117,7 @@ class DataFlow(TorchFunctionMode):
         kwargs = kwargs or {}
         if kind == "grad-mode":
             self.switches.grad_mode_set(args[0], frame)
+        if kind == "grad-mode" or (operation.asking and len(args) + len(kwargs) == 1):
             return func(*args, **kwargs)
         if kind == "backward":
             return self._backward(func, args, kwargs, frame)

@@ -164,19 +164,19 @@ SILENT = frozenset(
         "get_default_dtype",
         "nbytes",
         "__array_priority__",
-        "_nested_tensor_from_tensor_list",
-        "type",
         "has_names",
         "_is_view",
         "__torch_dispatch__",
         "_has_compatible_shallow_copy_type",
-        "pin_memory",
         "share_memory_",
         "retain_graph",
         "_version",
     }
 )
 """Calls that read no content that could reach a loss, or are control flow."""
+
+ASKING = frozenset({"type"})
+"""Calls that answer a question where they are given nothing but the tensor, and else make one: ``x.type(dtype)``."""
 
 NOTED = frozenset({"cross_entropy", "nll_loss"})
 """Calls whose arguments are looked at: the labels."""
@@ -199,6 +199,8 @@ class Operation(NamedTuple):
     first_only: bool
     scaling: bool
     """A product, whose factor may be the number zero."""
+    asking: bool
+    """See ``ASKING``."""
     plain: bool
     """An ordinary call: nothing about it needs a second look, unless it scales by zero."""
 
@@ -238,7 +240,7 @@ def _operation(name: str, short: str, kind: str) -> Operation:
     in_place = (
         short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
     ) or short == "__setitem__"
-    plain = kind == "op" and not in_place and short not in NOTED | SHAPE_ONLY
+    plain = kind == "op" and not in_place and short not in NOTED | SHAPE_ONLY | ASKING
     return Operation(
         name,
         short,
@@ -247,6 +249,7 @@ def _operation(name: str, short: str, kind: str) -> Operation:
         shape_only=short in SHAPE_ONLY,
         first_only=short in FIRST_ONLY,
         scaling=short == "mul",
+        asking=short in ASKING,
         plain=plain,
     )
 

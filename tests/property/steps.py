@@ -145,7 +145,7 @@ def compare(layers: Layers, x: Tensor) -> Tensor:
 
 
 def integer_cast(layers: Layers, x: Tensor) -> Tensor:
-    return x.long().to(x.dtype) + 0.5  # cut: integer_cast
+    return x.type(torch.int64).type(x.type()) + 0.5  # cut: integer_cast
 
 
 def sample(layers: Layers, x: Tensor) -> Tensor:

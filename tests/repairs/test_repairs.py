@@ -50,6 +50,7 @@ BY_FIXTURE = {
     "GC508": "hook-entries",
     "GC509": "keep-unquantized",
     "GC510": "keep-unquantized",
+    "GC512": "leave-out-of-adapter",
     "GC601": "add-param-group",
     "GC602": "add-param-group",
     "GC603": "freeze-unused",

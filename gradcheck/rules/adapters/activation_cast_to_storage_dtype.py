@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from gradcheck.core.cures import float_storage, keep_unquantized
 from gradcheck.core.evidence import concerned, finding
 from gradcheck.core.finding import Finding
-from gradcheck.core.packed import StorageCast, layer_fqn, storage_casts
+from gradcheck.core.packed import StorageCast, storage_casts
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
+from gradcheck.core.short_names import layer_fqn
 from gradcheck.core.trace import Trace
 from gradcheck.core.wording import (
     call_text,

@@ -5,26 +5,27 @@ from collections.abc import Iterator
 from gradcheck.core.cures import keep_unquantized
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
-from gradcheck.core.packed import layer_fqn, packed_products
+from gradcheck.core.packed import packed_products
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import layer_parameters, location
+from gradcheck.core.short_names import layer_fqn
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import call_text, listed, module_text, raised_text
 
 
 @rule("GC510")
 def packed_weight_used_as_matrix(trace: Trace) -> Iterator[Finding]:
-    """The packed weight of a quantized layer is multiplied as if it were the matrix.
+    """The packed weight of a quantized layer is calculated with as if it were the matrix.
 
     ## What it does
 
     Reports calls such as `F.linear(x, layer.weight)` or `x @ layer.weight.t()` whose weight is quantized, made
-    outside of the layer itself.
+    outside of the layer itself; and any other call, such as `layer.weight.data.clamp_()`, that raises over one.
 
     ## Why this breaks training
 
     The bytes of a quantized weight are no matrix: a 4-bit one has another shape and holds two numbers a byte, an 8-bit
-    one lacks its scales. Mostly the product raises an error about shapes or dtypes that names neither the layer nor the
+    one lacks its scales. Mostly the call raises an error about shapes or dtypes that names neither the layer nor the
     cause; where it runs its result is meaningless. And an adapter acts only when its layer is called, so it is passed
     by in any case.
 
@@ -57,7 +58,7 @@ def packed_weight_used_as_matrix(trace: Trace) -> Iterator[Finding]:
         trace,
         "GC510",
         "error",
-        what=f"{module_text(trace, first.module)} multiplies with the packed weight of {names}.",
+        what=f"{module_text(trace, first.module)} calculates with the packed weight of {names}.",
         why="Its bytes are no matrix: the step raises, or goes on with numbers that mean nothing.",
         remedy="Call the layer, or keep it out of quantization.",
         module=first.module,
@@ -65,7 +66,7 @@ def packed_weight_used_as_matrix(trace: Trace) -> Iterator[Finding]:
         parameters=adapted,
         evidence=(
             ("layers", names),
-            ("product", call_text(trace, products[0].call)),
+            ("used by", call_text(trace, products[0].call)),
             ("raised", raised_text(raised) if raised else ""),
         ),
         repairs=(keep_unquantized(trace, layers),),

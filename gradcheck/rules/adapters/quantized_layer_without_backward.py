@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from gradcheck.core.evidence import break_evidence, finding
 from gradcheck.core.finding import Finding
-from gradcheck.core.packed import layer_fqn, without_backward
+from gradcheck.core.packed import without_backward
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
+from gradcheck.core.short_names import layer_fqn
 from gradcheck.core.trace import Trace
 from gradcheck.core.wording import cost_text, listed
 
