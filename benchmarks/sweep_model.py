@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import bitsandbytes
 import numpy
 import torch
 
@@ -193,14 +194,20 @@ def _quantized(base: Any, quantization: str) -> Any:
     """``base`` loaded again by transformers with bitsandbytes' real layers."""
     with tempfile.TemporaryDirectory() as folder:
         base.save_pretrained(folder)
-        return type(base).from_pretrained(
+        model, read = type(base).from_pretrained(
             folder,
             quantization_config=bitsandbytes_config(
                 quantization, torch.float32, torch.device("cpu")
             ),
             dtype=torch.float32,
             device_map={"": "cpu"},
+            output_loading_info=True,
         )
+    packed = (bitsandbytes.nn.Linear8bitLt, bitsandbytes.nn.Linear4bit)
+    weights = {f"{fqn}.weight" for fqn, it in model.named_modules() if isinstance(it, packed)}
+    if weights & set(read["missing_keys"]):
+        raise ValueError("transformers does not read back the weights that it saved itself")
+    return model
 
 
 def loss_of(model: Any, batch: dict[str, Any]) -> torch.Tensor:

@@ -1,11 +1,12 @@
 """Quantized layers whose packed weight is taken for something that it is not: a matrix, or the dtype of activations."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
 
 from gradcheck.core.failures import failure_kind
-from gradcheck.core.trace import NONE, Trace
+from gradcheck.core.trace import NONE, Call, Trace
 
 if TYPE_CHECKING:
     from gradcheck.core.chain import ChainBreak
@@ -87,12 +88,20 @@ def storage_casts(trace: Trace) -> tuple[StorageCast, ...]:
     casts = _ops(trace, CASTS)
     found = []
     for index, call in enumerate(trace.calls):
-        if call.op in casts and call.region == NONE and _casts_to_storage(trace, index):
+        if call.op in casts and _is_outside(trace, call) and _casts_to_storage(trace, index):
             layer = _entered(trace, index)
             layer = _layer_of(trace, call.module) if layer == NONE else layer
             if layer != NONE:
                 found.append(StorageCast(call=index, layer=layer, broken=breaks.get(index)))
     return tuple(found)
+
+
+def _is_outside(trace: Trace, call: Call) -> bool:
+    """Whether ``call`` is made by the model and not by a custom function, such as a quantizer's kernel."""
+    region = call.region
+    while region != NONE and trace.regions[region].kind == "checkpoint":
+        region = trace.regions[region].parent
+    return region == NONE
 
 
 def _ops(trace: Trace, last_words: tuple[str, ...]) -> set[str]:
@@ -107,21 +116,29 @@ def _last_word(op: str) -> str:
 def _casts_to_storage(trace: Trace, call: int) -> bool:
     row = trace.calls[call]
     reads_float = any("float" in trace.values[value].dtype for value in row.inputs)
-    stored = [trace.values[value].dtype in STORAGE for value in row.outputs]
-    return reads_float and bool(stored) and all(stored)
+    return reads_float and _are_stored(trace, row.outputs)
+
+
+def _are_stored(trace: Trace, values: tuple[int, ...]) -> bool:
+    """Whether all of ``values`` have the dtype of packed weights, and there are some."""
+    return bool(values) and all(trace.values[value].dtype in STORAGE for value in values)
 
 
 def _entered(trace: Trace, call: int) -> int:
-    """The quantized module in whose forward the result of ``call``, or a later cast of it, is read, or NONE."""
+    """The quantized module in whose forward the result of ``call``, a view or a later cast of it is read, or NONE.
+
+    Where the layer raised, its kernel was given the result and no call of it may have come so far.
+    """
     made = set(trace.calls[call].outputs)
     for reader in trace.calls[call + 1 :]:
         if made.intersection(reader.inputs):
             layer = _layer_of(trace, reader.module)
             if layer != NONE:
                 return layer
-            if _last_word(reader.op) in CASTS:
+            if _last_word(reader.op) in CASTS or _are_stored(trace, reader.outputs):
                 made.update(reader.outputs)
-    return NONE
+    given = (region.module for region in trace.regions if made.intersection(region.arguments))
+    return next((layer for layer in map(partial(_layer_of, trace), given) if layer != NONE), NONE)
 
 
 def _layer_of(trace: Trace, module: int) -> int:
@@ -141,7 +158,7 @@ def packed_products(trace: Trace) -> tuple[PackedProduct, ...]:
     found: dict[int, PackedProduct] = {}
     products, raising = _ops(trace, PRODUCTS), _raising(trace)
     for index, call in enumerate(trace.calls):
-        if (call.op in products or index == raising) and call.region == NONE:
+        if (call.op in products or index == raising) and _is_outside(trace, call):
             for value in call.inputs:
                 weight = _weight(trace, value)
                 if weight != NONE and _is_packed(trace, weight):

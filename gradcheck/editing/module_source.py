@@ -329,6 +329,8 @@ def _unquantize(model, fqn):
     plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
     plain.weight = torch.nn.Parameter(weight, requires_grad=False)
     plain.bias = layer.bias
+    if plain.bias is not None and not plain.bias.is_floating_point():
+        plain.bias = torch.nn.Parameter(layer.bias.to(dtype), requires_grad=False)
     setattr(model.get_submodule(parent), name, plain.train(layer.training))
 '''
 _DROPPED = '''

@@ -28,12 +28,16 @@ def _unquantized(layer: torch.nn.Linear) -> torch.nn.Linear:
         weight = dequantize_module_weight(layer)
     except Exception as error:
         raise EditError(f"dequantizing raised {type(error).__name__}: {error}") from error
-    dtype = layer.bias.dtype if layer.bias is not None else _floating(layer)
+    bias = layer.bias
+    known = bias is not None and bias.is_floating_point()
+    dtype = bias.dtype if known else _floating(layer)
     plain = torch.nn.Linear(
         layer.in_features, layer.out_features, bias=False, device="meta", dtype=dtype
     )
     plain.weight = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=False)
-    plain.bias = layer.bias
+    if bias is not None and not known:  # bitsandbytes casts it to the dtype of what it is given
+        bias = torch.nn.Parameter(bias.to(dtype), requires_grad=False)
+    plain.bias = bias
     return plain.train(layer.training)
 
 

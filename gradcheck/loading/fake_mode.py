@@ -33,6 +33,8 @@ class _KeepingReal:
         self._indexing = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index}
         self._indexing |= {aten._index_put_impl_, aten._unsafe_index_put}
         self._masks = (torch.bool, torch.uint8)
+        in_place = (aten.add_, aten.sub_, aten.mul_, aten.div_)
+        self._arithmetic = {overload for it in in_place for overload in (it.Tensor, it.Scalar)}
         self._answers = Answers()
         self._in_place: dict[Any, bool] = {}
 
@@ -61,6 +63,8 @@ class _KeepingReal:
         if real and fake:
             self._refuse_unknown_write(func, args, kwargs)
             args = self._with_numbered_masks(func, args)
+        if func in self._arithmetic:
+            self._refuse_narrowing(args)
         key = self._answers.key(func, args, kwargs)
         answer = self._answers.to(key)
         if answer is not None:
@@ -133,6 +137,15 @@ class _KeepingReal:
         written = (it for it in schema.arguments if it.alias_info and it.alias_info.is_write)
         if self._tensors(given.get(it.name) for it in written)[0]:
             raise self._fakes.DataDependentOutputException(func)
+
+    def _refuse_narrowing(self, args: tuple[Any, ...]) -> None:
+        """Raises where fractions would be written into integers, which meta kernels do not look at (torch 2.13)."""
+        result = self._torch.result_type(args[0], args[1])
+        if not self._torch.can_cast(result, args[0].dtype):
+            names = (str(it).removeprefix("torch.") for it in (result, args[0].dtype))
+            raise RuntimeError(
+                "result type {} can't be cast to the desired output type {}".format(*names)
+            )
 
     def _with_numbered_masks(self, func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """``args`` of an indexing operator with each real mask as the indices that it stands for.

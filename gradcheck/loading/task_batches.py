@@ -58,7 +58,20 @@ def _inputs(model: Any, task: str, sizes: Sizes, generator: torch.Generator) -> 
         inputs |= task_audio.audio_inputs(model, accepted, sizes, generator)
     if "input_ids" in accepted and not _is_read_otherwise(model, inputs):
         inputs |= text_inputs(model, task, inputs, sizes, generator)
+    if {"state", "actions"} <= accepted:
+        inputs |= _motion(model.config, sizes, generator)
     return inputs
+
+
+def _motion(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
+    """The state of a robot [batch, max_state_dim] and the actions to learn [batch, chunk_size, max_action_dim]."""
+    import torch
+
+    actions = (sizes.batch, config.chunk_size, config.max_action_dim)
+    return {
+        "state": torch.randn(sizes.batch, config.max_state_dim, generator=generator),
+        "actions": torch.randn(actions, generator=generator),
+    }
 
 
 def _is_read_otherwise(model: Any, inputs: Batch) -> bool:

@@ -22,6 +22,8 @@ _VIDEOS = ("instructblipvideo",)
 """Models whose images are the frames of a video."""
 _TILED = ("pixel_attention_mask", "aspect_ratio_ids", "image_attention_mask")
 """Arguments that only models have whose images come in tiles or several a sample."""
+_IMAGES_MASKED = ("tile_fine_mask", "actions")
+"""Arguments that only models have whose ``pixel_attention_mask`` says which images there are, and not which pixels."""
 
 
 def image_inputs(model: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
@@ -175,7 +177,7 @@ def _whole(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Gener
         lead = (sizes.batch, _FRAMES)
     shape = (*lead, _channels(vision), height, width)
     inputs: Batch = {"pixel_values": torch.randn(shape, generator=generator)}
-    if "tile_fine_mask" in accepted:
+    if not accepted.isdisjoint(_IMAGES_MASKED):
         inputs["pixel_attention_mask"] = torch.ones(lead, dtype=torch.bool)
     elif "pixel_attention_mask" in accepted:
         inputs["pixel_attention_mask"] = torch.ones(*lead, height, width, dtype=torch.long)

@@ -333,7 +333,7 @@ class Session:
 _PASSING = frozenset(
     {"__torch_function__", "_recorded", "_ordinary", "_set", "_backward", "_forward", "_recomputed"}
     | {"step_loss", "run_step", "_run", "apply", "apply_backward", "watched_enter", "watched_leave"}
-    | {"__torch_dispatch__", "_refuse_unknown_write"}
+    | {"__torch_dispatch__", "_refuse_unknown_write", "_refuse_narrowing"}
 )
 """Functions of this package that call the user's or torch's, or refuse in torch's name."""
 

@@ -101,3 +101,13 @@ def test_gradients_are_asked_for_where_they_are_wanted(mode: Any) -> None:
         with torch.no_grad():
             assert not (frozen @ trained).requires_grad
         assert (frozen @ trained).grad_fn is not None
+
+
+@pytest.mark.parametrize("other", [torch.ones(4), 0.5], ids=["a tensor", "a number"])
+def test_fractions_are_not_written_into_integers(mode: Any, other: Any) -> None:
+    codes, weight = unknown(mode, 4, dtype=torch.int8), unknown(mode, 4)
+    with mode:
+        with pytest.raises(RuntimeError, match="can't be cast to the desired output type"):
+            codes.mul_(other)
+        assert weight.mul_(other) is weight
+        assert codes.mul_(2) is codes

@@ -1,5 +1,6 @@
 """Layers that an adapter, or the quantizer, took for ordinary linear ones."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import gradcheck
 from gradcheck.core.outcome import FixReport, Verified
@@ -167,6 +169,51 @@ def test_what_packed_weights_are_calculated_with_is_kept_unquantized_one_after_t
     assert [outcome.repair.name for outcome in result.verified] == ["keep-unquantized"] * 2
     assert '["first"]' in result.verified[0].repair.snippet
     assert '["first", "second"]' in result.verified[1].repair.snippet
+    assert result.healthy
+    result.undo()
+    assert differences(before, state_of(model, None)) == []
+
+
+class Casting(nn.Module):
+    """Brings what it is given to the dtype of the weight that reads it, as code for unquantized models does."""
+
+    def __init__(self, quantized: type[nn.Linear]) -> None:
+        super().__init__()
+        self.patches = quantized(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.patches.weight.dtype).reshape(-1, 2, WIDTH // 2)
+        return self.patches(x.reshape(-1, WIDTH))  # type: ignore[no-any-return]
+
+
+class CastingNet(nn.Module):
+    def __init__(self, quantized: type[nn.Linear], *, reentrant: bool) -> None:
+        super().__init__()
+        self.casting = Casting(quantized)
+        self.head = nn.Linear(WIDTH, WIDTH)
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        run = functools.partial(checkpoint, self.casting, use_reentrant=True)
+        x = (run if self.reentrant else self.casting)(x.requires_grad_())
+        return {"loss": self.head(x.float()).pow(2).mean()}
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["plain", "reentrant"])
+@pytest.mark.parametrize("quantized", [bnb.nn.Linear8bitLt, bnb.nn.Linear4bit])
+def test_a_cast_to_the_storage_dtype_is_the_cause_also_where_the_kernel_raises(
+    quantized: type[nn.Linear], reentrant: bool
+) -> None:
+    torch.manual_seed(0)
+    options = {"has_fp16_weights": False} if quantized is bnb.nn.Linear8bitLt else {}
+    net = CastingNet(functools.partial(quantized, **options), reentrant=reentrant).to("cpu")  # type: ignore[arg-type]
+    model = get_peft_model(net, LoraConfig(r=4, target_modules=["patches", "head"])).train()
+    before = state_after_a_step(model)
+    verified, result = repaired(model)
+    assert (verified.code, verified.repair.name) == ("GC509", "keep-unquantized")
+    cast = next(f for f in result.before.findings if f.code == "GC509")
+    assert cast.location is not None
+    assert cast.location.text.startswith("x = x.to(self.patches.weight.dtype)")
     assert result.healthy
     result.undo()
     assert differences(before, state_of(model, None)) == []
