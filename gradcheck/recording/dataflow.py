@@ -24,6 +24,7 @@ from gradcheck.recording.memory import WrittenMemory
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.notices import Notices
 from gradcheck.recording.operations import (
+    DATA_SET,
     DETACHES,
     ZERO_PRESERVING,
     Operation,
@@ -460,6 +461,13 @@ class DataFlow(TorchFunctionMode):
         except RuntimeError:
             self.notices.refused(operation, frame)
             raise
+        if (
+            operation.short == "data"
+            and not tensor.requires_grad
+            and not self._is_parameter(tensor)
+        ):
+            given = [self.value_of(it) for it in tensors_in(args[1:])]
+            self._record(DATA_SET, args, {}, given, [tensor], tensor, self._region(frame), frame)
         if operation.short == "requires_grad":
             request = classified(torch.Tensor.requires_grad_)
             self._record(request, args, {}, read, [tensor], tensor, self._region(frame), frame)

@@ -22,7 +22,9 @@ ENTRIES = frozenset(
 )
 """Calls that make a tensor from numbers of Python or NumPy."""
 
-DETACHES = frozenset({"detach", "detach_", "tensor", "new_tensor"})
+DETACHES = frozenset(
+    {"detach", "detach_", "tensor", "new_tensor", "_make_subclass", "__deepcopy__"}
+)
 """Calls whose result shares or copies the data of a tensor and nothing of its graph."""
 
 ZERO_DERIVATIVES = frozenset(
@@ -108,7 +110,7 @@ SHAPE_ONLY = frozenset(
 )
 """Calls that read a tensor for its shape, dtype and device alone."""
 
-FIRST_ONLY = frozenset({"expand_as", "view_as", "reshape_as", "type_as", "to"})
+FIRST_ONLY = frozenset({"expand_as", "view_as", "reshape_as", "type_as", "to", "__deepcopy__"})
 """Calls that read only their first tensor for its content."""
 
 SILENT = frozenset(
@@ -144,7 +146,6 @@ SILENT = frozenset(
         "__format__",
         "__contains__",
         "__dir__",
-        "__deepcopy__",
         "__reduce_ex__",
         "register_hook",
         "retain_grad",
@@ -174,6 +175,13 @@ SILENT = frozenset(
     }
 )
 """Calls that read no content that could reach a loss, or are control flow."""
+
+SHOWN = {
+    "_make_subclass": "torch.nn.Parameter",
+    "script_function": "torch.jit.ScriptFunction",
+    "__deepcopy__": "copy.deepcopy",
+}
+"""What the user calls, where that is not the function itself."""
 
 ASKING = frozenset({"type"})
 """Calls that answer a question where they are given nothing but the tensor, and else make one: ``x.type(dtype)``."""
@@ -266,6 +274,8 @@ def _property(function: Callable[..., Any], short: str) -> Operation:
 
 
 def _shown_name(function: Callable[..., Any], short: str) -> str:
+    if short in SHOWN:
+        return SHOWN[short]
     owner = getattr(function, "__objclass__", None)
     if owner is not None or str(getattr(function, "__qualname__", "")).startswith(
         ("Tensor.", "TensorBase.")
@@ -274,6 +284,10 @@ def _shown_name(function: Callable[..., Any], short: str) -> str:
     module = str(getattr(function, "__module__", None) or "torch")
     module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch"}.get(module, module)
     return f"{module}.{short}" if module.startswith("torch") else f"torch.{short}"
+
+
+DATA_SET = _operation("Tensor.data =", "data", "detach")
+"""``x.data = y``: x holds the numbers of y from now on, and nothing of its graph."""
 
 
 class Operations(dict[Any, Operation]):

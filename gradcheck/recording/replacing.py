@@ -8,6 +8,8 @@ from typing import Any
 
 def replace(stack: ExitStack, owner: type, name: str, replacement: Any) -> None:
     """Sets ``replacement`` on ``owner`` until ``stack`` is closed; what stood there comes back as it was."""
-    original = owner.__dict__[name]
+    if name in owner.__dict__:
+        stack.callback(setattr, owner, name, owner.__dict__[name])
+    else:  # inherited
+        stack.callback(delattr, owner, name)
     setattr(owner, name, replacement)
-    stack.callback(setattr, owner, name, original)

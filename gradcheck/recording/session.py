@@ -29,6 +29,7 @@ from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller, is_own
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import has_numbers, tensors_in
+from gradcheck.recording.unseen import announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
@@ -109,6 +110,7 @@ class Session:
             stack.enter_context(_eager())
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
+            stack.enter_context(announced())
             stack.enter_context(self._modules)
             stack.enter_context(self.flow)
             yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import linecache
 import os
 import site
@@ -28,6 +31,10 @@ _LIBRARY_ROOTS = tuple(
         )
     }
 )
+_PLUMBING_FILES = {
+    function.__code__.co_filename
+    for function in (contextlib.contextmanager, copy.deepcopy, functools.wraps)
+}
 _MAX_STATEMENT_LINES = 24
 
 
@@ -138,9 +145,7 @@ def is_plumbing(frame: FrameType) -> bool:
     """Frames that only pass a call on: torch's own, ours, a module's ``__call__``, a tensor class's dispatch."""
     code = frame.f_code
     file = code.co_filename
-    if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file.endswith(
-        ("contextlib.py", "functools.py")
-    ):
+    if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file in _PLUMBING_FILES:
         return True
     if code.co_name == "__torch_function__":
         return True

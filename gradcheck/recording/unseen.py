@@ -1,0 +1,36 @@
+"""Functions that a function mode does not see by itself: they are made to announce themselves for the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import handle_torch_function
+
+from gradcheck.recording.replacing import replace
+
+
+@contextmanager
+def announced() -> Iterator[None]:
+    """Modes are told of ``nn.Parameter(tensor)``, whose class shares the data, and of functions in TorchScript."""
+    make, run = torch.Tensor._make_subclass, torch.jit.ScriptFunction.__call__
+
+    def script_function(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)  # pybind11's own cannot be hashed
+
+    with ExitStack() as stack:
+        replace(stack, torch.Tensor, "_make_subclass", staticmethod(_announcing(make)))
+        replace(stack, torch.jit.ScriptFunction, "__call__", _announcing(script_function))
+        yield
+
+
+def _announcing(function: Callable[..., Any]) -> Callable[..., Any]:
+    def announcing(*args: Any, **kwargs: Any) -> Any:
+        given = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        if not given or torch._C._len_torch_function_stack() == 0:
+            return function(*args, **kwargs)
+        return handle_torch_function(function, given, *args, **kwargs)
+
+    return announcing
