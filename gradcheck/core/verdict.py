@@ -105,6 +105,9 @@ class _Verdict:
         empty, scaled = set(), set()
         holding = self._flow.holding
         moving = holding.moving[self._loss]
+        moves = bool(
+            moving & live
+        )  # where nothing does, a factor of zero was not put there on purpose
         for index, bit in self._bits.items():
             zero = self._trace.parameters[index].gradient == "zero"
             if not zero or not live & bit or moving & bit:
@@ -114,7 +117,7 @@ class _Verdict:
                 waiting[index] = partner
             elif holding.emptied & bit:
                 empty.add(index)
-            elif holding.scaled & bit:
+            elif holding.scaled & bit and moves:
                 scaled.add(index)
         return waiting, frozenset(empty), frozenset(scaled)
 

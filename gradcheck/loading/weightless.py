@@ -18,7 +18,7 @@ from gradcheck.loading.sources import Source
 if TYPE_CHECKING:
     import torch
 
-TWIN_TEXT = "random, of a twin at small size: the code of this model looks at values, which fake tensors have not"
+TWIN_TEXT = "random, of a twin at small size: without weights the step raised, as code does that looks at values"
 
 
 def meta_base(

@@ -126,3 +126,25 @@ def test_a_break_of_ones_own_is_not() -> None:
     (found,) = report.findings
     assert found.code == "GC203"
     assert "out of reach" not in dict(found.evidence)
+
+
+class TimesZero(nn.Module):
+    """What the first layer gives is multiplied by zero: beside the second one, or all there is."""
+
+    def __init__(self, beside: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.beside = beside
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        kept = self.second(x) if self.beside else self.second(x).detach()
+        return {"loss": kept.sum() + 0 * self.first(x).sum()}
+
+
+@pytest.mark.parametrize(("beside", "codes"), [(True, []), (False, ["GC403"])])
+def test_a_factor_of_zero_is_on_purpose_where_something_else_learns(
+    beside: bool, codes: list[str]
+) -> None:
+    report = gradcheck.inspect(TimesZero(beside), {"x": torch.ones(2, 4)})
+    assert [f.code for f in report.findings if f.code == "GC403"] == codes
+    assert report.healthy is beside
