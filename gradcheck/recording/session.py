@@ -335,7 +335,13 @@ class Session:
 _PASSING = frozenset(
     {"__torch_function__", "_recorded", "_ordinary", "_set", "_backward", "_forward", "_recomputed"}
     | {"step_loss", "run_step", "_run", "apply", "apply_backward", "watched_enter", "watched_leave"}
-    | {"__torch_dispatch__", "_refuse_unknown_write", "_refuse_narrowing"}
+    | {
+        "__torch_dispatch__",
+        "_refuse_unknown_write",
+        "_refuse_narrowing",
+        "announcing",
+        "script_function",
+    }
 )
 """Functions of this package that call the user's or torch's, or refuse in torch's name."""
 

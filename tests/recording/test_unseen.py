@@ -118,6 +118,16 @@ def test_a_weight_that_is_copied_beside_its_use_lacks_a_path() -> None:
     assert finding.location.text.endswith("# cut")
 
 
+@pytest.mark.parametrize(
+    "wrong", [lambda _, h: scripted(h, h), lambda _, h: nn.Parameter(h.to(torch.int64))]
+)
+def test_what_such_a_function_raises_is_the_models_own_failure(wrong: Any) -> None:
+    (finding,) = inspected(wrong).findings
+    assert finding.code in ("GC210", "GC103")
+    assert finding.location is not None
+    assert finding.location.file == __file__
+
+
 def test_torch_is_as_it_was_afterwards() -> None:
     run = torch.jit.ScriptFunction.__dict__["__call__"]
     inspected(in_torchscript)
