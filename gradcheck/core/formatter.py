@@ -104,7 +104,7 @@ def render(report: Judged, name: str, options: RenderOptions) -> str:
         fixed = FIX_FORMATS.all()
         if name in fixed:
             return fixed[name](report, options)
-        report = report.before if options.dry_run else report.after
+        report = report.before_as_tried if options.dry_run else report.after
     if isinstance(report, Report):
         own = FORMATS.all()
         if name in own:

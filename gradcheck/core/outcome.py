@@ -1,11 +1,12 @@
 """What became of each repair, and the report of a repaired model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from gradcheck.core.codec import to_json
 from gradcheck.core.edit import Edit
+from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.report import Report
 
@@ -53,6 +54,16 @@ def _nothing() -> None:
     """Nothing was changed."""
 
 
+def _told(repair: Repair, outcome: Outcome | None) -> Repair:
+    """``repair`` with what became of it."""
+    if outcome is None or isinstance(outcome, NotTried):
+        return repair
+    word = (
+        "Verified on the recorded step" if isinstance(outcome, Verified) else "Tried and rejected"
+    )
+    return replace(repair, summary=f"{repair.summary} {word}: {outcome.reason.rstrip('.')}.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixReport:
     """What ``fix`` did to a live model: the step before and after, and what became of each repair."""
@@ -73,6 +84,22 @@ class FixReport:
     def verified(self) -> tuple[Verified, ...]:
         """The repairs that stand."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Verified))
+
+    @property
+    def before_as_tried(self) -> Report:
+        """``before``, each finding's repairs with what became of them, the verified ones first."""
+        findings = tuple(
+            replace(finding, repairs=self._as_tried(finding)) for finding in self.before.findings
+        )
+        return replace(self.before, findings=findings)
+
+    def _as_tried(self, finding: Finding) -> tuple[Repair, ...]:
+        ends = {o.repair.name: o for o in self.outcomes if o.code == finding.code}
+        offered = {repair.name: repair for repair in finding.repairs}
+        offered |= {name: o.repair for name, o in ends.items() if isinstance(o, Verified)}
+        told = (_told(repair, ends.get(name)) for name, repair in offered.items())
+        verified = {name for name, end in ends.items() if isinstance(end, Verified)}
+        return tuple(sorted(told, key=lambda repair: repair.name not in verified))
 
     def to_dict(self) -> dict[str, object]:
         """The JSON format: ``before`` and ``after`` are those of ``Report.to_dict()``."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from gradcheck.formats.text import clean, clean_lines, count
 from gradcheck.formats.verdict import by_severity
 
 LOCK_REMEDY = "Where that is meant, gradcheck gate --update-lock accepts it."
+FACTORY = re.compile(r"(?<=\.py):[\w.]+$")
+"""The function after the file of a factory."""
 MAX_MESSAGE = 4000
 MAX_NAME = 200
 MAX_EVIDENCE = 12
@@ -111,7 +114,8 @@ def _home(result: TargetResult, declared: Location | None, options: RenderOption
         place = place_of(declared, options)
         if place.base == "repository":
             return place
-    place = place_of(Location(file=result.target, line=1, text=""), options)
+    file = FACTORY.sub("", result.target)
+    place = place_of(Location(file=file, line=1, text=""), options)
     outside = place.base == "elsewhere"  # no path from the root leads there: its name stands for it
     path = posixpath.basename(place.path.rstrip("/")) if outside else place.path
     return Place(path=path or "target", line=1, text="", base="repository")

@@ -1,9 +1,11 @@
 """The parameters before and after a repair, by group."""
 
 import dataclasses
+import json
 
 import pytest
 
+from gradcheck.core.formatter import RenderOptions, render
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import ParameterRecord, Report
 from gradcheck.formats.fix_summary import ABSENT, State, change_rows, folded_changes
@@ -129,3 +131,28 @@ def test_the_headline_of_a_report_is_its_verdict() -> None:
 )
 def test_names_are_listed_and_the_rest_counted(names: list[str], expected: str) -> None:
     assert named(names) == expected
+
+
+def test_formats_without_repairs_of_their_own_say_in_a_dry_run_what_became_of_each() -> None:
+    report = fixes.two_repairs()
+    rejected = fixes.rejected(report.before.findings[0].repairs[-1], "it raises.")
+    report = dataclasses.replace(report, outcomes=(*report.outcomes, rejected))
+    offers = report.before_as_tried.findings[0].repairs
+    told = {offer.name: offer.summary for offer in offers}
+    verified = ["enable-input-require-grads", "hook-entries"]
+    assert [offer.name for offer in offers][:2] == verified
+    assert all("Verified on the recorded step: " in told[name] for name in verified)
+    assert told[rejected.repair.name].endswith(" Tried and rejected: it raises.")
+
+
+@pytest.mark.parametrize("name", ["sarif", "junit", "github"])
+def test_a_dry_run_is_told_so_by_the_formats_for_tools(name: str) -> None:
+    text = render(fixes.repaired(), name, RenderOptions(dry_run=True))
+    assert "Verified on the recorded step: cures GC301" in text
+
+
+@pytest.mark.parametrize("target", ["train.py:build", "train.py:package.build", "train.py"])
+def test_a_finding_without_a_line_stands_at_the_file_of_its_factory(target: str) -> None:
+    report = dataclasses.replace(reports.classic(), setup=(("factory", target),))
+    found = json.loads(render(report, "sarif", RenderOptions()))["runs"][0]["results"][0]
+    assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "train.py"
