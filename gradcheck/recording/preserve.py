@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
-from gradcheck.recording.tensors import has_numbers, tensors_in
+from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
 from gradcheck.subject import Subject
 
 
@@ -38,7 +38,8 @@ class Preserved:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Puts everything back when the body ends, also when it raises."""
-        with ExitStack() as stack:
+        stack = ExitStack()
+        with PlainAccess():
             stack.callback(self._release)
             for keep in (_keep_global_state, _keep_random_states):
                 stack.callback(keep())
@@ -48,7 +49,11 @@ class Preserved:
             stack.callback(self._keep_hooks())
             stack.callback(self._keep_parameters())
             stack.callback(self._keep_gradients())
+        try:
             yield
+        finally:
+            with PlainAccess():
+                stack.close()
 
     def before_write(self, tensor: torch.Tensor) -> None:
         """Copies the parameters that share memory with ``tensor``, once."""

@@ -28,7 +28,7 @@ from gradcheck.recording.parameters import (
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller, is_own
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import has_numbers, tensors_in
+from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
 from gradcheck.recording.unseen import announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -44,8 +44,9 @@ def record(subject: Subject, settings: Settings) -> Trace:
         RecordingError: where another session is running, or memory ran out.
         BatchError: where the step gives nothing that could be a loss.
     """
-    inventory = Inventory(subject.model)
-    session = Session(subject, settings, inventory)
+    with PlainAccess():
+        inventory = Inventory(subject.model)
+        session = Session(subject, settings, inventory)
     preserved = Preserved(inventory, subject)
     with collector_paused(), preserved.kept():
         seed_everything(settings.seed)
@@ -289,7 +290,7 @@ class Session:
 
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
-        with collector_paused():
+        with collector_paused(), PlainAccess():
             trace = self._trace()
         self._modules.release()
         self._inventory.release()

@@ -28,6 +28,11 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return []
 
 
+PlainAccess = torch._C.DisableTorchFunctionSubclass
+"""In its body an attribute of a tensor is looked up without the ``__torch_function__`` of its class, which takes a
+microsecond a time: bitsandbytes' weights have one."""
+
+
 def has_numbers(tensor: torch.Tensor) -> bool:
     """Whether there are elements to read: not on the meta device, no fake tensor, no wrapper of quantized codes."""
     if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
