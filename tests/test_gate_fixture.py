@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.cli.runner import interruptible
+
 SAMPLE = Path(__file__).parents[1] / "fixtures" / "gate"
 COMMAND = [sys.executable, "-m", "gradcheck", "gate"]
 EXPECTED = {
@@ -116,9 +118,10 @@ def changed_lines(before: Path, after: Path) -> list[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupted_gate_leaves_no_process(repository: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "hangs", "healthy"], cwd=repository, stderr=subprocess.PIPE, text=True
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            [*COMMAND, "hangs", "healthy"], cwd=repository, stderr=subprocess.PIPE, text=True
+        )
     until = time.monotonic() + PLENTY_S
     while len(children_of(repository)) < 3 and time.monotonic() < until:
         time.sleep(0.1)

@@ -1,8 +1,10 @@
 """Runs the program in this process with stand-ins for the rooms that load and record."""
 
+import signal
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -33,6 +35,16 @@ TRACE = Trace(
     batch=(),
 )
 """A step in which nothing was recorded."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Processes started in the body can be interrupted, also where the tests run as a job in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run(*arguments: str) -> Result:

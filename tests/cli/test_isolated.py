@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cli.runner import run
+from tests.cli.runner import interruptible, run
 from tests.isolation.test_worker import DYING, is_running
 
 PLENTY_S = 250
@@ -78,13 +78,14 @@ def test_fix_of_a_step_that_dies_could_not_run() -> None:
 def test_no_process_outlives_a_command_that_is_ended(name: str, tmp_path: Path) -> None:
     note = tmp_path / "pids"
     arguments = ["--set", "way=starts", "--set", f"note={note}", "--timeout", str(PLENTY_S)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gradcheck", "inspect", f"{DYING}:make", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gradcheck", "inspect", f"{DYING}:make", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
     pids = noted(note, process)
     assert all(is_running(pid) for pid in pids)
     process.send_signal(getattr(signal, name))
