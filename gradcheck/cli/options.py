@@ -64,6 +64,15 @@ class TargetOptions:
     quant: Annotated[
         Quantization, _flag(SETUP, "auto: what the checkpoint is, else 4-bit nf4.")
     ] = "auto"
+    quant_skip: Annotated[
+        list[str] | None,
+        _flag(
+            SETUP,
+            "Module name that stays unquantized, as in llm_int8_skip_modules (repeatable).",
+            metavar="NAME",
+            default="what transformers leaves out",
+        ),
+    ] = None
     adapter: Annotated[
         str | None,
         _flag(SETUP, "PEFT adapter folder to attach instead of a new LoRA.", metavar="FOLDER"),
@@ -79,6 +88,10 @@ class TargetOptions:
             metavar="NAME",
             default="all-linear",
         ),
+    ] = None
+    lora_exclude: Annotated[
+        list[str] | None,
+        _flag(SETUP, "Module name the new LoRA leaves out (repeatable).", metavar="NAME"),
     ] = None
     checkpointing: Annotated[
         Checkpointing, _flag(SETUP, "auto: what the installed transformers does by default.")
@@ -139,9 +152,11 @@ class TargetOptions:
             arguments=tuple(map(key_and_value, self.set_ or ())),
             weights=self.weights,
             quant=self.quant,
+            quant_skip=_listed(self.quant_skip),
             adapter=self.adapter,
             lora_rank=self.lora_rank,
             lora_targets=_listed(self.lora_target) or ("all-linear",),
+            lora_exclude=_listed(self.lora_exclude),
             checkpointing=self.checkpointing,
             input_grads=not self.no_input_grads,
             dtype=self.dtype,

@@ -23,12 +23,16 @@ class Target:
     """auto: without where they are absent or would not fit the memory."""
     quant: Quantization = "auto"
     """auto: what the checkpoint is, else 4-bit nf4 with double quantization."""
+    quant_skip: tuple[str, ...] = ()
+    """Modules that stay unquantized, as ``llm_int8_skip_modules``; none given: those that transformers leaves out."""
     adapter: str | None = None
     """A PEFT adapter folder to attach instead of a new LoRA."""
     lora_rank: int = 16
     """Rank of the new LoRA."""
     lora_targets: tuple[str, ...] = ("all-linear",)
     """Modules that the new LoRA adapts."""
+    lora_exclude: tuple[str, ...] = ()
+    """Modules that the new LoRA leaves out, as ``exclude_modules``."""
     checkpointing: Checkpointing = "auto"
     """auto: what the installed transformers does by default."""
     input_grads: bool = True

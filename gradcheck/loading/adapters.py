@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from gradcheck.errors import InputError, LoadError, TargetError
 from gradcheck.loading.classes import TASK_HEADS, task_type
 from gradcheck.loading.failures import explained
 from gradcheck.loading.hub import hub_files, is_cached
-from gradcheck.loading.linear_layers import all_linear
+from gradcheck.loading.linear_layers import all_linear, check_named, linear_names
 from gradcheck.loading.sources import is_hub_id, read_json
 from gradcheck.loading.weight_files import check_adapter_weights
 from gradcheck.loading.weights import reason_to_skip
@@ -91,6 +92,7 @@ def _hub_snapshot(
 def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:
     from peft import LoraConfig, get_peft_model
 
+    check_named(base, "--lora-exclude", target.lora_exclude)
     task = task_type(base)
     heads = TASK_HEADS.get(task or "", ())
     where = all_linear(base, heads) if target.lora_targets == _ALL_LINEAR else None
@@ -99,7 +101,7 @@ def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ..
         lora_alpha=_ALPHA_PER_RANK * target.lora_rank,
         target_modules=where.targets if where else list(target.lora_targets),
         task_type=task,
-        exclude_modules=where.excluded if where else None,
+        exclude_modules=_excluded(where.excluded if where else None, target.lora_exclude),
     )
     try:
         model = get_peft_model(base, config)
@@ -108,9 +110,11 @@ def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ..
             raise
         raise InputError(
             f"--lora-target {','.join(target.lora_targets)} matches no module of {type(base).__name__}; "
-            f"its linear layers are named {', '.join(_linear_names(base)) or 'otherwise'}, or use all-linear"
+            f"its linear layers are named {', '.join(linear_names(base)) or 'otherwise'}, or use all-linear"
         ) from error
     text = f"new LoRA, rank {target.lora_rank}, on {', '.join(target.lora_targets)}"
+    if target.lora_exclude:
+        text += f", without {', '.join(target.lora_exclude)}"
     if where and where.refused:
         text += (
             f", without {len(where.refused)} layers that PEFT refuses, such as {where.refused[0]}"
@@ -118,14 +122,11 @@ def _new_lora(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ..
     return model, (("adapter", text),)
 
 
-def _linear_names(base: Any) -> list[str]:
-    """The last parts of the names of the modules that multiply by a matrix."""
-    names = {
-        fqn.rpartition(".")[2]
-        for fqn, module in base.named_modules()
-        if hasattr(module, "in_features")
-    }
-    return sorted(name for name in names if not name.isdigit())
+def _excluded(base: str | list[str] | None, more: tuple[str, ...]) -> str | list[str] | None:
+    """``exclude_modules`` with ``more`` names; PEFT takes a list of names, or one pattern for the whole name."""
+    if isinstance(base, str) and more:
+        return "|".join([f"(?:{base})", *(rf"(?:.*\.)?{re.escape(name)}" for name in more)])
+    return base if isinstance(base, str) else [*(base or ()), *more] or None
 
 
 def _saved_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str], ...]]:

@@ -15,9 +15,11 @@ _RETURNS = "model, batch; model, batch, loss_fn; or a dict of model, batch, loss
 _KEYS = ("model", "batch", "loss_fn", "optimizer")
 _IGNORED_OPTIONS = {
     "quant": "--quant",
+    "quant_skip": "--quant-skip",
     "adapter": "--adapter",
     "lora_rank": "--lora-rank",
     "lora_targets": "--lora-target",
+    "lora_exclude": "--lora-exclude",
     "checkpointing": "--checkpointing",
     "input_grads": "--no-input-grads",
     "dtype": "--dtype",

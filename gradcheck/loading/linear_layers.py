@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from gradcheck.errors import InputError
+
 _REFUSING = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 _REFUSED = ("out_proj", "conv1d")
 """Model types whose kernels read these weights themselves, and which PEFT therefore refuses (tuners_utils.py, 0.21)."""
@@ -39,6 +41,31 @@ def all_linear(base: Any, heads: Iterable[str] = ()) -> AllLinear:
         return AllLinear(targets="all-linear", excluded=heads or None)
     wanted = sorted(fqn for fqn in (linear | packed) - refused if _last(fqn) not in heads)
     return AllLinear(targets=wanted, excluded=_all_but(wanted), refused=tuple(sorted(refused)))
+
+
+def check_named(base: Any, option: str, names: Iterable[str]) -> None:
+    """Checks that each of ``names`` is the end of the name of a module.
+
+    Raises:
+        InputError: where one is not.
+    """
+    fqns = [fqn for fqn, _ in base.named_modules()]
+    for name in names:
+        if not any(f".{fqn}".endswith(f".{name}") for fqn in fqns):
+            raise InputError(
+                f"{option} {name} matches no module of {type(base).__name__}; its linear layers are named "
+                f"{', '.join(linear_names(base)) or 'otherwise'}"
+            )
+
+
+def linear_names(base: Any) -> list[str]:
+    """The last parts of the names of the modules that multiply by a matrix."""
+    names = {
+        fqn.rpartition(".")[2]
+        for fqn, module in base.named_modules()
+        if hasattr(module, "in_features")
+    }
+    return sorted(name for name in names if not name.isdigit())
 
 
 def _linear(base: Any) -> set[str]:

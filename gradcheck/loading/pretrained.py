@@ -24,6 +24,7 @@ from gradcheck.loading.batch import check_batch_options, make_batch
 from gradcheck.loading.batch_check import check_batch
 from gradcheck.loading.chatter import no_bars, quiet
 from gradcheck.loading.failures import explained
+from gradcheck.loading.linear_layers import check_named
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.loading.sources import Source, is_model, source
 from gradcheck.subject import Subject, loader
@@ -69,6 +70,7 @@ def training_subject(target: Target) -> Subject:
             base, loading_setup = weightless.meta_base(target, where, reason)
         else:
             base, loading_setup = load_base(target, where, device)
+        check_named(base, "--quant-skip", target.quant_skip)
         with weightless.on_meta() if reason else contextlib.nullcontext():
             model, adapter_setup = adapters.attach(base, target, with_weights=not reason)
         checkpointing_setup = preparation.set_up_checkpointing(base, target)
@@ -149,7 +151,7 @@ def _from_pretrained(
         "output_loading_info": True,
     }
     chosen = quantization.chosen_quantization(target.quant, where, config)
-    new_quantization = quantization.bitsandbytes_config(chosen, dtype, device)
+    new_quantization = quantization.bitsandbytes_config(chosen, dtype, device, target.quant_skip)
     if new_quantization is not None:
         options["quantization_config"] = new_quantization
     if where.gguf_file is None and not target.allow_pickle:

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Quantization
-from gradcheck.errors import TargetError
+from gradcheck.errors import InputError, TargetError
 from gradcheck.loading.devices import default_compute_dtype, dtype_name
 
 if TYPE_CHECKING:
@@ -49,20 +49,38 @@ def chosen_quantization(wanted: Quantization, source: Source, config: Any) -> Qu
 
 
 def bitsandbytes_config(
-    quantization: Quantization, dtype: torch.dtype | None, device: torch.device
+    quantization: Quantization,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    skipped: tuple[str, ...] = (),
 ) -> Any | None:
-    """The ``BitsAndBytesConfig`` of a QLoRA run (arXiv:2305.14314: nf4, double quantization); None for no new one."""
+    """The ``BitsAndBytesConfig`` of a QLoRA run (arXiv:2305.14314: nf4, double quantization); None for no new one.
+
+    Args:
+        skipped: names for ``llm_int8_skip_modules``; empty for transformers' own.
+
+    Raises:
+        InputError: where names are skipped and nothing is quantized.
+    """
     from transformers import BitsAndBytesConfig
 
+    if skipped and quantization not in ("8bit", "4bit"):
+        raise InputError(
+            "--quant-skip names modules to leave unquantized, and nothing is quantized while this model is loaded; "
+            "leave it out, or give --quant 8bit or 4bit"
+        )
     match quantization:
         case "8bit":
-            return BitsAndBytesConfig(load_in_8bit=True)
+            return BitsAndBytesConfig(
+                load_in_8bit=True, llm_int8_skip_modules=list(skipped) or None
+            )
         case "4bit":
             return BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=dtype or default_compute_dtype(device),
+                llm_int8_skip_modules=list(skipped) or None,
             )
         case _:
             return None
@@ -84,7 +102,11 @@ def loaded_quantization(model: Any) -> dict[str, Any] | None:
 def describe(model: Any) -> str:
     """What ``model`` is quantized with, as it was loaded: ``4-bit nf4, double quantization, compute bfloat16``."""
     stored = loaded_quantization(model)
-    return "none" if stored is None else describe_stored(stored)
+    if stored is None:
+        return "none"
+    skipped = stored.get("llm_int8_skip_modules")
+    without = f", without {', '.join(map(str, skipped))}" if skipped else ""
+    return describe_stored(stored) + without
 
 
 def describe_stored(stored: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def meta_base(
     _trace_friendly(model)
     chosen = quantization.chosen_quantization(target.quant, where, config)
     stored = quantization.stored_quantization(config)
-    wanted: Any = quantization.bitsandbytes_config(chosen, dtype, device)
+    wanted: Any = quantization.bitsandbytes_config(chosen, dtype, device, target.quant_skip)
     if stored is not None:
         wanted = _stored_config(stored, target.name)
     if wanted is not None:

@@ -117,7 +117,8 @@ def test_options_arrive_in_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     rooms = stand_in(monkeypatch, reports.healthy)
     options = (
         "--set rank=8 --set text=a=b --quant 8bit --adapter folder --lora-rank 4 --lora-target q_proj,v_proj "
-        "--lora-target o_proj --checkpointing reentrant --no-input-grads --dtype float32 --device cuda:1 "
+        "--lora-target o_proj --lora-exclude router --quant-skip lm_head,router --checkpointing reentrant "
+        "--no-input-grads --dtype float32 --device cuda:1 "
         "--batch-size 2 --seq-len 32 --data x.jsonl --seed 7 --revision main --trust-remote-code --allow-pickle "
         "--select GC3,GC5 --ignore GC303"
     )
@@ -127,9 +128,11 @@ def test_options_arrive_in_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
             name="x",
             arguments=(("rank", "8"), ("text", "a=b")),
             quant="8bit",
+            quant_skip=("lm_head", "router"),
             adapter="folder",
             lora_rank=4,
             lora_targets=("q_proj", "v_proj", "o_proj"),
+            lora_exclude=("router",),
             checkpointing="reentrant",
             input_grads=False,
             dtype="float32",

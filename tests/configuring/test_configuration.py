@@ -40,6 +40,8 @@ target = "train.py:make"
 arguments = { rank = 8, path = "x y", fast = true, rate = 1e-4 }
 quant = "none"
 lora-targets = ["q_proj", "v_proj"]
+lora-exclude = ["o_proj"]
+quant-skip = ["lm_head"]
 input-grads = false
 weights = "load"
 select = ["GC3", "GC201"]
@@ -62,6 +64,8 @@ SECOND = GateTarget(
         quant="none",
         arguments=(("rank", "8"), ("path", "x y"), ("fast", "True"), ("rate", "0.0001")),
         lora_targets=("q_proj", "v_proj"),
+        lora_exclude=("o_proj",),
+        quant_skip=("lm_head",),
         input_grads=False,
     ),
     checks=Checks(

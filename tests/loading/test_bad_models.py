@@ -204,6 +204,9 @@ def test_damaged_gguf_file(tmp_path: Path) -> None:
             {"lora_targets": ("wq",)},
             "--lora-target wq matches no module of LlamaForCausalLM; its linear layers",
         ),
+        ({"lora_exclude": ("wq",)}, "--lora-exclude wq matches no module of LlamaForCausalLM"),
+        ({"quant_skip": ("wq",), "quant": "4bit"}, "--quant-skip wq matches no module of"),
+        ({"quant_skip": ("q_proj",), "quant": "none"}, "nothing is quantized while this model"),
         ({"arguments": (("depth", "2"),)}, "--set depth is an argument for a factory"),
     ],
 )

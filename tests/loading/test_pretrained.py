@@ -77,6 +77,27 @@ def test_lora_has_the_wanted_rank_and_targets(llama: Path) -> None:
     assert {it.shape[0] for n, it in subject.model.named_parameters() if "lora_A" in n} == {3}
 
 
+@pytest.mark.parametrize("weights", ["load", "skip"])
+@pytest.mark.parametrize("quant", ["4bit", "8bit"])
+def test_modules_are_left_unquantized_and_unadapted(llama: Path, quant: str, weights: str) -> None:
+    left = {"quant_skip": ("lm_head", "q_proj"), "lora_exclude": ("v_proj", "mlp.up_proj")}
+    subject = load(plain(llama, quant=quant, weights=weights, **left))
+    names = {
+        name.split(".lora_")[0] for name, it in subject.model.named_parameters() if it.requires_grad
+    }
+    assert names
+    assert {name.rpartition(".")[2] for name in names}.isdisjoint({"v_proj", "up_proj"})
+    kinds = {
+        fqn.removesuffix(".base_layer").rpartition(".")[2]: type(module)
+        for fqn, module in subject.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and "lora_" not in fqn
+    }
+    plainly = {name for name, kind in kinds.items() if kind is torch.nn.Linear}
+    assert plainly == {"lm_head", "q_proj"}
+    assert setup(subject, "quantization").endswith("without lm_head, q_proj")
+    assert setup(subject, "adapter").endswith("on all-linear, without v_proj, mlp.up_proj")
+
+
 def test_saved_adapter_is_attached_for_training(llama: Path, adapter: Path) -> None:
     subject = load(plain(llama, adapter=str(adapter)))
     assert setup(subject, "adapter") == f"LORA from {adapter}, loaded for training"
