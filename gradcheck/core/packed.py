@@ -46,15 +46,10 @@ VIEWS = (
     "__get__",
     "contiguous",
     "clone",
-    "clamp",
-    "clip",
-    "mul",
-    "__mul__",
-    "__rmul__",
-    "div",
-    "__truediv__",
 )
-"""Last words of the names of the calls behind which a weight is still that weight, scaled or clipped."""
+"""Last words of the names of the calls behind which a weight is still that weight."""
+SCALINGS = ("clamp", "clip", "mul", "__mul__", "__rmul__", "div", "__truediv__")
+"""The same, where nothing but numbers comes to it: with a tensor of scales it would be unpacked."""
 
 
 TORCH = ("torch.", "Tensor.")
@@ -191,10 +186,16 @@ def _weight(trace: Trace, value: int) -> int:
         if row.parameter != NONE:
             return value
         call = trace.calls[row.call] if row.call != NONE else None
-        if call is None or _last_word(call.op) not in VIEWS or not call.inputs:
+        if call is None or not _is_still_itself(call):
             return NONE
         value = call.inputs[0]
     return NONE
+
+
+def _is_still_itself(call: Call) -> bool:
+    """Whether what ``call`` gives holds the bytes that it was given first."""
+    word = _last_word(call.op)
+    return (word in VIEWS and bool(call.inputs)) or (word in SCALINGS and len(call.inputs) == 1)
 
 
 def without_backward(trace: Trace) -> tuple["ChainBreak", ...]:

@@ -174,6 +174,29 @@ def test_what_packed_weights_are_calculated_with_is_kept_unquantized_one_after_t
     assert differences(before, state_of(model, None)) == []
 
 
+class Unpacks(nn.Module):
+    """Unpacks the weights itself, with their scales."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = bnb.nn.Linear8bitLt(WIDTH, WIDTH, bias=False, has_fp16_weights=False)
+        self.second = bnb.nn.Linear4bit(WIDTH, WIDTH, bias=False)
+        self.head = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        scales = self.first.weight.SCB.unsqueeze(1)
+        x = functional.linear(x, self.first.weight.float() * scales / 127)
+        packed = self.second.weight
+        unpacked = bnb.functional.dequantize_4bit(packed.data, packed.quant_state)
+        return {"loss": self.head(x @ unpacked.t()).pow(2).mean()}
+
+
+def test_weights_that_are_unpacked_are_no_finding() -> None:
+    torch.manual_seed(0)
+    model = get_peft_model(Unpacks().to("cpu"), LoraConfig(r=4, target_modules=["head"])).train()
+    assert gradcheck.inspect(model, batch()).findings == ()
+
+
 class Casting(nn.Module):
     """Brings what it is given to the dtype of the weight that reads it, as code for unquantized models does."""
 
