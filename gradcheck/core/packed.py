@@ -50,8 +50,6 @@ VIEWS = (
 """Last words of the names of the calls behind which a weight is still that weight."""
 SCALINGS = ("clamp", "clip", "mul", "__mul__", "__rmul__", "div", "__truediv__")
 """The same, where nothing but numbers comes to it: with a tensor of scales it would be unpacked."""
-
-
 TORCH = ("torch.", "Tensor.")
 """How the names of torch's own calls begin, as against those of a quantizer's kernels."""
 CASTS = ("to", "type", "type_as", "byte", "char")

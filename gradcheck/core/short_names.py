@@ -7,6 +7,8 @@ from gradcheck.core.trace import NONE, Module, Trace
 
 BASE = ".base_layer"
 """Where PEFT moves the layer that it adapts."""
+INSIDE = "base_model.model."
+"""What PEFT puts before the names of the modules of the model that it adapts."""
 SUFFIXES_SINCE = 5
 """The first version of transformers that takes a name with a dot for an end; before, it compares the last part."""
 
@@ -49,12 +51,28 @@ def left_out(trace: Trace, layers: tuple[int, ...]) -> tuple[str, ...]:
     A list given replaces the one that transformers makes by itself.
     """
     plain = [i for i, row in enumerate(trace.modules) if _is_layer(row) and _is_plain_linear(row)]
-    names = short_names(trace, (*plain, *layers))
+    holders = _holders(row.fqn for row in trace.modules if row.quantized is not None)
+    tops = {index: _top(layer_fqn(trace, index), holders) for index in plain}
+    alone = [index for index, top in tops.items() if top == layer_fqn(trace, index)]
+    parts = (tops[index].rpartition(INSIDE)[2] for index in plain if index not in alone)
+    names = short_names(trace, (*alone, *layers))
     versions = dict(trace.environment.versions)
     major = versions.get("transformers", "").partition(".")[0]
     if major.isdigit() and int(major) < SUFFIXES_SINCE:
-        return tuple(dict.fromkeys(name.rpartition(".")[2] for name in names))
-    return names
+        names = tuple(name.rpartition(".")[2] for name in names)
+    return tuple(dict.fromkeys((*parts, *names)))
+
+
+def _holders(fqns: Iterable[str]) -> set[str]:
+    """FQNs of all modules around those of ``fqns``."""
+    paths = (fqn.split(".") for fqn in fqns)
+    return {".".join(path[:length]) for path in paths for length in range(len(path))}
+
+
+def _top(fqn: str, holders: set[str]) -> str:
+    """The outermost module around a layer that is none of ``holders``: a whole tower, or the layer itself."""
+    parent = fqn.rpartition(".")[0]
+    return fqn if not parent or parent in holders else _top(parent, holders)
 
 
 def _is_plain_linear(row: Module) -> bool:

@@ -105,9 +105,8 @@ class _Verdict:
         empty, scaled = set(), set()
         holding = self._flow.holding
         moving = holding.moving[self._loss]
-        moves = bool(
-            moving & live
-        )  # where nothing does, a factor of zero was not put there on purpose
+        # where nothing moves, a factor of zero was not put there on purpose
+        moves = bool(moving & live)
         for index, bit in self._bits.items():
             zero = self._trace.parameters[index].gradient == "zero"
             if not zero or not live & bit or moving & bit:

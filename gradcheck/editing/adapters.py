@@ -11,12 +11,11 @@ import torch
 from typing_extensions import assert_never
 
 from gradcheck.core.edit import AttachAdapter, CallAdapters
+from gradcheck.core.short_names import INSIDE
 from gradcheck.editing.places import modules_named, outermost
 from gradcheck.errors import EditError
 
 ALL_LINEAR = ("all-linear",)
-_INSIDE = "base_model.model."
-"""What PEFT puts before the names of the modules of the model that it adapts."""
 
 
 def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
@@ -68,7 +67,7 @@ def drop_adapters(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torch.n
             parent, _, name = fqn.rpartition(".")
             setattr(model.get_submodule(parent), name, base)
     if gone:
-        _exclude(model, [fqn.rpartition(_INSIDE)[2] for fqn in fqns])
+        _exclude(model, [fqn.rpartition(INSIDE)[2] for fqn in fqns])
     return gone
 
 

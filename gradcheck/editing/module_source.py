@@ -119,6 +119,7 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
             return _attach(edit, parts)
         case DropAdapters(modules=fqns):
             parts.helpers["dropped"] = _DROPPED
+            parts.imports.add("import re")
             return [*_tuple_lines("for fqn in", fqns), "    _drop_adapter(model, fqn)"]
         case UnwrapMethod(module=fqn, method=method):
             bound = f"type(module).{method}.__wrapped__.__get__(module)"
@@ -337,13 +338,16 @@ _DROPPED = '''
 def _drop_adapter(model, fqn):
     """Puts the layer itself in the place of the adapted one, and has it left out where the adapter is loaded again."""
     parent, _, name = fqn.rpartition(".")
-    layer = model.get_submodule(fqn)
-    if hasattr(layer, "get_base_layer"):
-        setattr(model.get_submodule(parent), name, layer.get_base_layer())
+    layer, inside = model.get_submodule(fqn), fqn.rpartition("base_model.model.")[2]
+    if not hasattr(layer, "get_base_layer"):
+        return
+    setattr(model.get_submodule(parent), name, layer.get_base_layer())
     for config in getattr(model, "peft_config", {}).values():
-        if not isinstance(config.exclude_modules, str):
-            inside = fqn.rpartition("base_model.model.")[2]
-            config.exclude_modules = sorted({*(config.exclude_modules or ()), inside})
+        excluded = config.exclude_modules or []
+        if isinstance(excluded, str):
+            config.exclude_modules = f"(?:{excluded})|{re.escape(inside)}"
+        else:
+            config.exclude_modules = sorted({*excluded, inside})
 '''
 _ADD_TO_OPTIMIZER = """\
 held = {id(p) for group in optimizer.param_groups for p in group["params"]}

@@ -29,13 +29,12 @@ def _unquantized(layer: torch.nn.Linear) -> torch.nn.Linear:
     except Exception as error:
         raise EditError(f"dequantizing raised {type(error).__name__}: {error}") from error
     bias = layer.bias
-    known = bias is not None and bias.is_floating_point()
-    dtype = bias.dtype if known else _floating(layer)
+    dtype = bias.dtype if bias is not None and bias.is_floating_point() else _floating(layer)
     plain = torch.nn.Linear(
         layer.in_features, layer.out_features, bias=False, device="meta", dtype=dtype
     )
     plain.weight = torch.nn.Parameter(weight.detach().to(dtype), requires_grad=False)
-    if bias is not None and not known:  # bitsandbytes casts it to the dtype of what it is given
+    if bias is not None and bias.dtype != dtype:  # bitsandbytes casts it to that of its input
         bias = torch.nn.Parameter(bias.to(dtype), requires_grad=False)
     plain.bias = bias
     return plain.train(layer.training)

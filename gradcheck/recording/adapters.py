@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 
+from gradcheck.core.short_names import INSIDE
 from gradcheck.core.trace import NONE, AdapterConfig, AdapterLayer
 from gradcheck.recording.inventory import Inventory
-
-_INSIDE = "base_model.model."
-"""What PEFT puts before the names of the modules of the model that it adapts."""
 
 
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:
@@ -207,7 +205,7 @@ def _left_out(config: Any, target: str, inventory: Inventory) -> bool:
     excluded = getattr(config, "exclude_modules", None) or ()
     named = (fqn for fqn, _ in inventory.modules if excluded and _matches(fqn, target))
     if isinstance(excluded, str):
-        return any(re.fullmatch(excluded, fqn.rpartition(_INSIDE)[2]) for fqn in named)
+        return any(re.fullmatch(excluded, fqn.rpartition(INSIDE)[2]) for fqn in named)
     return any(_matches(fqn, name) for fqn in named for name in excluded)
 
 

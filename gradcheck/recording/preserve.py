@@ -39,17 +39,17 @@ class Preserved:
     def kept(self) -> Iterator[None]:
         """Puts everything back when the body ends, also when it raises."""
         stack = ExitStack()
-        with PlainAccess():
-            stack.callback(self._release)
-            for keep in (_keep_global_state, _keep_random_states):
-                stack.callback(keep())
-            stack.callback(self._keep_optimizer())
-            stack.callback(_keep_modules(self._inventory))
-            stack.callback(_unreduced(self._inventory))
-            stack.callback(self._keep_hooks())
-            stack.callback(self._keep_parameters())
-            stack.callback(self._keep_gradients())
         try:
+            with PlainAccess():
+                stack.callback(self._release)
+                for keep in (_keep_global_state, _keep_random_states):
+                    stack.callback(keep())
+                stack.callback(self._keep_optimizer())
+                stack.callback(_keep_modules(self._inventory))
+                stack.callback(_unreduced(self._inventory))
+                stack.callback(self._keep_hooks())
+                stack.callback(self._keep_parameters())
+                stack.callback(self._keep_gradients())
             yield
         finally:
             with PlainAccess():

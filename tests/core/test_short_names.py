@@ -47,3 +47,15 @@ def test_before_transformers_5_only_the_last_part_counts(version: str, name: str
     environment = dataclasses.replace(TRACE.environment, versions=(("transformers", version),))
     dated = dataclasses.replace(TRACE, environment=environment)
     assert left_out(dated, (FQNS.index("head.dense"),)) == ("score", name)
+
+
+def test_a_tower_that_is_unquantized_as_a_whole_is_one_name() -> None:
+    tower = (
+        module("base_model.model.vision"),
+        *(module(f"base_model.model.vision.layers.{i}.router", 0, **LINEAR) for i in range(3)),
+        *(module(f"base_model.model.vision.layers.{i}.dense", 0, **LINEAR) for i in range(3)),
+    )
+    others = [row._replace(fqn=f"base_model.model.{row.fqn}") for row in MODULES if row.fqn]
+    rows = (MODULES[0], *others, *tower)
+    layer = [row.fqn for row in rows].index("base_model.model.head.dense")
+    assert left_out(trace(modules=rows), (layer,)) == ("vision", "score", "head.dense")

@@ -131,12 +131,15 @@ def test_the_optimizer_forgets_what_trained_there() -> None:
     assert differences(before, state_of(model, optimizer)) == []
 
 
-def test_the_written_module_leaves_an_adapter_that_can_be_loaded_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("excluded", [None, "nothing|none"], ids=["names", "a pattern"])
+def test_the_written_module_leaves_an_adapter_that_can_be_loaded_again(
+    tmp_path: Path, excluded: str | None
+) -> None:
     router = ROUTERS["tuple, fp32"]
-    _, result = repaired(adapted(router))
+    _, result = repaired(adapted(router, exclude_modules=excluded))
     names: dict[str, Any] = {}
     exec(compile(module_source(result, "a model"), "repairs.py", "exec"), names)
-    model = names["apply"](names["apply"](adapted(router)))
+    model = names["apply"](names["apply"](adapted(router, exclude_modules=excluded)))
     assert gradcheck.inspect(model, batch()).findings == ()
     model.save_pretrained(tmp_path)
     torch.manual_seed(0)
