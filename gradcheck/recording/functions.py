@@ -5,13 +5,13 @@ is recorded as one region. ``Function.apply`` and the backward side, ``BackwardC
 length of the session. The second runs on whatever thread runs backward: on an accelerator that is a thread of torch's
 own, on which no function mode is active, so the mode is entered there again. This is how a recomputation is seen on
 every device. A function whose ``apply`` was bound before the session (``round_ste = RoundSTE.apply``) escapes the
-first wrapper; it is found by the frame of ``Function.apply`` on the stack of a call that runs with autograd off.
+first wrapper; it is found by the frame of its ``forward`` on the stack of a call that runs with autograd off.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from types import FrameType
@@ -23,14 +23,16 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from gradcheck.core.trace import NONE, Call
 from gradcheck.recording.dataflow import DataFlow
+from gradcheck.recording.forwards import Forward, Forwards, called_from
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
 
-ORIGINAL_APPLY = Function.__dict__["apply"]
 _MARK = "_gradcheck_region"
+_WHOLE = ("forward", "__call__")
+"""Methods that are all of a module's work."""
 
 
 class Functions:
@@ -39,6 +41,7 @@ class Functions:
     def __init__(self, ledger: Ledger, flow: DataFlow) -> None:
         self._ledger = ledger
         self._flow = flow
+        self._forwards = Forwards()
         self._implicit: tuple[FrameType, int] | None = None
         self._recomputation: Recomputation | None = None
         flow.implicit_region = self._unannounced
@@ -47,11 +50,12 @@ class Functions:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Wraps both sides while the body runs."""
-        watched = self
+        watched, original = self, Function.__dict__["apply"]
 
         def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            return watched._forward(cls, args, kwargs)
+            return watched._forward(cls, original.__get__(None, cls), args, kwargs)
 
+        self._forwards.learn()
         with ExitStack() as stack:
             replace(stack, Function, "apply", classmethod(apply))
             for name in ("apply", "apply_boxed"):  # apply_boxed: since torch 2.13
@@ -72,15 +76,22 @@ class Functions:
         return apply_backward
 
     def _release(self) -> None:
+        self._forwards.release()
         self._implicit = None
         self._recomputation = None
 
-    def _forward(self, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        original = ORIGINAL_APPLY.__func__
+    def _forward(
+        self,
+        cls: Any,
+        original: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """``original`` is ``cls.apply`` as torch wrote it."""
         if torch._C._len_torch_function_stack() == 0:
-            return original(cls, *args, **kwargs)  # inside a torch call, which is one node itself
+            return original(*args, **kwargs)  # inside a torch call, which is one node itself
         if self._recomputation is not None:
-            result = original(cls, *args, **kwargs)
+            result = original(*args, **kwargs)
             self._mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
         index = self._open(cls, args)
@@ -88,7 +99,7 @@ class Functions:
         region_stack.append(index)
         modules.on_enter[:] = [self._module_entered]
         try:
-            result = original(cls, *args, **kwargs)
+            result = original(*args, **kwargs)
         finally:
             region_stack.remove(index)
             if not region_stack:
@@ -117,22 +128,22 @@ class Functions:
             region.hidden = tuple(
                 (name, flow.value_of(tensor)) for name, tensor in hidden_tensors(args)
             )
-            self._name_owner(region, _owner(args[0]))
+            self._name_owner(region, args[0])
         ledger.regions.append(region)
         return len(ledger.regions) - 1
 
-    def _name_owner(self, region: OpenRegion, owner: object) -> None:
-        """The checkpointed module, and the line that called it rather than the line inside it that checkpoints."""
+    def _name_owner(self, region: OpenRegion, function: Any) -> None:
+        """The checkpointed module; where it checkpoints its own call, the line that called it and not the one inside.
+
+        A method of the outermost module says less than the first module that runs in it.
+        """
+        owner, whole = _owner(function)
         index = self._flow.modules.index_of(owner)
         if index == NONE:
             return
-        region.module, region.entered = index, True
-        frame = caller(3)
-        inside = [
-            f for f in _frames(frame) if f.f_locals.get("self") is owner and not is_plumbing(f)
-        ]
-        if inside:
-            region.frame = self._ledger.lines.nearest(inside[-1].f_back)
+        region.module, region.entered = index, whole or self._flow.modules.fqns[index] != ""
+        if whole:
+            region.frame = self._ledger.lines.nearest(_outside(owner, caller(3)))
 
     def _module_entered(self, module: int) -> None:
         """A function that runs modules is a checkpoint: its backward will run them again."""
@@ -188,32 +199,34 @@ class Functions:
 
     def _unannounced(self, frame: FrameType) -> int:
         """The region of the function found on the stack above ``frame`` that no wrapper announced."""
-        found = _apply_frame(frame)
+        found = self._forwards.unannounced(frame, Functions._forward.__code__)
         if found is None:
             self._implicit = None
             return NONE
-        if self._implicit is not None and self._implicit[0] is found:
-            return self._implicit[1]
+        if self._implicit is None or self._implicit[0] is not found.frame:
+            self._implicit = (found.frame, self._open_unannounced(found))
+        return self._implicit[1]
+
+    def _open_unannounced(self, found: Forward) -> int:
+        stack = self._flow.region_stack
         positions = {
             at: self._flow.value_of(arg)
-            for at, arg in enumerate(found.f_locals["args"])
+            for at, arg in enumerate(found.args)
             if isinstance(arg, torch.Tensor)
         }
-        stack = self._flow.region_stack
         self._ledger.regions.append(
             OpenRegion(
                 kind="function",
-                name=found.f_locals["cls"].__name__,
+                name=found.name,
                 parent=stack[-1] if stack else NONE,
-                frame=self._ledger.lines.nearest(found),
+                frame=self._ledger.lines.nearest(called_from(found.frame)),
                 module=self._flow.modules.current,
                 running=self._flow.modules.current,
                 arguments=tuple(positions.values()),
                 positions=positions,
             )
         )
-        self._implicit = (found, len(self._ledger.regions) - 1)
-        return self._implicit[1]
+        return len(self._ledger.regions) - 1
 
     def _leave_unannounced(self, index: int, tensor: torch.Tensor) -> int:
         """``tensor``, made inside the unannounced region ``index``, is used outside and carries a gradient."""
@@ -254,6 +267,12 @@ class Functions:
             recomputation.finish()
 
 
+def is_watched() -> bool:
+    """Whether a session of this process has wrapped ``Function.apply``."""
+    wrapper = getattr(Function.__dict__["apply"], "__func__", None)
+    return getattr(wrapper, "__module__", "") == __name__
+
+
 def hidden_tensors(args: tuple[Any, ...]) -> Iterator[tuple[str, torch.Tensor]]:
     """(name, tensor) of the tensors among the arguments of a checkpoint that autograd does not look at."""
     for arg in args:
@@ -270,31 +289,21 @@ def hidden_tensors(args: tuple[Any, ...]) -> Iterator[tuple[str, torch.Tensor]]:
                 )
 
 
-def _owner(function: Any) -> object:
-    """The module that a checkpointed function is, is a method of, or is given as its first argument."""
+def _owner(function: Any) -> tuple[object, bool]:
+    """The module that a checkpointed function is, is a method of, or is given first; whether it is its whole call."""
     while isinstance(function, functools.partial):
         if function.args and isinstance(function.args[0], torch.nn.Module):
-            return function.args[0]
+            return function.args[0], True
         function = function.func
-    return (
-        function if isinstance(function, torch.nn.Module) else getattr(function, "__self__", None)
-    )
+    if isinstance(function, torch.nn.Module):
+        return function, True
+    method = getattr(function, "__func__", None)
+    whole = method is torch.nn.Module.__call__ or getattr(method, "__name__", "") in _WHOLE
+    return getattr(function, "__self__", None), whole
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """``frame`` and the frames above it."""
-    while frame is not None:
-        yield frame
+def _outside(owner: object, frame: FrameType | None) -> FrameType | None:
+    """The nearest frame from ``frame`` up that is neither plumbing nor a method of ``owner``."""
+    while frame is not None and (is_plumbing(frame) or frame.f_locals.get("self") is owner):
         frame = frame.f_back
-
-
-def _apply_frame(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame of ``Function.apply``, unless the wrapper called it."""
-    while frame is not None:
-        if frame.f_code is ORIGINAL_APPLY.__func__.__code__:
-            announced = (
-                frame.f_back is not None and frame.f_back.f_code is Functions._forward.__code__
-            )
-            return None if announced else frame
-        frame = frame.f_back
-    return None
+    return frame

@@ -9,14 +9,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any
 
 import torch
-from torch.autograd.function import Function
 
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, RecordingError
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
-from gradcheck.recording.functions import ORIGINAL_APPLY, Functions
+from gradcheck.recording.functions import Functions, is_watched
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
@@ -95,7 +94,7 @@ class Session:
     @contextmanager
     def recording(self, preserved: Preserved | None) -> Iterator[None]:
         """Acquires every instrument, for the length of the body."""
-        if Function.__dict__["apply"] is not ORIGINAL_APPLY:
+        if is_watched():
             raise RecordingError(
                 "another recording is running in this process; finish it first, one step at a time"
             )
