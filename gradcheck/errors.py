@@ -8,6 +8,7 @@
     │   └── TraceError          a trace file is damaged or of another version
     ├── LoadError               the target exists and loading it failed
     ├── RecordingError          the step could not be recorded (a second session at once, ...)
+    │   └── OwnFailure          a failure of gradcheck's own, and none of the step's
     └── EditError               an edit cannot be made on this model
 
 torch has a ``GradcheckError`` of its own (``torch.autograd.gradcheck``), hence the name of the root.
@@ -44,6 +45,10 @@ class LoadError(DiagnosticError):
 
 class RecordingError(DiagnosticError):
     """The step could not be recorded."""
+
+
+class OwnFailure(RecordingError):
+    """gradcheck itself failed; the step runs, or raises something else, without it."""
 
 
 class EditError(DiagnosticError):

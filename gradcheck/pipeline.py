@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.core.lapse import told_as_own
 from gradcheck.core.outcome import FixReport
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@told_as_own
 def inspect(
     model: torch.nn.Module,
     batch: Mapping[str, Any],
@@ -42,6 +44,7 @@ def inspect(
     return inspect_subject(_subject(model, batch, loss_fn, optimizer), settings or Settings())[1]
 
 
+@told_as_own
 def fix(
     model: torch.nn.Module,
     batch: Mapping[str, Any],
@@ -80,6 +83,7 @@ def _subject(
     return Subject(model=model, batch=batch, loss_fn=loss_fn, optimizer=optimizer)
 
 
+@told_as_own
 def inspect_subject(
     subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
 ) -> tuple[Trace, Report]:
@@ -89,6 +93,7 @@ def inspect_subject(
     return seen.trace, seen.report
 
 
+@told_as_own
 def fix_subject(
     subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
 ) -> FixReport:

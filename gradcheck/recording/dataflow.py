@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.holding import SUMS
 from gradcheck.core.trace import NONE, Call
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory
 from gradcheck.recording.modules import ModuleStack
@@ -55,8 +56,11 @@ class _Roles(dict[type, str]):
 class DataFlow(TorchFunctionMode):
     """Records the calls of the step into a Ledger."""
 
-    def __init__(self, ledger: Ledger, modules: ModuleStack, switches: Switches) -> None:
+    def __init__(
+        self, ledger: Ledger, modules: ModuleStack, switches: Switches, grip: Grip
+    ) -> None:
         super().__init__()
+        self.grip = grip
         self.ledger = ledger
         self.modules = modules
         self.switches = switches
@@ -79,17 +83,12 @@ class DataFlow(TorchFunctionMode):
         self.num_backwards = 0
         self.first_backward = NONE
         """The frame of the first of them."""
-        self._paused = False
         self._operations = Operations()
         self._roles = _Roles()
         self._reading_region = NONE
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
         self._written = WrittenMemory()
-
-    def pause(self) -> None:
-        """Records nothing from now on."""
-        self._paused = True
 
     def __torch_function__(
         self,
@@ -98,26 +97,34 @@ class DataFlow(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        operation = self._operations[func]
-        kind = operation.kind
-        if kind == "silent" or self._paused:
+        if not self.grip.held:
             return func(*args, **kwargs) if kwargs else func(*args)
-        frame = sys._getframe(1)
-        if operation.plain and not (
-            self.region_stack
-            or self.switches.inference
-            or self.passages.any_left
-            or self._implicit_values
-            or self._written
-            or (kwargs and not _WRITING.isdisjoint(kwargs))
-            or (operation.scaling and _is_zero_number(args[-1]))
-            or frame.f_code.co_filename == _CHECKPOINT_FILE
-            or not _is_grad_enabled()
-        ):
+        try:
+            operation = self._operations[func]
+            kind = operation.kind
+            frame = sys._getframe(1)
+            ordinary = operation.plain and not (
+                self.region_stack
+                or self.switches.inference
+                or self.passages.any_left
+                or self._implicit_values
+                or self._written
+                or (kwargs and not _WRITING.isdisjoint(kwargs))
+                or (operation.scaling and _is_zero_number(args[-1]))
+                or frame.f_code.co_filename == _CHECKPOINT_FILE
+                or not _is_grad_enabled()
+            )
+        except Exception as error:
+            self.grip.lost(error)
+            return func(*args, **kwargs) if kwargs else func(*args)
+        if ordinary:
             return self._ordinary(func, operation, args, kwargs, frame)
         kwargs = kwargs or {}
+        if kind == "silent":
+            return func(*args, **kwargs)
         if kind == "grad-mode":
-            self.switches.grad_mode_set(args[0], frame)
+            with self.grip:
+                self.switches.grad_mode_set(args[0], frame)
         if kind == "grad-mode" or (operation.asking and len(args) + len(kwargs) == 1):
             return func(*args, **kwargs)
         if kind == "backward":
@@ -136,29 +143,37 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         """``_recorded`` where nothing needs a second look: written out in one piece, since thousands pass here."""
         ledger, calls = self.ledger, self.ledger.calls
-        self._reading_region = NONE
-        read = self._read_ordinary(args[:1] if operation.first_only else args)
-        if kwargs and not operation.first_only:
-            read += [self.value_of(tensor) for tensor in tensors_in(kwargs)]
+        try:
+            self._reading_region = NONE
+            read = self._read_ordinary(args[:1] if operation.first_only else args)
+            if kwargs and not operation.first_only:
+                read += [self.value_of(tensor) for tensor in tensors_in(kwargs)]
+        except Exception as error:
+            self.grip.lost(error)
+            return func(*args, **kwargs) if kwargs else func(*args)
         try:
             result = func(*args, **kwargs) if kwargs else func(*args)
         except Exception:
-            self._raised(operation, read, NONE, frame)
+            with self.grip:
+                self._raised(operation, read, NONE, frame)
             raise
-        if type(result) is _Tensor:
-            outputs: tuple[int, ...] = (ledger.add_value(result, len(calls)),)
-        else:
-            outputs = tuple(self._made(tensors_in(result), len(calls)))
-            if not read and not outputs:
-                return result
-        if not ledger.zero.isdisjoint(read):
-            self._spread_zero(operation, read, outputs, tensors_in(result))
-        if not self.notices.guarded_values.isdisjoint(read):
-            self.notices.guarded_reads(read, len(calls), frame)
-        where, current = ledger.lines.nearest(frame), self.modules.current
-        calls.append(
-            _new_call((operation.name, tuple(read), outputs, where, current, NONE, NONE, "op"))
-        )
+        try:
+            if type(result) is _Tensor:
+                outputs: tuple[int, ...] = (ledger.add_value(result, len(calls)),)
+            else:
+                outputs = tuple(self._made(tensors_in(result), len(calls)))
+                if not read and not outputs:
+                    return result
+            if not ledger.zero.isdisjoint(read):
+                self._spread_zero(operation, read, outputs, tensors_in(result))
+            if not self.notices.guarded_values.isdisjoint(read):
+                self.notices.guarded_reads(read, len(calls), frame)
+            where, current = ledger.lines.nearest(frame), self.modules.current
+            calls.append(
+                _new_call((operation.name, tuple(read), outputs, where, current, NONE, NONE, "op"))
+            )
+        except Exception as error:
+            self.grip.lost(error)
         return result
 
     def _read_ordinary(self, args: tuple[Any, ...]) -> list[int]:
@@ -185,16 +200,17 @@ class DataFlow(TorchFunctionMode):
         kwargs: dict[str, Any],
         frame: FrameType,
     ) -> Any:
-        if not self.num_backwards:
-            self.first_backward = self.ledger.lines.nearest(frame)
-        self.num_backwards += 1
-        roots = tensors_in(args[0] if args else kwargs.get("tensors"))
-        self.backward_of += [self.value_of(root) for root in roots]
-        self.backward_roots = roots
+        with self.grip:
+            if not self.num_backwards:
+                self.first_backward = self.ledger.lines.nearest(frame)
+            self.num_backwards += 1
+            self.backward_roots = tensors_in(args[0] if args else kwargs.get("tensors"))
+            self.backward_of += [self.value_of(root) for root in self.backward_roots]
         result = func(*args, **kwargs)
-        self.backward_roots = []
-        if self.after_backward is not None and roots:
-            self.after_backward(roots[0])
+        roots, self.backward_roots = self.backward_roots, []
+        with self.grip:
+            if self.after_backward is not None and roots and self.grip.held:
+                self.after_backward(roots[0])
         return result
 
     def _recorded(
@@ -207,26 +223,31 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
-        region = self._reading_region = NONE  # what a function is given was read outside it
-        if self.region_stack or not torch.is_grad_enabled():
-            region = self._region(frame)
-        self._reading_region = region
-        read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
-        writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
-        target = self._target(operation, args, kwargs) if writes else None
+        with self.grip:
+            region = self._reading_region = NONE  # what a function is given was read outside it
+            if self.region_stack or not torch.is_grad_enabled():
+                region = self._region(frame)
+            self._reading_region = region
+            read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
+            writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
+            target = self._target(operation, args, kwargs) if writes else None
+        if not self.grip.held:
+            return func(*args, **kwargs)
         try:
             result = func(*args, **kwargs)
         except Exception:
-            self._raised(operation, read, region, frame)
+            with self.grip:
+                self._raised(operation, read, region, frame)
             raise
-        made = tensors_in(result) if target is None else _written_through(target)
-        if region != NONE and target is None and operation.kind == "op":
-            # ``x.to(dtype)`` may give x itself, which the region did not make
-            given = tensors_in((args, kwargs))
-            made = [it for it in made if not any(it is arg for arg in given)]
-        self._record(operation, args, kwargs, read, made, result, region, frame)
-        if target is not None and not self._is_parameter(target):
-            self._written.wrote(target, self.value_of(target))
+        with self.grip:
+            made = tensors_in(result) if target is None else _written_through(target)
+            if region != NONE and target is None and operation.kind == "op":
+                # ``x.to(dtype)`` may give x itself, which the region did not make
+                given = tensors_in((args, kwargs))
+                made = [it for it in made if not any(it is arg for arg in given)]
+            self._record(operation, args, kwargs, read, made, result, region, frame)
+            if target is not None and not self._is_parameter(target):
+                self._written.wrote(target, self.value_of(target))
         return result
 
     def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
@@ -453,14 +474,25 @@ class DataFlow(TorchFunctionMode):
         frame: FrameType,
     ) -> Any:
         tensor = args[0]
-        read = [self.value_of(tensor)]
-        if operation.short == "data" and self.before_write is not None:
-            self.before_write(tensor)
+        with self.grip:
+            read = [self.value_of(tensor)]
+            if operation.short == "data" and self.before_write is not None:
+                self.before_write(tensor)
         try:
             result = func(*args)
         except RuntimeError:
-            self.notices.refused(operation, frame)
+            with self.grip:
+                self.notices.refused(operation, frame)
             raise
+        with self.grip:
+            if self.grip.held:
+                self._has_set(operation, args, read, frame)
+        return result
+
+    def _has_set(
+        self, operation: Operation, args: tuple[Any, ...], read: list[int], frame: FrameType
+    ) -> None:
+        tensor = args[0]
         if (
             operation.short == "data"
             and not tensor.requires_grad
@@ -471,7 +503,6 @@ class DataFlow(TorchFunctionMode):
         if operation.short == "requires_grad":
             request = classified(torch.Tensor.requires_grad_)
             self._record(request, args, {}, read, [tensor], tensor, self._region(frame), frame)
-        return result
 
 
 def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:

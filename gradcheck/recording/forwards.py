@@ -109,7 +109,8 @@ def _positional(frame: FrameType) -> tuple[Any, ...]:
     return (*named, *rest)
 
 
-def _subclasses(cls: type) -> Iterator[type]:
-    for child in type.__subclasses__(cls):
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    children: list[type[Any]] = type.__subclasses__(cls)
+    for child in children:
         yield child
         yield from _subclasses(child)

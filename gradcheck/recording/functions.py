@@ -39,6 +39,7 @@ class Functions:
     """Opens and closes regions, and follows their backward."""
 
     def __init__(self, ledger: Ledger, flow: DataFlow) -> None:
+        self._grip = flow.grip
         self._ledger = ledger
         self._flow = flow
         self._forwards = Forwards()
@@ -88,13 +89,18 @@ class Functions:
         kwargs: dict[str, Any],
     ) -> Any:
         """``original`` is ``cls.apply`` as torch wrote it."""
-        if torch._C._len_torch_function_stack() == 0:
+        if not self._grip.held or torch._C._len_torch_function_stack() == 0:
             return original(*args, **kwargs)  # inside a torch call, which is one node itself
         if self._recomputation is not None:
             result = original(*args, **kwargs)
-            self._mark(result, self._recomputation.region_ended(cls.__name__, result))
+            with self._grip:
+                self._mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
-        index = self._open(cls, args)
+        index = NONE
+        with self._grip:
+            index = self._open(cls, args)
+        if index == NONE:
+            return original(*args, **kwargs)
         modules, region_stack = self._flow.modules, self._flow.region_stack
         region_stack.append(index)
         modules.on_enter[:] = [self._module_entered]
@@ -104,7 +110,8 @@ class Functions:
             region_stack.remove(index)
             if not region_stack:
                 modules.on_enter.clear()
-        self._close(index, result)
+        with self._grip:
+            self._close(index, result)
         return result
 
     def _open(self, cls: Any, args: tuple[Any, ...]) -> int:
@@ -241,30 +248,34 @@ class Functions:
 
     def _backward(self, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
         index = getattr(ctx, _MARK, NONE)
-        if index == NONE:
+        if index == NONE or not self._grip.held:
             return original(ctx, *grads)
         region = self._ledger.regions[index]
         if region.kind == "checkpoint":
             return self._recomputed(region, ctx, original, grads)
         result = original(ctx, *grads)
-        returned = result if isinstance(result, (tuple, list)) else (result,)
-        for at, (gradient, needed) in enumerate(zip(returned, ctx.needs_input_grad, strict=False)):
-            if needed and gradient is None and at in region.positions:
-                region.cuts.add(region.positions[at])
+        with self._grip:
+            returned = result if isinstance(result, (tuple, list)) else (result,)
+            pairs = zip(returned, ctx.needs_input_grad, strict=False)
+            for at, (gradient, needed) in enumerate(pairs):
+                if needed and gradient is None and at in region.positions:
+                    region.cuts.add(region.positions[at])
         return result
 
     def _recomputed(
         self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]
     ) -> Any:
         outer, boundary = self._recomputation, Functions._recomputed.__code__
-        recomputation = Recomputation(self._ledger, self._flow.modules, region, boundary)
+        modules = self._flow.modules
+        recomputation = Recomputation(self._ledger, modules, region, boundary, self._grip)
         self._recomputation = recomputation
         try:
-            with self._flow.modules.recomputation(region.running), recomputation:
+            with modules.recomputation(region.running), recomputation:
                 return original(ctx, *grads)
         finally:
             self._recomputation = outer
-            recomputation.finish()
+            with self._grip:
+                recomputation.finish()
 
 
 def is_watched() -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from gradcheck.core.trace import NONE, Stage
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
 
@@ -25,7 +26,8 @@ class ModuleStack:
     accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and are followed apart.
     """
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, grip: Grip) -> None:
+        self._grip = grip
         self.fqns = [fqn for fqn, _ in inventory.modules]
         self.modules = [module for _, module in inventory.modules]
         self._index = {id(module): index for index, module in enumerate(self.modules)}
@@ -80,52 +82,52 @@ class ModuleStack:
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call``, which is ``Module.__call__``, with the module noted; every module of the step passes here."""
         index_of, graph_task = self._index.get, torch._C._current_graph_task_id
-        num_calls, on_enter_of = self.num_calls, self.on_enter_of.get
+        grip = self._grip
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             index = index_of(id(module))
-            if index is None:
+            if index is None or not grip.held:
                 return call(module, *args, **kwargs)
-            if graph_task() != -1:
-                return self._recomputed(index, call, module, args, kwargs)
-            outer, self.current = self.current, index
-            num_calls[index] += 1
-            told = on_enter_of(index)
-            if told is not None:
-                told(index)
-            for told in self.on_enter:
-                told(index)
-            if self.on_move is not None:
-                self.moves_on("forward")
+            recomputed = graph_task() != -1
+            if recomputed:
+                outer, self.recomputing = self.recomputing, index
+            else:
+                outer, self.current = self.current, index
             try:
+                with grip:
+                    self._entered(index, recomputed)
                 return call(module, *args, **kwargs)
             finally:
-                self.current = outer
+                if recomputed:
+                    self.recomputing = outer
+                else:
+                    self.current = outer
                 if self.on_move is not None:
-                    self.moves_on("forward")
+                    with grip:
+                        self.moves_on("backward" if recomputed else "forward")
 
         return watched
 
-    def _recomputed(
-        self,
-        index: int,
-        call: Callable[..., Any],
-        module: torch.nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        with self.recomputation(index):
+    def _entered(self, index: int, recomputed: bool) -> None:
+        """The forward of the module with this index begins."""
+        if recomputed:
             self.moves_on("backward")
-            result = call(module, *args, **kwargs)
-        self.moves_on("backward")
-        return result
+            return
+        self.num_calls[index] += 1
+        told = self.on_enter_of.get(index)
+        if told is not None:
+            told(index)
+        for told in self.on_enter:
+            told(index)
+        self.moves_on("forward")
 
     def _registered(
         self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None
     ) -> None:
-        if (
-            self.on_wrap is not None
-            and self.index_of(child) != NONE
-            and self.index_of(parent) == NONE
-        ):
-            self.on_wrap(parent)
+        with self._grip:
+            if (
+                self.on_wrap is not None
+                and self.index_of(child) != NONE
+                and self.index_of(parent) == NONE
+            ):
+                self.on_wrap(parent)

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradcheck.core.trace import NONE, Origin, Trace
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
@@ -180,7 +181,8 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     if trace.weightless or not _unexplained(trace):
         return trace
     lines, inventory = SourceLines(), Inventory(subject.model)
-    modules = ModuleStack(inventory)
+    grip = Grip()
+    modules = ModuleStack(inventory, grip)
     watched = Origins(lines, modules)
     preserved = Preserved(inventory, subject)
     with preserved.kept():

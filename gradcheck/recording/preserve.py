@@ -65,6 +65,11 @@ class Preserved:
                 self._copied.add(id(parameter))
                 self._copies.append((parameter, parameter.data, parameter.data.clone()))
 
+    @property
+    def written(self) -> list[torch.Tensor]:
+        """Parameters that were written since."""
+        return [parameter for parameter, _, _ in self._copies]
+
     def _keep_parameters(self) -> Any:
         flags = [(p, p.requires_grad) for _, p in self._inventory.parameters]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.trace import NONE
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.operations import Operations
+from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -34,10 +35,16 @@ class Recomputation(TorchFunctionMode):
     """
 
     def __init__(
-        self, ledger: Ledger, modules: ModuleStack, region: OpenRegion, boundary: CodeType
+        self,
+        ledger: Ledger,
+        modules: ModuleStack,
+        region: OpenRegion,
+        boundary: CodeType,
+        grip: Grip,
     ) -> None:
         """``boundary``: the code of the frame that recomputes; lines above it are those of the backward."""
         super().__init__()
+        self._grip = grip
         self._boundary = boundary
         self._ledger = ledger
         self._modules = modules
@@ -56,21 +63,35 @@ class Recomputation(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        operation = self._operations[func]
-        ended = self._position >= len(self._region.calls)
         frame = sys._getframe(1)
-        if operation.kind in _UNMATCHED or ended or frame.f_code.co_filename == _CHECKPOINT_FILE:
-            return func(*args, **kwargs)
-        read = tensors_in((args, kwargs))
-        for tensor in read:
-            self._look_again(tensor)
+        with self._grip:
+            operation = self._operations[func]
+            matched = operation.kind not in _UNMATCHED and not (
+                self._position >= len(self._region.calls)
+                or frame.f_code.co_filename == _CHECKPOINT_FILE
+            )
+            read = tensors_in((args, kwargs)) if matched else []
+            for tensor in read:
+                self._look_again(tensor)
         result = func(*args, **kwargs)
+        with self._grip:
+            if self._grip.held and matched:
+                self._made(operation, read, args, result, frame)
+        return result
+
+    def _made(
+        self,
+        operation: Operation,
+        read: list[torch.Tensor],
+        args: tuple[Any, ...],
+        result: Any,
+        frame: FrameType,
+    ) -> None:
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
             line = self._ledger.lines.nearest(frame, self._boundary)
             self._match(operation.name, line, made)
-        return result
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""

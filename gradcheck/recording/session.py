@@ -5,17 +5,19 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
+from gradcheck.core.lapse import own_failure
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
-from gradcheck.errors import BatchError, RecordingError
+from gradcheck.errors import BatchError, DiagnosticError, RecordingError
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
@@ -25,7 +27,9 @@ from gradcheck.recording.parameters import (
     parameters_before,
 )
 from gradcheck.recording.preserve import Preserved, seed_everything
-from gradcheck.recording.source import caller, is_own
+from gradcheck.recording.plain import Raised, plain_error, raised
+from gradcheck.recording.source import caller
+from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
 from gradcheck.recording.unseen import announced
@@ -39,8 +43,11 @@ _MAX_MESSAGE = 600
 def record(subject: Subject, settings: Settings) -> Trace:
     """Runs one forward and one backward of ``subject`` and records them; everything is left as it was.
 
+    A step that raises is run once more without any instrument: only what it raises then as well is its own.
+
     Raises:
         RecordingError: where another session is running, or memory ran out.
+        OwnFailure: where an instrument failed, or the step raises only while it is recorded.
         BatchError: where the step gives nothing that could be a loss.
     """
     with PlainAccess():
@@ -51,8 +58,16 @@ def record(subject: Subject, settings: Settings) -> Trace:
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()
-        preserved.step_raised = session.raised
-        return session.trace()
+        preserved.step_raised = session.raised is not None
+        written = preserved.written
+        trace = session.trace()
+    if session.grip.lapse is not None:
+        raise own_failure(session.grip.lapse)
+    if session.raised is not None and trace.failure is not None:
+        plain = plain_error(subject, settings, trace.failure.stage, written)
+        if not session.raised.alike(plain):
+            raise own_failure(session.raised.lapse)
+    return trace
 
 
 class Session:
@@ -62,13 +77,16 @@ class Session:
         self._subject = subject
         self._settings = settings
         self._inventory = inventory
+        self.grip = Grip()
         self._ledger = Ledger()
-        self._modules = ModuleStack(inventory)
-        self._switches = Switches(self._ledger, self._modules)
-        self.flow = DataFlow(self._ledger, self._modules, self._switches)
+        self._modules = ModuleStack(inventory, self.grip)
+        self._switches = Switches(self._ledger, self._modules, self.grip)
+        self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip)
         self._functions = Functions(self._ledger, self.flow)
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
+        self.raised: Raised | None = None
+        """What the step ended with, where it raised."""
         self._loss: Loss | None = None
         self._backward_ran = False
         self._describe()
@@ -107,7 +125,7 @@ class Session:
             stack.callback(self._ledger.release)
             stack.callback(self.flow.passages.release)
             stack.enter_context(self._subject.without_weights())
-            stack.enter_context(_eager())
+            stack.enter_context(eager())
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
             stack.enter_context(announced())
@@ -147,7 +165,14 @@ class Session:
         except Exception as error:
             self._failed("forward", error)
             return
-        self._loss = self.loss_row(output)
+        try:
+            self._loss = self.loss_row(output)
+        except DiagnosticError:
+            raise
+        except Exception as error:
+            self.grip.lost(error)
+        if not self.grip.held:
+            return
         if isinstance(output, torch.Tensor) and not self._had_its_own_backward(output):
             self._modules.moves_on("backward")
             try:
@@ -171,11 +196,6 @@ class Session:
         finally:
             self._modules.on_move = None
             observer.ends()
-
-    @property
-    def raised(self) -> bool:
-        """Whether the step ended with an exception."""
-        return self._failure is not None
 
     def _had_its_own_backward(self, loss: torch.Tensor) -> bool:
         """Whether the user's loss function ran the backward itself and gave its loss back for the record."""
@@ -244,11 +264,7 @@ class Session:
             ) from error
         if isinstance(error, BatchError):
             raise error
-        if _is_own(error):
-            raise RecordingError(
-                f"gradcheck itself failed while recording ({type(error).__name__}); run again with --debug "
-                "and report what it prints"
-            ) from error
+        self.raised = raised(error)
         if self._loss is None and self.flow.backward_of:
             self._loss = self._earlier_loss(self.flow.backward_of[-1])
         last = len(self._ledger.calls) - 1
@@ -332,31 +348,6 @@ class Session:
         )
 
 
-_PASSING = frozenset(
-    {"__torch_function__", "_recorded", "_ordinary", "_set", "_backward", "_forward", "_recomputed"}
-    | {"step_loss", "run_step", "_run", "apply", "apply_backward", "watched_enter", "watched_leave"}
-    | {
-        "__torch_dispatch__",
-        "_refuse_unknown_write",
-        "_refuse_narrowing",
-        "announcing",
-        "script_function",
-    }
-)
-"""Functions of this package that call the user's or torch's, or refuse in torch's name."""
-
-
-def _is_own(error: Exception) -> bool:
-    """Whether ``error`` was raised by the recorder and not by what it records."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return False
-    code = traceback.tb_frame.f_code
-    return is_own(code.co_filename) and code.co_name not in _PASSING
-
-
 def _reducing(inventory: Inventory) -> Iterator[Wrapper]:
     """DistributedDataParallel that was there before the step."""
     for _, module in inventory.holding("require_backward_grad_sync"):
@@ -390,9 +381,3 @@ def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], s
         for key, value in batch.items()
         for tensor in tensors_in(value)
     )
-
-
-def _eager() -> AbstractContextManager[Any]:
-    """Compiled models run uncompiled while they are recorded (torch 2.6 and later)."""
-    set_stance = getattr(torch.compiler, "set_stance", None)
-    return set_stance("force_eager") if set_stance is not None else nullcontext()

@@ -11,6 +11,7 @@ import torch
 from torch.autograd import grad_mode
 
 from gradcheck.core.trace import NONE, Switch
+from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.replacing import replace
@@ -27,7 +28,8 @@ class Switches:
     ``__enter__`` is wrapped for the length of the session.
     """
 
-    def __init__(self, ledger: Ledger, modules: ModuleStack) -> None:
+    def __init__(self, ledger: Ledger, modules: ModuleStack, grip: Grip) -> None:
+        self._grip = grip
         self._ledger = ledger
         self._modules = modules
         self._saved: dict[int, int] = {}
@@ -66,8 +68,9 @@ class Switches:
 
         def watched_enter(manager: Any) -> Any:
             result = enter(manager)
-            if manager.mode:
-                self.inference.append(self._add(self._switch("inference_mode", caller())))
+            with self._grip:
+                if manager.mode:
+                    self.inference.append(self._add(self._switch("inference_mode", caller())))
             return result
 
         def watched_leave(manager: Any, *exception: Any) -> Any:

@@ -91,4 +91,4 @@ class Watch:
         if self._session is not None and self._trace is None:
             self._session.backward_done(loss)
             self._trace = self._session.trace()
-            self._session.flow.pause()
+            self._session.grip.let_go()

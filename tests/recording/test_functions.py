@@ -192,7 +192,8 @@ def test_a_checkpoint_is_named_where_it_is_called(model, module, text) -> None:
     report = gradcheck.inspect(model, {"x": torch.ones(2, 4)}, mean)
     (finding,) = [f for f in report.findings if f.severity == "error"]
     assert (finding.code, finding.module) == ("GC301", module)
-    assert finding.location is not None and finding.location.text == text
+    assert finding.location is not None
+    assert finding.location.text == text
 
 
 def mean(model, batch):
