@@ -16,6 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = (
     {"core", "errors", "settings"},
     {"rules", "repairs", "formats", "subject"},
+    {"internals"},
     {"loading", "recording", "editing", "configuring"},
     {"diagnose"},
     {"verify"},

@@ -14,9 +14,8 @@ from typing_extensions import assert_never
 
 from gradcheck.core.edit import CheckpointingMode
 from gradcheck.errors import EditError
+from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION
 
-FUNCTION = "_gradient_checkpointing_func"
-"""Where transformers keeps what a module calls to checkpoint (transformers/modeling_utils.py, 4.35 and later)."""
 FLAG = re.compile(r"(use_|enable_)?(gradient_|activation_|grad_)?checkpoint(ing)?")
 """What models call the switch: transformers', timm's, those of one's own."""
 REENTRANT = "use_reentrant"
@@ -52,7 +51,9 @@ def _switch_off(module: torch.nn.Module) -> bool:
     own = vars(module).items()
     names = [name for name, held in own if isinstance(held, bool) and FLAG.fullmatch(name)]
     functions = [
-        n for n, held in own if n != FUNCTION and (_checkpoints(n, held) or held is plainly)
+        n
+        for n, held in own
+        if n != CHECKPOINTING_FUNCTION and (_checkpoints(n, held) or held is plainly)
     ]
     for name in names:
         setattr(module, name, False)
@@ -89,7 +90,7 @@ def _non_reentrant(name: str, held: Any) -> Any:
 def _checkpoints(name: str, held: Any) -> bool:
     """Whether a module calls this attribute to checkpoint."""
     partial = isinstance(held, functools.partial) and held.func is checkpoint
-    return callable(held) and (name == FUNCTION or partial or held is checkpoint)
+    return callable(held) and (name == CHECKPOINTING_FUNCTION or partial or held is checkpoint)
 
 
 def _anchor(module: torch.nn.Module) -> bool:

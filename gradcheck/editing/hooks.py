@@ -9,6 +9,8 @@ import torch
 
 from gradcheck.editing.places import modules_named
 from gradcheck.errors import EditError
+from gradcheck.internals.libraries import REQUIRE_GRADS_HOOK, REQUIRE_GRADS_HOOKS
+from gradcheck.internals.modules import forward_hooks_of, forward_pre_hooks_of
 
 
 def enable_input_require_grads(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
@@ -35,7 +37,7 @@ def enable_input_require_grads(model: torch.nn.Module, fqns: tuple[str, ...]) ->
 
 
 def _has_handles(holder: torch.nn.Module) -> bool:
-    names = ("_require_grads_hook", "_require_grads_hooks")
+    names = (REQUIRE_GRADS_HOOK, REQUIRE_GRADS_HOOKS)
     return any(vars(module).get(name) for module in holder.modules() for name in names)
 
 
@@ -53,7 +55,7 @@ def clone_outputs(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
 
 def let_inputs_require_grad(model: torch.nn.Module, names: tuple[str, ...]) -> None:
     """A hook before the model's forward: its floating-point keyword arguments ``names`` require a gradient."""
-    if any(isinstance(hook, InputsRequiringGrad) for hook in model._forward_pre_hooks.values()):
+    if any(isinstance(hook, InputsRequiringGrad) for hook in forward_pre_hooks_of(model).values()):
         return
     model.register_forward_pre_hook(InputsRequiringGrad(names), with_kwargs=True)
 
@@ -91,7 +93,7 @@ class InputsRequiringGrad:
 
 
 def _hook_once(module: torch.nn.Module, hook: Callable[..., Any]) -> None:
-    if all(held is not hook for held in module._forward_hooks.values()):
+    if all(held is not hook for held in forward_hooks_of(module).values()):
         module.register_forward_hook(hook)
 
 

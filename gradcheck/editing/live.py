@@ -49,10 +49,8 @@ from gradcheck.editing.parallel import wrap_anew
 from gradcheck.editing.places import modules_named, outermost, parameters_named
 from gradcheck.editing.quantization import keep_unquantized
 from gradcheck.errors import EditError
+from gradcheck.internals.calls import DECORATORS
 from gradcheck.subject import Subject
-
-DECORATOR = "torch.utils._contextlib"
-"""Where torch's decorators that enter a context are made (torch 2.4 to 2.13)."""
 
 
 def resolved(subject: Subject, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
@@ -156,7 +154,7 @@ def _unwrap(module: torch.nn.Module, method: str) -> None:
         raise EditError(f"{method} was already replaced on the module itself")
     decorated: Any = inspect.getattr_static(type(module), method, None)
     inner = getattr(decorated, "__wrapped__", None)
-    if inner is None or getattr(decorated, "__globals__", {}).get("__name__") != DECORATOR:
+    if inner is None or getattr(decorated, "__globals__", {}).get("__name__") != DECORATORS:
         raise EditError(f"{type(module).__name__}.{method} is not decorated by torch")
     setattr(module, method, inner.__get__(module))
 

@@ -29,7 +29,9 @@ from gradcheck.core.edit import (
     UnwrapMethod,
 )
 from gradcheck.core.outcome import FixReport, Verified
-from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG, FUNCTION
+from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG
+from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION
+from gradcheck.internals.modules import FORWARD_HOOKS, FORWARD_PRE_HOOKS
 
 MAX_COLUMNS = 96
 MAX_TARGET = 50
@@ -99,7 +101,7 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
         case LetInputsRequireGrad(names=names):
             parts.helpers["inputs"] = _INPUTS.format(names=names)
             return [
-                "if _inputs_require_grad not in model._forward_pre_hooks.values():",
+                f"if _inputs_require_grad not in model.{FORWARD_PRE_HOOKS}.values():",
                 "    model.register_forward_pre_hook(_inputs_require_grad, with_kwargs=True)",
             ]
         case SetCheckpointing(mode=mode):
@@ -159,7 +161,7 @@ def _hooked(fqns: tuple[str, ...], hook: str) -> list[str]:
     return [
         *_tuple_lines("for fqn in", fqns),
         "    module = model.get_submodule(fqn)",
-        f"    if {hook} not in module._forward_hooks.values():",
+        f"    if {hook} not in module.{FORWARD_HOOKS}.values():",
         f"        module.register_forward_hook({hook})",
     ]
 
@@ -193,7 +195,7 @@ def _checkpointing(mode: str, parts: _Module) -> list[str]:
             "    for name, held in list(vars(module).items()):",
             f'        if held is True and re.fullmatch(r"{FLAG.pattern}", name):',
             "            setattr(module, name, False)",
-            f'        elif name != "{FUNCTION}" and getattr(held, "func", held) is checkpoint:',
+            f'        elif name != "{CHECKPOINTING_FUNCTION}" and getattr(held, "func", held) is checkpoint:',
             "            setattr(module, name, _plainly)",
         ]
     parts.imports |= {"import functools", "from torch.utils.checkpoint import checkpoint"}
@@ -292,11 +294,11 @@ def _plainly(block, *args, **options):
     own = {sorted(CHECKPOINT_OPTIONS)!r}
     return block(*args, **{{key: value for key, value in options.items() if key not in own}})
 '''
-_CHECKPOINTING = '''
+_CHECKPOINTING = f'''
 def _checkpointing_functions(module):
     """The attributes that the module calls to checkpoint, by name."""
     for name, held in list(vars(module).items()):
-        if name == "_gradient_checkpointing_func" or getattr(held, "func", held) is checkpoint:
+        if name == "{CHECKPOINTING_FUNCTION}" or getattr(held, "func", held) is checkpoint:
             if callable(held):
                 yield name, held
 '''

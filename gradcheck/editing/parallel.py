@@ -7,6 +7,7 @@ import sys
 import torch
 
 from gradcheck.errors import EditError
+from gradcheck.internals.modules import CHILDREN
 
 OPTIONS = (
     "device_ids",
@@ -44,6 +45,6 @@ def _make_again(parallel: torch.nn.parallel.DistributedDataParallel) -> None:
         )
     own = vars(parallel)
     options = {name: own[name] for name in OPTIONS if name in own}
-    fresh = torch.nn.parallel.DistributedDataParallel(own["_modules"]["module"], **options)
+    fresh = torch.nn.parallel.DistributedDataParallel(own[CHILDREN]["module"], **options)
     kept = {name for name in vars(torch.nn.Module()) if name in own}
     own.update({name: value for name, value in vars(fresh).items() if name not in kept})

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradcheck.editing.adapters import merged_weights
+from gradcheck.internals.tensors import storage_address
 from gradcheck.subject import Subject
 
 _DEPTH = 4
@@ -57,10 +58,10 @@ class Snapshot:
 
     def _keep_parameter(self, parameter: torch.nn.Parameter) -> None:
         flag, data, dtype = parameter.requires_grad, parameter.data, parameter.dtype
-        memory = parameter.untyped_storage()._cdata
+        memory = storage_address(parameter)
 
         def restore() -> None:
-            if parameter.dtype != dtype or parameter.untyped_storage()._cdata != memory:
+            if parameter.dtype != dtype or storage_address(parameter) != memory:
                 gradient, parameter.grad = parameter.grad, None
                 parameter.data = data
                 if gradient is not None and gradient.dtype == dtype:

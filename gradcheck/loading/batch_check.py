@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.errors import BatchError
+from gradcheck.internals.tensors import fake_tensor_class
 
 if TYPE_CHECKING:
     import torch
@@ -65,10 +66,13 @@ def _check(key: str, values: torch.Tensor, limit: int, what: str) -> None:
 def _integers(batch: Mapping[str, Any], key: str) -> torch.Tensor | None:
     """The tensor under ``key`` where it holds real integers: not floating, not on meta, not fake."""
     import torch
-    from torch._subclasses.fake_tensor import FakeTensor
 
     value = batch.get(key)
-    if not isinstance(value, torch.Tensor) or isinstance(value, FakeTensor) or value.is_meta:
+    if (
+        not isinstance(value, torch.Tensor)
+        or isinstance(value, fake_tensor_class())
+        or value.is_meta
+    ):
         return None
     if value.is_floating_point() or value.dtype == torch.bool:
         return None

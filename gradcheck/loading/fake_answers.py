@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from gradcheck.internals.calls import UNSAFE_VIEW
+from gradcheck.internals.tensors import fake_tensors, schema_of, storage_address
+
 if TYPE_CHECKING:
     import torch
 
-_UNSAFE_VIEW = "aten::_unsafe_view"
-"""A view whose schema does not say so: the name of the operator that ``matmul`` ends with."""
 _KEYED_BY_VALUE = (int, float, bool, complex, str, type(None))
 
 
@@ -44,9 +45,8 @@ class Answers:
 
     def __init__(self) -> None:
         import torch
-        from torch._subclasses import fake_tensor
 
-        self._torch, self._fakes = torch, fake_tensor
+        self._torch, self._fakes = torch, fake_tensors()
         self._values = frozenset(
             (*_KEYED_BY_VALUE, torch.dtype, torch.device, torch.layout, torch.memory_format)
         )
@@ -81,10 +81,10 @@ class Answers:
 
     def _kind(self, func: Any) -> Literal["new", "view", "other"]:
         """Whether ``func`` gives new tensors, at most a view of its first argument, or something else."""
-        schema = getattr(func, "_schema", None)
+        schema = schema_of(func)
         if schema is None or not schema.returns:
             return "other"
-        if schema.name == _UNSAFE_VIEW:
+        if schema.name == UNSAFE_VIEW:
             return "view"
         tensors = [str(it.type) == "Tensor" for it in schema.returns]
         if schema.is_mutable or not all(tensors) or "lift" in schema.name:
@@ -134,7 +134,7 @@ class Answers:
         """Whether ``result`` lies in the storage of the first of ``args``: ``contiguous`` does so only sometimes."""
         if not args or type(args[0]) is not self._fakes.FakeTensor:
             return False
-        ours, theirs = (it.untyped_storage()._cdata for it in (result, args[0]))
+        ours, theirs = (storage_address(it) for it in (result, args[0]))
         return bool(ours == theirs)
 
     def _is_plain(self, tensor: Any) -> bool:

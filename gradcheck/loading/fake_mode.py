@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gradcheck.internals.tensors import fake_tensors, indexing_operators, schema_of
 from gradcheck.loading.fake_answers import Answers
 
 MAX_REAL_ELEMENTS = 2**22
@@ -23,15 +24,13 @@ class _KeepingReal:
 
     def __init__(self) -> None:
         import torch
-        from torch._subclasses import fake_tensor
 
         super().__init__(allow_non_fake_inputs=True)  # type: ignore[call-arg]
-        self._torch, self._fakes = torch, fake_tensor
+        self._torch, self._fakes = torch, fake_tensors()
         self._silenced: list[bool] = []
         self._device_operator = torch.ops.prim.device.default
         aten = torch.ops.aten
-        self._indexing = {aten.index, aten.index_put, aten.index_put_, aten._unsafe_index}
-        self._indexing |= {aten._index_put_impl_, aten._unsafe_index_put}
+        self._indexing = indexing_operators()
         self._masks = (torch.bool, torch.uint8)
         in_place = (aten.add_, aten.sub_, aten.mul_, aten.div_)
         self._arithmetic = {overload for it in in_place for overload in (it.Tensor, it.Scalar)}
@@ -121,7 +120,7 @@ class _KeepingReal:
     def _is_in_place(self, func: Any) -> bool:
         """Whether ``func`` writes into an argument or views one, and so makes nothing new."""
         if func not in self._in_place:
-            schema = getattr(func, "_schema", None)
+            schema = schema_of(func)
             arguments = () if schema is None else schema.arguments
             self._in_place[func] = any(it.alias_info is not None for it in arguments)
         return self._in_place[func]
@@ -130,7 +129,7 @@ class _KeepingReal:
         self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> None:
         """Raises where values that are not there would be written into a tensor whose values are."""
-        schema = getattr(func, "_schema", None)
+        schema = schema_of(func)
         if schema is None or not schema.is_mutable:
             return
         given = dict(zip((it.name for it in schema.arguments), args, strict=False)) | {**kwargs}
@@ -165,6 +164,4 @@ class _KeepingReal:
 
 def fake_mode() -> Any:
     """A ``FakeTensorMode`` for one model and its steps."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return type("FakeMode", (_KeepingReal, FakeTensorMode), {})()
+    return type("FakeMode", (_KeepingReal, fake_tensors().FakeTensorMode), {})()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.internals.modules import buffers_of, parameters_of
+from gradcheck.internals.tensors import fake_tensor_class
 from gradcheck.loading.fake_mode import fake_mode
 
 if TYPE_CHECKING:
@@ -37,10 +39,11 @@ Maker = Callable[..., "torch.Tensor"]
 def _maker(mode: Any, device: torch.device) -> Maker:
     """Makes a fake tensor of a shape and a dtype; it is fake also where one made in the mode would be real."""
     import torch
-    from torch._subclasses.fake_tensor import FakeTensor
+
+    fake = fake_tensor_class()
 
     def make(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return FakeTensor(mode, torch.empty(shape, dtype=dtype, device="meta"), device)
+        return fake(mode, torch.empty(shape, dtype=dtype, device="meta"), device)
 
     return make
 
@@ -52,15 +55,15 @@ def _fill(module: torch.nn.Module, make: Maker, made: dict[int, torch.nn.Paramet
     """
     import torch
 
-    for name, parameter in module._parameters.items():
+    for name, parameter in parameters_of(module).items():
         if parameter is not None and parameter.device.type == "meta":
             if id(parameter) not in made:
                 fake = make(*parameter.shape, dtype=parameter.dtype)
                 made[id(parameter)] = torch.nn.Parameter(fake, parameter.requires_grad)
-            module._parameters[name] = made[id(parameter)]
-    for name, buffer in module._buffers.items():
+            parameters_of(module)[name] = made[id(parameter)]
+    for name, buffer in buffers_of(module).items():
         if buffer is not None and buffer.device.type == "meta":
-            module._buffers[name] = make(*buffer.shape, dtype=buffer.dtype)
+            buffers_of(module)[name] = make(*buffer.shape, dtype=buffer.dtype)
 
 
 def _quantization_state(module: Any, make: Maker) -> None:
@@ -104,7 +107,7 @@ def _state_4bit(module: Any, make: Maker) -> None:
     for name, value in (("compress_statistics", nested), ("quant_type", state.quant_type)):
         setattr(weight, name, value)
     weight.blocksize, weight.quant_storage = BLOCK_SIZE, storage
-    module._parameters["weight"] = weight
+    parameters_of(module)["weight"] = weight
     module.quant_state = state
 
 
@@ -115,5 +118,5 @@ def _state_8bit(module: Any, make: Maker) -> None:
     weight: Any = torch.nn.Parameter(make(*shape, dtype=torch.int8), requires_grad=False)
     weight.CB = weight.SCB = None
     weight.has_fp16_weights = False
-    module._parameters["weight"] = weight
+    parameters_of(module)["weight"] = weight
     module.state.CB, module.state.SCB = weight.data, make(shape[0])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.errors import InputError
+from gradcheck.internals.modules import children_of
 
 _REFUSING = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 _REFUSED = ("out_proj", "conv1d")
@@ -93,7 +94,7 @@ def _packed(base: Any) -> set[str]:
     return {
         fqn
         for fqn, module in base.named_modules()
-        if module is not output and not module._modules and _is_packed_linear(module)
+        if module is not output and not children_of(module) and _is_packed_linear(module)
     }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import InputError
+from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION, REQUIRE_GRADS_HOOK
+from gradcheck.internals.modules import forward_hooks_of
 from gradcheck.loading.devices import dtype_name
 from gradcheck.loading.quantization import loaded_quantization
 
@@ -56,19 +58,19 @@ def remove_input_gradient_hooks(model: Any) -> None:
     transformers 5.23 registers them when checkpointing is enabled, PEFT when it wraps an unquantized model, and
     ``disable_input_require_grads`` knows only the last ones.
     """
-    if hasattr(model, "disable_input_require_grads") and hasattr(model, "_require_grads_hook"):
+    if hasattr(model, "disable_input_require_grads") and hasattr(model, REQUIRE_GRADS_HOOK):
         model.disable_input_require_grads()
     for module in model.modules():
-        for key, hook in list(module._forward_hooks.items()):
+        for key, hook in list(forward_hooks_of(module).items()):
             if getattr(hook, "__name__", None) in _INPUT_GRADIENT_HOOKS:
-                del module._forward_hooks[key]
+                del forward_hooks_of(module)[key]
 
 
 def checkpointing_kind(model: Any) -> str:
     """``off``, ``reentrant`` or ``non-reentrant``: read from the function that the model's modules will call."""
     for module in model.modules():
         if getattr(module, "gradient_checkpointing", False):
-            function = getattr(module, "_gradient_checkpointing_func", None)
+            function = getattr(module, CHECKPOINTING_FUNCTION, None)
             reentrant = getattr(function, "keywords", {}).get("use_reentrant", True)
             return "reentrant" if reentrant else "non-reentrant"
     return "off"
@@ -114,7 +116,7 @@ def _enable_input_gradients(model: Any) -> bool:
     return any(
         getattr(hook, "__name__", None) in _INPUT_GRADIENT_HOOKS
         for module in model.modules()
-        for hook in module._forward_hooks.values()
+        for hook in forward_hooks_of(module).values()
     )
 
 

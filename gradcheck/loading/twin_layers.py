@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from gradcheck.internals.libraries import OUT_FEATURES, OUT_INDICES
 from gradcheck.loading.twin_fields import shrunk
 
 Fields = dict[str, Any]
@@ -137,10 +138,10 @@ def _renumbered_stages(fields: Fields, count: int, kept: int) -> Fields:
         return {}
     names = ["stem", *(f"stage{index}" for index in range(1, kept + 1))]
     renumbered: Fields = {"stage_names": names}
-    for key in ("out_features", "_out_features"):
+    for key in ("out_features", OUT_FEATURES):
         if key in fields:
             renumbered[key] = names[-1:]
-    for key in ("out_indices", "_out_indices"):
+    for key in ("out_indices", OUT_INDICES):
         if key in fields:
             renumbered[key] = [kept]
     return renumbered

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
+from gradcheck.internals.libraries import can_choose_experts, model_from_config
 from gradcheck.loading import classes, devices, preparation, quantization, twins
 from gradcheck.loading.sources import Source
 
@@ -60,8 +61,7 @@ def meta_base(
 
 def _trace_friendly(model: Any) -> None:
     """Experts whose shapes do not depend on the routing (transformers/integrations/moe.py, 5.x)."""
-    can_choose = getattr(model, "_can_set_experts_implementation", lambda: False)
-    if can_choose():
+    if can_choose_experts(model):
         model.set_experts_implementation("batched_mm")
 
 
@@ -89,7 +89,7 @@ def _from_config(
         config.torch_dtype = dtype
     if hasattr(made, "from_config"):
         return made.from_config(config, trust_remote_code=trust_remote_code)
-    return made._from_config(config)
+    return model_from_config(made, config)
 
 
 def _stored_config(stored: dict[str, Any], name: str) -> Any:
@@ -113,7 +113,7 @@ def _quantize(model: Any, wanted: Any) -> None:
     quantizer.preprocess_model(model=model, device_map={"": "cpu"}, keep_in_fp32_modules=[])
     model.config.quantization_config = wanted
     model.hf_quantizer = quantizer
-    quantizer._process_model_after_weight_loading(model)
+    quantizer.postprocess_model(model)
 
 
 def save_twin(target: Target, config: Any, folder: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 
 from gradcheck.core.short_names import INSIDE
 from gradcheck.core.trace import NONE, AdapterConfig, AdapterLayer
+from gradcheck.internals.libraries import PROMPT_CONFIGS, REQUIRE_GRADS_HOOK, REQUIRE_GRADS_HOOKS
+from gradcheck.internals.modules import parameters_of
 from gradcheck.recording.inventory import Inventory
 
 
@@ -112,7 +114,7 @@ def _configs(inventory: Inventory) -> list[tuple[torch.nn.Module, dict[str, Any]
     """(module, its adapter configurations), of the modules that have some; outer modules first."""
     found = {
         index: (module, vars(module)[attribute])
-        for attribute in ("_peft_config", "peft_config")  # the former: prompt methods
+        for attribute in (PROMPT_CONFIGS, "peft_config")  # the former: prompt methods
         for index, module in inventory.holding(attribute)
         if isinstance(vars(module)[attribute], dict) and vars(module)[attribute]
     }
@@ -152,10 +154,10 @@ def adapter_configs(
 
 def input_grad_hooks(inventory: Inventory) -> int:
     """How many input-gradient hooks transformers says it has registered."""
-    lists = inventory.holding("_require_grads_hooks")  # transformers 5
-    counts = {index: len(vars(module)["_require_grads_hooks"] or ()) for index, module in lists}
-    for index, module in inventory.holding("_require_grads_hook"):
-        if vars(module)["_require_grads_hook"] is not None:
+    lists = inventory.holding(REQUIRE_GRADS_HOOKS)  # transformers 5
+    counts = {index: len(vars(module)[REQUIRE_GRADS_HOOKS] or ()) for index, module in lists}
+    for index, module in inventory.holding(REQUIRE_GRADS_HOOK):
+        if vars(module)[REQUIRE_GRADS_HOOK] is not None:
             counts[index] = counts.get(index) or 1
     return sum(counts.values())
 
@@ -192,7 +194,7 @@ def _base_parameters(module: Any) -> Iterator[torch.Tensor]:
         else getattr(module, "original_module", None)
     )
     if isinstance(base, torch.nn.Module):
-        yield from (p for p in base._parameters.values() if p is not None)
+        yield from (p for p in parameters_of(base).values() if p is not None)
 
 
 def _targets(config: Any) -> tuple[str, ...]:

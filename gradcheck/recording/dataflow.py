@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.holding import SUMS
 from gradcheck.core.trace import NONE, Call
+from gradcheck.internals.tensors import base_of
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory
@@ -519,7 +520,8 @@ def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
 
 def _written_through(target: torch.Tensor) -> list[torch.Tensor]:
     """``target``, and the tensor that it is a view of: a write gives both another history."""
-    return [target] if target._base is None else [target, target._base]
+    base = base_of(target)
+    return [target] if base is None else [target, base]
 
 
 def _is_zero_number(value: Any) -> bool:

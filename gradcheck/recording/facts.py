@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gradcheck.core.trace import NONE, AdapterLayer, Environment, Module, Optimizer
+from gradcheck.internals.modules import buffers_of, children_of, dropout_class, parameters_of
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import module_bits
 
@@ -37,7 +38,7 @@ def module_rows(
     for index, (fqn, module) in enumerate(inventory.modules):
         own, kind = vars(module), kinds[type(module)]
         flag = own.get("gradient_checkpointing", kind.checkpointing)
-        holds = module._parameters or module._buffers
+        holds = parameters_of(module) or buffers_of(module)
         rows.append(
             Module(
                 fqn,
@@ -70,14 +71,14 @@ def _kind(kind: type[torch.nn.Module]) -> _Kind:
     return _Kind(
         name=f"{kind.__module__}.{kind.__qualname__}",
         quantized=_bitsandbytes(kind),
-        dropout=issubclass(kind, torch.nn.modules.dropout._DropoutNd),
+        dropout=issubclass(kind, dropout_class()),
         # not getattr of a module: it searches parameters, buffers and children, and raises
         checkpointing=getattr(kind, "gradient_checkpointing", None),
     )
 
 
 def _own_parameters(module: torch.nn.Module, index: dict[int, int]) -> tuple[int, ...]:
-    return tuple([index[id(p)] for p in module._parameters.values() if id(p) in index])
+    return tuple([index[id(p)] for p in parameters_of(module).values() if id(p) in index])
 
 
 def _layer_of_module(parents: list[int], layers: tuple[AdapterLayer, ...]) -> list[int]:
@@ -114,10 +115,10 @@ def task_heads(inventory: Inventory) -> dict[str, float]:
     for prefix, module in inventory.of_classes_with("base_model_prefix"):
         kind: Any = type(module)
         backbone = kind.base_model_prefix
-        if backbone not in module._modules or not hasattr(kind, "get_output_embeddings"):
+        if backbone not in children_of(module) or not hasattr(kind, "get_output_embeddings"):
             continue
         spread = float(getattr(vars(module).get("config"), "initializer_range", None) or 0.02)
-        for name, child in module._modules.items():
+        for name, child in children_of(module).items():
             for path, part in (
                 child.named_modules(prefix=name) if child and name != backbone else ()
             ):

@@ -22,6 +22,7 @@ from torch.autograd.function import BackwardCFunction, Function
 from torch.utils.checkpoint import CheckpointFunction
 
 from gradcheck.core.trace import NONE, Call
+from gradcheck.internals.tensors import function_mode_counter
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.forwards import Forward, Forwards, called_from
 from gradcheck.recording.ledger import Ledger, OpenRegion
@@ -43,6 +44,7 @@ class Functions:
         self._ledger = ledger
         self._flow = flow
         self._forwards = Forwards()
+        self._num_modes = function_mode_counter()
         self._implicit: tuple[FrameType, int] | None = None
         self._recomputation: Recomputation | None = None
         flow.implicit_region = self._unannounced
@@ -89,7 +91,7 @@ class Functions:
         kwargs: dict[str, Any],
     ) -> Any:
         """``original`` is ``cls.apply`` as torch wrote it."""
-        if not self._grip.held or torch._C._len_torch_function_stack() == 0:
+        if not self._grip.held or self._num_modes() == 0:
             return original(*args, **kwargs)  # inside a torch call, which is one node itself
         if self._recomputation is not None:
             result = original(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from gradcheck.core.trace import NONE
+from gradcheck.internals.modules import buffers_of, children_of, parameters_of
 
 
 class Inventory:
@@ -29,16 +30,16 @@ class Inventory:
         self.modules.append((fqn, module))
         self.parents.append(parent)
         prefix = f"{fqn}." if fqn else ""
-        for name, parameter in module._parameters.items():
+        for name, parameter in parameters_of(module).items():
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
                 self.parameters.append((prefix + name, parameter))
                 self.owners.append(index)
-        for buffer in module._buffers.values():
+        for buffer in buffers_of(module).values():
             if buffer is not None and id(buffer) not in seen:
                 seen.add(id(buffer))
                 self.buffers.append(buffer)
-        for name, child in module._modules.items():
+        for name, child in children_of(module).items():
             if child is not None and id(child) not in seen:
                 self._walk(prefix + name, child, index, seen)
 

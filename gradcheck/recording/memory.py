@@ -8,12 +8,13 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradcheck.core.trace import NONE
+from gradcheck.internals.tensors import storage_address
 
 
 def storage_key(tensor: torch.Tensor) -> int:
     """A number that tensors over the same memory share."""
     try:
-        return int(tensor.untyped_storage()._cdata)
+        return storage_address(tensor)
     except (RuntimeError, NotImplementedError):  # sparse, and wrappers without memory of their own
         return id(tensor)
 

@@ -14,6 +14,7 @@ import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from gradcheck.core.trace import NONE, Stage
+from gradcheck.internals.tensors import graph_task_reader
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
@@ -23,7 +24,7 @@ class ModuleStack:
     """The modules whose forward is running, innermost last.
 
     Reentrancy: modules run again while backward recomputes a checkpointed region, on another thread on an
-    accelerator; those calls are told apart by ``torch._C._current_graph_task_id`` and are followed apart.
+    accelerator; those calls are told apart by the graph task of their thread and are followed apart.
     """
 
     def __init__(self, inventory: Inventory, grip: Grip) -> None:
@@ -81,7 +82,7 @@ class ModuleStack:
 
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call``, which is ``Module.__call__``, with the module noted; every module of the step passes here."""
-        index_of, graph_task = self._index.get, torch._C._current_graph_task_id
+        index_of, graph_task = self._index.get, graph_task_reader()
         grip = self._grip
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -3,6 +3,14 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from gradcheck.internals.calls import (
+    MAKE_SUBCLASS,
+    PUBLIC_HOMES,
+    READING_NO_CONTENT,
+    SET_GRAD_ENABLED,
+    TENSOR_METHODS,
+)
+
 EXITS = frozenset({"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__"})
 """Calls whose result is no tensor any more. ``__bool__`` and ``__index__`` are control flow, not data."""
 
@@ -22,9 +30,7 @@ ENTRIES = frozenset(
 )
 """Calls that make a tensor from numbers of Python or NumPy."""
 
-DETACHES = frozenset(
-    {"detach", "detach_", "tensor", "new_tensor", "_make_subclass", "__deepcopy__"}
-)
+DETACHES = frozenset({"detach", "detach_", "tensor", "new_tensor", MAKE_SUBCLASS, "__deepcopy__"})
 """Calls whose result shares or copies the data of a tensor and nothing of its graph."""
 
 ZERO_DERIVATIVES = frozenset(
@@ -113,7 +119,7 @@ SHAPE_ONLY = frozenset(
 FIRST_ONLY = frozenset({"expand_as", "view_as", "reshape_as", "type_as", "to", "__deepcopy__"})
 """Calls that read only their first tensor for its content."""
 
-SILENT = frozenset(
+SILENT = READING_NO_CONTENT | frozenset(
     {
         "dim",
         "size",
@@ -153,31 +159,25 @@ SILENT = frozenset(
         "register_post_accumulate_grad_hook",
         "untyped_storage",
         "storage",
-        "_typed_storage",
         "can_cast",
         "promote_types",
         "is_storage",
         "allclose",
         "equal",
-        "_assert",
-        "_assert_async",
         "broadcast_shapes",
         "get_default_dtype",
         "nbytes",
         "__array_priority__",
         "has_names",
-        "_is_view",
         "__torch_dispatch__",
-        "_has_compatible_shallow_copy_type",
         "share_memory_",
         "retain_graph",
-        "_version",
     }
 )
 """Calls that read no content that could reach a loss, or are control flow."""
 
 SHOWN = {
-    "_make_subclass": "torch.nn.Parameter",
+    MAKE_SUBCLASS: "torch.nn.Parameter",
     "script_function": "torch.jit.ScriptFunction",
     "__deepcopy__": "copy.deepcopy",
 }
@@ -218,11 +218,11 @@ def classified(function: Callable[..., Any]) -> Operation:
     short = getattr(function, "__name__", type(function).__name__)
     if short in ("__get__", "__set__", "__delete__"):
         return _property(function, short)
-    if short == "_set_grad_enabled":
+    if short == SET_GRAD_ENABLED:
         return _operation(short, short, "grad-mode")
     if short in ("backward", "grad") and getattr(function, "__module__", "") in (
         "torch.autograd",
-        "torch._tensor",
+        TENSOR_METHODS,
     ):
         return _operation(
             f"torch.autograd.{short}", short, "backward" if short == "backward" else "op"
@@ -282,7 +282,7 @@ def _shown_name(function: Callable[..., Any], short: str) -> str:
     ):
         return f"Tensor.{short}"
     module = str(getattr(function, "__module__", None) or "torch")
-    module = {"torch._C._nn": "torch.nn.functional", "torch._VF": "torch"}.get(module, module)
+    module = PUBLIC_HOMES.get(module, module)
     return f"{module}.{short}" if module.startswith("torch") else f"torch.{short}"
 
 

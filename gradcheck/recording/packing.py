@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from gradcheck.internals.modules import buffers_of, parameters_of
+
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _BITS_OF_A_BYTE = 8
 
@@ -69,7 +71,7 @@ def module_bits(module: torch.nn.Module) -> int | None:
     """The bits in which a module stores each element of its weight; None where that is not quantized."""
     if all(type(tensor) in _PLAIN and not is_code(tensor) for tensor in _held(module)):
         return None
-    for tensor in module._parameters.values():
+    for tensor in parameters_of(module).values():
         bits = None if tensor is None else _tensor_bits(tensor)
         if bits is not None:
             return bits
@@ -114,7 +116,7 @@ def _packed_matrix(module: torch.nn.Module) -> torch.Tensor | None:
 
 def _held(module: torch.nn.Module) -> Iterable[torch.Tensor]:
     """The module's own parameters and buffers."""
-    for table in (module._parameters, module._buffers):
+    for table in (parameters_of(module), buffers_of(module)):
         yield from (tensor for tensor in table.values() if tensor is not None)
 
 

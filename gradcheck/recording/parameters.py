@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from gradcheck.core.trace import GradientState, Parameter
+from gradcheck.internals.tensors import norms_of
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import has_numbers
@@ -77,7 +78,7 @@ def _norms(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
 
     def norms(members: list[torch.Tensor]) -> torch.Tensor:
         dtype = torch.promote_types(members[0].dtype, torch.float32)
-        return torch.stack(torch._foreach_norm(members, 2.0, dtype=dtype))
+        return torch.stack(norms_of(members, dtype))
 
     return _measured(tensors, norms)
 

@@ -12,6 +12,17 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from gradcheck.internals.libraries import ALORA_HANDLES
+from gradcheck.internals.modules import (
+    backward_hooks_of,
+    backward_pre_hooks_of,
+    buffers_of,
+    forget_kind_of_backward_hooks,
+    forward_hooks_of,
+    forward_pre_hooks_of,
+    kind_of_backward_hooks,
+    parameters_of,
+)
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
 from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
@@ -107,15 +118,17 @@ class Preserved:
         """
         first_new = RemovableHandle.next_id
         modules = [module for _, module in self._inventory.modules]
-        unset = [module for module in modules if module._is_full_backward_hook is None]
+        unset = [module for module in modules if kind_of_backward_hooks(module) is None]
 
         def restore() -> None:
             if self.step_raised:
                 for module in modules:
                     _unhook(module, first_new)
                 for module in unset:
-                    if not module._backward_hooks:  # torch sets it with the first hook, never back
-                        module._is_full_backward_hook = None
+                    if not backward_hooks_of(
+                        module
+                    ):  # torch sets it with the first hook, never back
+                        forget_kind_of_backward_hooks(module)
 
         return restore
 
@@ -159,8 +172,6 @@ def _unreduced(inventory: Inventory) -> Callable[[], None]:
     return restore
 
 
-_PEFT_HANDLES = "_peft_gradient_checkpointing_forward_hooks"
-"""Where PEFT keeps the handles of aLoRA's hooks until backward has run (peft/tuners/lora, 0.21)."""
 _SCRIPT = torch.jit.ScriptModule
 """Its tables are C++'s and cannot be swapped."""
 
@@ -168,17 +179,17 @@ _SCRIPT = torch.jit.ScriptModule
 def _unhook(module: torch.nn.Module, first_new: int) -> None:
     """Removes the hooks of ``module`` that have the number ``first_new`` or a higher one."""
     for table in (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
+        forward_hooks_of(module),
+        forward_pre_hooks_of(module),
+        backward_hooks_of(module),
+        backward_pre_hooks_of(module),
     ):
         for key in [key for key in table if key >= first_new]:
             if not str(getattr(table[key], "__module__", "")).startswith("transformers"):
                 del table[key]
-    handles = vars(module).get(_PEFT_HANDLES)
+    handles = vars(module).get(ALORA_HANDLES)
     if handles and all(handle.id >= first_new for handle in handles):
-        for handle in vars(module).pop(_PEFT_HANDLES):
+        for handle in vars(module).pop(ALORA_HANDLES):
             handle.remove()
 
 
@@ -187,7 +198,7 @@ def _keep_modules(inventory: Inventory) -> Any:
     own = [module for _, module in inventory.modules if not isinstance(module, _SCRIPT)]
     flags = [(module, module.training) for module in own]
     tables: list[tuple[dict[str, Any], dict[str, Any]]]
-    tables = [(table, dict(table)) for m in own for table in (m._parameters, m._buffers)]
+    tables = [(table, dict(table)) for m in own for table in (parameters_of(m), buffers_of(m))]
     buffers = [(buffer, buffer.clone()) for buffer in inventory.buffers]
 
     def restore() -> None:

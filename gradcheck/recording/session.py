@@ -14,6 +14,7 @@ from gradcheck.core.lapse import own_failure
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError
+from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
@@ -26,8 +27,8 @@ from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
 )
-from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.plain import Raised, plain_error, raised
+from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
@@ -215,7 +216,7 @@ class Session:
         done = self.flow.backward_of
         if not output.requires_grad and done:
             value = done[-1]
-        with torch._C.DisableTorchFunction():
+        with without_function_modes():
             number = float(output.detach()) if output.numel() == 1 and has_numbers(output) else None
         own = value in done
         return Loss(

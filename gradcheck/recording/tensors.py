@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import Node
 
+from gradcheck.internals.tensors import fake_tensor_class, plain_access_class
 from gradcheck.recording.packing import codes_in
+
+_FakeTensor = fake_tensor_class()
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
@@ -28,14 +30,14 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return []
 
 
-PlainAccess = torch._C.DisableTorchFunctionSubclass
+PlainAccess = plain_access_class()
 """In its body an attribute of a tensor is looked up without the ``__torch_function__`` of its class, which takes a
 microsecond a time: bitsandbytes' weights have one."""
 
 
 def has_numbers(tensor: torch.Tensor) -> bool:
     """Whether there are elements to read: not on the meta device, no fake tensor, no wrapper of quantized codes."""
-    if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
+    if tensor.device.type == "meta" or isinstance(tensor, _FakeTensor):
         return False
     return codes_in(tensor) is None
 

@@ -9,27 +9,31 @@ from typing import Any
 import torch
 from torch.overrides import handle_torch_function
 
+from gradcheck.internals.calls import MAKE_SUBCLASS
+from gradcheck.internals.tensors import function_mode_counter
 from gradcheck.recording.replacing import replace
 
 
 @contextmanager
 def announced() -> Iterator[None]:
     """Modes are told of ``nn.Parameter(tensor)``, whose class shares the data, and of functions in TorchScript."""
-    make, run = torch.Tensor._make_subclass, torch.jit.ScriptFunction.__call__
+    make, run = getattr(torch.Tensor, MAKE_SUBCLASS), torch.jit.ScriptFunction.__call__
 
     def script_function(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)  # pybind11's own cannot be hashed
 
     with ExitStack() as stack:
-        replace(stack, torch.Tensor, "_make_subclass", staticmethod(_announcing(make)))
+        replace(stack, torch.Tensor, MAKE_SUBCLASS, staticmethod(_announcing(make)))
         replace(stack, torch.jit.ScriptFunction, "__call__", _announcing(script_function))
         yield
 
 
 def _announcing(function: Callable[..., Any]) -> Callable[..., Any]:
+    num_modes = function_mode_counter()
+
     def announcing(*args: Any, **kwargs: Any) -> Any:
         given = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        if not given or torch._C._len_torch_function_stack() == 0:
+        if not given or num_modes() == 0:
             return function(*args, **kwargs)
         return handle_torch_function(function, given, *args, **kwargs)
 

@@ -1,0 +1,87 @@
+"""The tables of ``torch.nn.Module``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.internals.entry import internal, named
+
+if TYPE_CHECKING:
+    import torch
+
+FORWARD_HOOKS = named(
+    "torch.nn.Module._forward_hooks",
+    ">=2.4",
+    why="A written repair looks there for its own hook: a second call must not hook twice.",
+)
+FORWARD_PRE_HOOKS = named(
+    "torch.nn.Module._forward_pre_hooks",
+    ">=2.4",
+    why="A written repair looks there for its own hook: a second call must not hook twice.",
+)
+CHILDREN = named(
+    "torch.nn.Module._modules",
+    ">=2.4",
+    why="The child of a DistributedDataParallel that is made again, from the attributes of the old one.",
+)
+
+
+@internal("torch.nn.Module._parameters", ">=2.4")
+def parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter | None]:
+    """The module's own table of parameters: ``named_parameters`` copies, leaves out None and what is tied."""
+    return module._parameters
+
+
+@internal("torch.nn.Module._buffers", ">=2.4")
+def buffers_of(module: torch.nn.Module) -> dict[str, torch.Tensor | None]:
+    """The module's own table of buffers: ``named_buffers`` copies, leaves out None and what is shared."""
+    return module._buffers
+
+
+@internal("torch.nn.Module._modules", ">=2.4")
+def children_of(module: torch.nn.Module) -> dict[str, torch.nn.Module | None]:
+    """The module's own table of children: ``named_children`` leaves out one that hangs in two places."""
+    return module._modules
+
+
+@internal("torch.nn.Module._forward_hooks", ">=2.4")
+def forward_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
+    """The hooks after forward, by their handles' numbers: torch hands out no list of them."""
+    return module._forward_hooks
+
+
+@internal("torch.nn.Module._forward_pre_hooks", ">=2.4")
+def forward_pre_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
+    """The hooks before forward, by their handles' numbers: torch hands out no list of them."""
+    return module._forward_pre_hooks
+
+
+@internal("torch.nn.Module._backward_hooks", ">=2.4")
+def backward_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
+    """The hooks after backward, by their handles' numbers: torch hands out no list of them."""
+    return module._backward_hooks
+
+
+@internal("torch.nn.Module._backward_pre_hooks", ">=2.4")
+def backward_pre_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
+    """The hooks before backward, by their handles' numbers: torch hands out no list of them."""
+    return module._backward_pre_hooks
+
+
+@internal("torch.nn.Module._is_full_backward_hook", ">=2.4")
+def kind_of_backward_hooks(module: torch.nn.Module) -> bool | None:
+    """Whether the module's backward hooks are full ones, None before its first: what a step left has to go back."""
+    return module._is_full_backward_hook
+
+
+def forget_kind_of_backward_hooks(module: torch.nn.Module) -> None:
+    """As before the first backward hook; torch never does that by itself."""
+    module._is_full_backward_hook = None
+
+
+@internal("torch.nn.modules.dropout._DropoutNd", ">=2.4")
+def dropout_class() -> type[torch.nn.Module]:
+    """What all of torch's dropout layers derive from: there is no public base."""
+    from torch.nn.modules.dropout import _DropoutNd
+
+    return _DropoutNd
