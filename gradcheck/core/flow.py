@@ -145,7 +145,7 @@ def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> str:
         return "left-torch"
     if call.switch != NONE:
         return "gradient-disabled"
-    if call.kind == "detach":
+    if call.kind in ("detach", "arrived"):
         return "detach"
     if call.kind == "zero-derivative":
         return "zero-derivative"

@@ -98,11 +98,8 @@ class DataFlow(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if not self.grip.held:
-            return func(*args, **kwargs) if kwargs else func(*args)
         try:
             operation = self._operations[func]
-            kind = operation.kind
             frame = sys._getframe(1)
             ordinary = operation.plain and not (
                 self.region_stack
@@ -118,11 +115,22 @@ class DataFlow(TorchFunctionMode):
         except Exception as error:
             self.grip.lost(error)
             return func(*args, **kwargs) if kwargs else func(*args)
+        if operation.kind == "silent" or not self.grip.held:
+            return func(*args, **kwargs) if kwargs else func(*args)
         if ordinary:
             return self._ordinary(func, operation, args, kwargs, frame)
-        kwargs = kwargs or {}
-        if kind == "silent":
-            return func(*args, **kwargs)
+        return self._special(func, operation, args, kwargs or {}, frame)
+
+    def _special(
+        self,
+        func: Callable[..., Any],
+        operation: Operation,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        frame: FrameType,
+    ) -> Any:
+        """What is no ordinary call, by its kind."""
+        kind = operation.kind
         if kind == "grad-mode":
             with self.grip:
                 self.switches.grad_mode_set(args[0], frame)
@@ -399,18 +407,32 @@ class DataFlow(TorchFunctionMode):
                 # what was written before the tensor was made is in what it was made from
                 own, writes = self.value_of(tensor), self._written.under([tensor])
                 new = [value for value in writes if value > own and value not in read]
-                read += [self._arrived(tensor, value) for value in new]
+                if new and self._in_checkpoint():
+                    read[read.index(own)] = self._arrived(tensor, (own, *new), new[-1])
+                else:
+                    read += [self._arrived_now(tensor, value) for value in new]
         return read
 
-    def _arrived(self, tensor: torch.Tensor, write: int) -> int:
+    def _in_checkpoint(self) -> bool:
+        """Whether a checkpointed region's forward runs, of which only the recomputation tells what carries."""
+        return self._reading_region != NONE and bool(self.region_stack)
+
+    def _arrived_now(self, tensor: torch.Tensor, write: int) -> int:
         """What ``write`` is in ``tensor``; written through ``.data``, the numbers arrived and the graph did not."""
         ledger = self.ledger
-        maker = ledger.calls[ledger.maker(write)]
-        if tensor.requires_grad or not ledger.live[write] or maker.region != NONE:
+        region = ledger.calls[ledger.maker(write)].region
+        if tensor.requires_grad or not ledger.live[write] or region != NONE:
             return write
+        return self._arrived(tensor, (write,), write)
+
+    def _arrived(self, tensor: torch.Tensor, values: tuple[int, ...], write: int) -> int:
+        """A new value for ``tensor``, into whose memory ``write`` has put what ``values`` are."""
+        ledger = self.ledger
         value = ledger.add_value(tensor, len(ledger.calls))
-        past = maker._replace(op="Tensor.data", inputs=(write,), outputs=(value,), kind="detach")
-        ledger.calls.append(past)
+        maker = ledger.calls[ledger.maker(write)]
+        ledger.calls.append(
+            maker._replace(op="Tensor.data", inputs=values, outputs=(value,), kind="arrived")
+        )
         return value
 
     def _target(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -17,6 +17,7 @@ from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
+from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -54,6 +55,8 @@ class Recomputation(TorchFunctionMode):
         self._matched = 0
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._operations = Operations()
+        self._switches = Switches(ledger, modules, grip, recomputing=True)
+        """In the forward autograd was off anyway, so that what the block itself switches off shows only here."""
 
     def __torch_function__(
         self,
@@ -66,6 +69,8 @@ class Recomputation(TorchFunctionMode):
         frame = sys._getframe(1)
         with self._grip:
             operation = self._operations[func]
+            if operation.kind == "grad-mode":
+                self._switches.grad_mode_set(args[0], frame)
             matched = operation.kind not in _UNMATCHED and not (
                 self._position >= len(self._region.calls)
                 or frame.f_code.co_filename == _CHECKPOINT_FILE
@@ -91,7 +96,7 @@ class Recomputation(TorchFunctionMode):
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
             line = self._ledger.lines.nearest(frame, self._boundary)
-            self._match(operation.name, line, made)
+            self._match(operation.name, line, made, read)
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
@@ -113,7 +118,13 @@ class Recomputation(TorchFunctionMode):
         if entry is not None and entry[0]() is tensor and tensor.requires_grad:
             self._ledger.recomputed[entry[1]] = True
 
-    def _match(self, name: str, line: int, made: list[torch.Tensor]) -> int:
+    def _match(
+        self,
+        name: str,
+        line: int,
+        made: list[torch.Tensor],
+        read: Sequence[torch.Tensor] = (),
+    ) -> int:
         """The forward's call that this one repeats, or NONE; ``line`` NONE: one of no line inside the checkpoint."""
         module = self._modules.recomputing
         calls, rows = self._region.calls, self._ledger.calls
@@ -125,6 +136,12 @@ class Recomputation(TorchFunctionMode):
             return NONE
         self._started, self._position = True, position + 1
         self._matched += 1
+        if self._switches.current != NONE:
+            rows[calls[position]] = row._replace(switch=self._switches.current)
+        for value, tensor in zip(row.inputs, read, strict=False):
+            maker = self._ledger.maker(value)
+            if maker != NONE and rows[maker].kind == "arrived":
+                self._ledger.recomputed[value] = tensor.requires_grad
         for value, tensor in zip(row.outputs, made, strict=False):
             self._ledger.recomputed[value] = tensor.requires_grad
             self._known[id(tensor)] = (weakref.ref(tensor), value)

@@ -28,8 +28,12 @@ class Switches:
     ``__enter__`` is wrapped for the length of the session.
     """
 
-    def __init__(self, ledger: Ledger, modules: ModuleStack, grip: Grip) -> None:
+    def __init__(
+        self, ledger: Ledger, modules: ModuleStack, grip: Grip, *, recomputing: bool = False
+    ) -> None:
+        """``recomputing``: those of a recomputation, which runs other modules than the forward does."""
         self._grip = grip
+        self._recomputing = recomputing
         self._ledger = ledger
         self._modules = modules
         self._saved: dict[int, int] = {}
@@ -41,6 +45,10 @@ class Switches:
     def current(self) -> int:
         """Index of the switch in force, or NONE."""
         return self.inference[-1] if self.inference else self._grad
+
+    @property
+    def _module(self) -> int:
+        return self._modules.recomputing if self._recomputing else self._modules.current
 
     def begin(self) -> None:
         """Records that autograd was off before the step, where it was."""
@@ -94,17 +102,17 @@ class Switches:
                 return Switch(
                     kind=kind,
                     frame=line,
-                    module=self._modules.current,
+                    module=self._module,
                     decorated=str(getattr(function, "__qualname__", "")),
                 )
             name = getattr(function, "__qualname__", "")
             return Switch(
                 kind=kind,
                 frame=lines.nearest_user(frame),
-                module=self._modules.current,
+                module=self._module,
                 decorated=name,
             )
-        return Switch(kind=kind, frame=lines.nearest(frame), module=self._modules.current)
+        return Switch(kind=kind, frame=lines.nearest(frame), module=self._module)
 
     def _add(self, switch: Switch) -> int:
         switches = self._ledger.switches

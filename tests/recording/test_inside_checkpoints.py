@@ -1,0 +1,145 @@
+"""What a block does to the graph inside a reentrant checkpoint, whose forward runs with autograd off anyway."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import gradcheck
+
+X = torch.linspace(-1, 1, 12).view(3, 4)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+
+class NoGrad(Block):
+    def forward(self, x):
+        with torch.no_grad():  # the culprit
+            y = torch.tanh(self.inner(x))
+        return x + y
+
+
+class Decorated(Block):
+    @torch.no_grad()  # the culprit
+    def frozen(self, x):
+        return torch.tanh(self.inner(x))
+
+    def forward(self, x):
+        return x * self.frozen(x)
+
+
+class Switched(Block):
+    def forward(self, x):
+        before = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)  # the culprit
+        y = torch.tanh(self.inner(x))
+        torch.set_grad_enabled(before)
+        return x + y
+
+
+class Inference(Block):
+    def forward(self, x):
+        with torch.inference_mode():  # the culprit
+            y = torch.tanh(self.inner(x))
+        return x + y.clone()
+
+
+class DataCopy(Block):
+    def forward(self, x):
+        y = torch.zeros_like(x)
+        y.data.copy_(self.inner(x))  # the culprit
+        return x + y * 0.5
+
+
+class DataItems(Block):
+    def forward(self, x):
+        y = torch.zeros_like(x)
+        y.data[:, :2] = self.inner(x)[:, :2]  # the culprit
+        return x + torch.relu(y)
+
+
+class Detached(Block):
+    def forward(self, x):
+        return x + self.inner(x).detach()  # the culprit
+
+
+class Indices(Block):
+    def forward(self, x):
+        return x + self.inner(x).argmax(-1, keepdim=True)  # the culprit
+
+
+CUT = (NoGrad, Decorated, Switched, Inference, DataCopy, DataItems, Detached, Indices)
+
+
+class Statistics(Block):
+    """Switches autograd off for what is not part of the chain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        y = self.inner(x)
+        with torch.no_grad():
+            scale = torch.ones_like(y).mean() + 1
+            self.seen.data.copy_(self.seen + scale)
+        return x + y * scale
+
+
+class Slots(Block):
+    """Writes in place, on the graph."""
+
+    def forward(self, x):
+        y = torch.zeros_like(x)
+        y[:, :2] = self.inner(x)[:, :2]
+        left = y[:, 2:]
+        left.copy_(self.inner(x)[:, 2:])
+        return x + y * 0.5
+
+
+class Constants(Block):
+    def forward(self, x):
+        y = torch.zeros_like(x)
+        y.data.fill_(2.0)
+        return x + self.inner(x) * y
+
+
+WHOLE = (Statistics, Slots, Constants)
+
+
+class Net(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Linear(4, 4)
+        self.block = block
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        hidden = checkpoint(self.block, self.stem(x), use_reentrant=True)
+        return {"loss": self.head(hidden).mean()}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("block", CUT, ids=lambda it: it.__name__)
+def test_the_line_that_cuts_is_named_inside_a_reentrant_checkpoint(block) -> None:
+    report = gradcheck.inspect(Net(block()), {"x": X.clone()})
+    (finding,) = [f for f in report.findings if f.severity == "error"]
+    assert finding.location is not None
+    assert finding.location.text.endswith("# the culprit")
+    assert set(finding.parameters) == {"block.inner.weight", "block.inner.bias"}
+    assert finding.module is not None
+    assert finding.module.startswith("block")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("block", WHOLE, ids=lambda it: it.__name__)
+def test_what_is_no_part_of_the_chain_may_be_off_it(block) -> None:
+    report = gradcheck.inspect(Net(block()), {"x": X.clone()})
+    assert not [f for f in report.findings if f.severity != "note"]
+    assert not report.notes
