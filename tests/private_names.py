@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from gradcheck.internals.entry import Internal
+import gradcheck.internals
+from gradcheck.internals.entry import INTERNALS, Internal
+from tests.architecture import SOURCES
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
 PYTHONS_OWN = {"_getframe", "_exit", "_replace", "_make", "_fields", "_asdict", "_field_defaults"}
@@ -40,6 +43,19 @@ def names_defined(source: str) -> set[str]:
             case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
                 made.add(name)
     return {name for name in made if is_private(name)}
+
+
+FILES = [m.name for m in pkgutil.iter_modules(gradcheck.internals.__path__, "gradcheck.internals.")]
+for _file in FILES:
+    importlib.import_module(_file)
+
+REGISTERED = {part for entry in INTERNALS for part in entry.path.split(".") if is_private(part)}
+INHERITED = {name for path in SOURCES for name in names_defined(path.read_text("utf-8"))}
+
+
+def foreign_private_uses(source: str) -> list[str]:
+    """Uses of private names of other libraries in a file of the package."""
+    return private_uses(source, REGISTERED, INHERITED)
 
 
 def private_uses(source: str, registered: set[str], inherited: set[str]) -> list[str]:

@@ -21,6 +21,7 @@ from tests.architecture import (
     room_of,
     wrong_imports,
 )
+from tests.private_names import foreign_private_uses
 
 
 def _package_of(path: Path) -> str:
@@ -170,3 +171,59 @@ def test_module_level_state_is_noticed(source: str) -> None:
 
 def test_a_table_is_no_state() -> None:
     assert module_state("KINDS = {'detach': 1}\nNAMES = ('a',)\ndef f():\n    x = []") == []
+
+
+@pytest.mark.parametrize("path", sources_outside("internals"), ids=_id)
+def test_private_names_of_other_libraries_stand_in_internals_alone(path: Path) -> None:
+    """See CONTRIBUTING.md, "A private name of another library"."""
+    assert foreign_private_uses(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "x = tensor._version",
+        "x = tensor._never_seen_before",
+        "x = torch._C",
+        "torch._C._set_grad_enabled(False)",
+        "from torch._dynamo import disable",
+        "import torch._inductor.config as config",
+        "from torch.nn.modules.module import _global_forward_hooks",
+        "def late():\n    import peft.tuners._buffer_dict",
+        "hooks = module._forward_hooks",
+        "class Mine(torch.nn.Module):\n    def f(self):\n        return self._parameters",
+        "class Mine(Mode):\n    def f(self):\n        return self._inner_state_of_the_base",
+        "getattr(module, '_hf_hook', None)",
+        "operator.attrgetter('_saved_self')(node)",
+        "vars(module)['_hf_hook']",
+        "replace(stack, torch.Tensor, '_make_subclass', mine)",
+        "inventory.holding('_require_grads_hook')",
+        "line = f'if hook not in {name}._forward_hooks.values():'",
+        "layers = sys.modules.get('transformers.integrations._hub')",
+        "class A:\n    def _version(self): ...\n\ndef f(tensor):\n    return tensor._version",
+    ],
+)
+def test_a_private_name_of_another_library_is_noticed(source: str) -> None:
+    assert foreign_private_uses(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class A:\n    def __init__(self):\n        self._held = 1\n\ndef f(a: A):\n    return a._held",
+        "class B(Base):\n    def f(self):\n        return self._ledger",
+        "class A:\n    def __init__(self):\n        self._version = 1\n    def f(self):\n        return self._version",
+        "sys._getframe(1)",
+        "row._replace(name='x')",
+        "hasattr(value, '_fields')",
+        "from gradcheck.rules import _private",
+        "from __future__ import annotations",
+        "import _thread",
+        'def f():\n    """Reads ``tensor._version``."""',
+        "suffixes = ('_token_id', '_index')",
+        "tensor._gradcheck_region = 1",
+        "type(x).__name__",
+    ],
+)
+def test_ones_own_names_and_pythons_are_not(source: str) -> None:
+    assert foreign_private_uses(source) == []

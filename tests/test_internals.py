@@ -1,8 +1,10 @@
-"""Private names of other libraries stand in one room, and are there in the versions that are said to have them."""
+"""Private names of other libraries are there in the versions that are said to have them.
+
+That they are used in one room alone is held by ``test_architecture.py``.
+"""
 
 import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,86 +13,19 @@ from typing import Any
 import pytest
 import torch
 
-import gradcheck.internals
 from gradcheck.internals.entry import INTERNALS, Internal
-from tests.architecture import PACKAGE, SOURCES, modules_loaded_by, room_of
+from tests.architecture import SOURCES, modules_loaded_by, room_of
 from tests.private_names import (
+    FILES,
     LIBRARIES,
+    REGISTERED,
     exists,
     is_claimed,
     is_private,
-    names_defined,
     private_uses,
 )
 
-FILES = [m.name for m in pkgutil.iter_modules(gradcheck.internals.__path__, "gradcheck.internals.")]
-for _name in FILES:
-    importlib.import_module(_name)
-
-REGISTERED = {part for entry in INTERNALS for part in entry.path.split(".") if is_private(part)}
-INHERITED = {name for path in SOURCES for name in names_defined(path.read_text("utf-8"))}
-OUTSIDE = [path for path in SOURCES if room_of(path) != "internals"]
 INSIDE = [path for path in SOURCES if room_of(path) == "internals"]
-
-
-def uses(source: str) -> list[str]:
-    return private_uses(source, REGISTERED, INHERITED)
-
-
-@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_private_names_of_other_libraries_stand_in_internals_alone(path: Path) -> None:
-    """See CONTRIBUTING.md, "A private name of another library"."""
-    assert uses(path.read_text("utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "x = tensor._version",
-        "x = tensor._never_seen_before",
-        "x = torch._C",
-        "torch._C._set_grad_enabled(False)",
-        "from torch._dynamo import disable",
-        "import torch._inductor.config as config",
-        "from torch.nn.modules.module import _global_forward_hooks",
-        "def late():\n    import peft.tuners._buffer_dict",
-        "hooks = module._forward_hooks",
-        "class Mine(torch.nn.Module):\n    def f(self):\n        return self._parameters",
-        "class Mine(Mode):\n    def f(self):\n        return self._inner_state_of_the_base",
-        "getattr(module, '_hf_hook', None)",
-        "operator.attrgetter('_saved_self')(node)",
-        "vars(module)['_hf_hook']",
-        "replace(stack, torch.Tensor, '_make_subclass', mine)",
-        "inventory.holding('_require_grads_hook')",
-        "line = f'if hook not in {name}._forward_hooks.values():'",
-        "layers = sys.modules.get('transformers.integrations._hub')",
-        "class A:\n    def _version(self): ...\n\ndef f(tensor):\n    return tensor._version",
-    ],
-)
-def test_a_private_name_of_another_library_is_noticed(source: str) -> None:
-    assert uses(source)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "class A:\n    def __init__(self):\n        self._held = 1\n\ndef f(a: A):\n    return a._held",
-        "class B(Base):\n    def f(self):\n        return self._ledger",
-        "class A:\n    def __init__(self):\n        self._version = 1\n    def f(self):\n        return self._version",
-        "sys._getframe(1)",
-        "row._replace(name='x')",
-        "hasattr(value, '_fields')",
-        "from gradcheck.rules import _private",
-        "from __future__ import annotations",
-        "import _thread",
-        'def f():\n    """Reads ``tensor._version``."""',
-        "suffixes = ('_token_id', '_index')",
-        "tensor._gradcheck_region = 1",
-        "type(x).__name__",
-    ],
-)
-def test_ones_own_names_and_pythons_are_not(source: str) -> None:
-    assert uses(source) == []
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=lambda path: path.stem)
