@@ -1,0 +1,128 @@
+"""Random programs."""
+
+import random
+from dataclasses import replace
+
+from tests.property.programs.kinds import Kind, catalog
+from tests.property.programs.program import Block, Call, Layer, Program, Statement
+
+_STYLES = ("tuple", "tuple", "tuple", "list", "dictionary", "dataclass")
+_PLAIN_CALLS = frozenset({"call", "keyword"})
+_FROZEN = ("", "", "", "", "all", "weight", "bias")
+_DEEPEST = 2
+
+
+def drawn(seed: int) -> Program:
+    """The program of ``seed``."""
+    return _Drawing(random.Random(seed)).program()
+
+
+class _Drawing:
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._values = 0
+        self._blocks = 0
+        self._layers: dict[int, list[Layer]] = {}
+        self._wide = rng.random() < 0.12
+        self._share_of_cuts = rng.choice((0.0, 0.06, 0.15, 0.3))
+
+    def program(self) -> Program:
+        root = self._block((0,), self._rng.randint(3, 9), depth=0, flat=True)
+        return Program(root, wide=self._wide)
+
+    def _block(self, inputs: tuple[int, ...], size: int, *, depth: int, flat: bool) -> Block:
+        number = self._blocks
+        self._blocks += 1
+        available, body = list(inputs), list[Statement | Call]()
+        for at in range(size):
+            if depth < _DEEPEST and size > 2 and self._rng.random() < 0.2:
+                item = self._call(available, depth=depth, flat=flat)
+                made = item.block.outputs
+            else:
+                item = self._statement(number, available, flat=flat, first=at == 0)
+                made = (item.out,)
+            body.append(item)
+            available += made
+        return Block(number, inputs, tuple(body), self._outputs(inputs, body))
+
+    def _outputs(
+        self, inputs: tuple[int, ...], body: list[Statement | Call]
+    ) -> tuple[int, ...]:
+        """What nothing in the block reads, now and then one of these dropped."""
+        made = [v for item in body for v in _made(item)]
+        read = {v for item in body for v in _read(item)}
+        loose = [value for value in made if value not in read]
+        if len(loose) > 1 and self._rng.random() < 0.05:
+            loose.remove(self._rng.choice(loose[:-1]))
+        return tuple(loose)
+
+    def _some(self, available: list[int]) -> int:
+        """Mostly what was made last, so that chains are long."""
+        return available[-1] if self._rng.random() < 0.6 else self._rng.choice(available)
+
+    def _call(self, available: list[int], *, depth: int, flat: bool) -> Call:
+        number = self._rng.choice((1, 1, 2, 2, 3))
+        inputs = tuple(dict.fromkeys(self._some(available) for _ in range(number)))
+        kinds = [it for it in catalog("blocks") if len(inputs) > 1 or "last" not in it.inputs]
+        kind = self._kind(kinds)
+        size = self._rng.randint(1, 4)
+        flat = flat and kind.name in _PLAIN_CALLS
+        block = self._block(inputs, size, depth=depth + 1, flat=flat)
+        return Call(kind, block, self._rng.choice(_STYLES))
+
+    def _kind(self, kinds: list[Kind]) -> Kind:
+        """One that may cut, as often as this program is to have them, or one that does not."""
+        cutting = self._rng.random() < self._share_of_cuts
+        fit = [kind for kind in kinds if bool(kind.cuts) is cutting]
+        return self._rng.choices(fit, [4 if "often" in kind.tags else 1 for kind in fit])[0]
+
+    def _statement(
+        self, block: int, available: list[int], *, flat: bool, first: bool
+    ) -> Statement:
+        files = ["plain", "cuts", "checkpoints"]
+        if self._wide and self._rng.random() < 0.35:
+            files = ["quantized"]
+        kinds = [it for file in files for it in catalog(file) if flat or "flat" not in it.tags]
+        kind = self._kind(kinds)
+        inputs = tuple(self._some(available) for _ in kind.inputs)
+        layers = tuple(self._layer(block, letter) for letter in kind.layers)
+        self._values += 1
+        return Statement(kind, self._values, inputs, layers)
+
+    def _layer(self, block: int, letter: str) -> Layer:
+        """A new layer of the block, or, now and then, one that it has."""
+        layers = self._layers.setdefault(block, [])
+        shared = [layer for layer in layers if layer.letter == letter[0] == "l"]
+        if shared and self._rng.random() < 0.08:
+            return self._rng.choice(shared)
+        frozen = self._rng.choice(_FROZEN) if letter[0] == "l" else ""
+        layer = Layer(f"l{len(layers)}", letter[0], frozen)
+        layers.append(layer)
+        return layer
+
+
+def _made(item: Statement | Call) -> tuple[int, ...]:
+    return (item.out,) if isinstance(item, Statement) else item.block.outputs
+
+
+def _read(item: Statement | Call) -> tuple[int, ...]:
+    return item.inputs if isinstance(item, Statement) else item.block.inputs
+
+
+def one(kind: Kind) -> Program:
+    """A program around one statement of ``kind``: layers before it and after it."""
+    rng = random.Random(0)
+    drawing = _Drawing(rng)
+    linear = next(it for it in catalog("plain") if it.name == "linear_tanh")
+    add = next(it for it in catalog("plain") if it.name == "residual")
+
+    def plain(of: Kind, number: int, read: int) -> Statement:
+        return Statement(of, number, (read,), (Layer(f"p{number}", "l"),))
+
+    first = [plain(linear, 1, 0), plain(linear, 2, 0), plain(linear, 3, 0)]
+    layers = tuple(
+        replace(drawing._layer(0, letter), frozen="") for letter in kind.layers
+    )
+    middle = Statement(kind, 4, tuple(range(1, len(kind.inputs) + 1)), layers)
+    body = (*first[: len(kind.inputs)], middle, plain(add, 5, 4))
+    return Program(Block(0, (0,), body, (5,)), wide=any(it[0] in "ef" for it in kind.layers))

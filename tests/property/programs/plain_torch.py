@@ -1,0 +1,160 @@
+"""What plain torch says of a program: the oracle, which knows nothing of gradcheck.
+
+Cuts are healed one after the other, in the order in which they run: with those before it as they are and those after
+it healed, a cut that changes the gradient of a parameter when it is healed itself is a break for this parameter.
+"""
+
+import linecache
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tests.property.programs.program import CutKey, Source
+
+Gradient = Literal["flows", "missing", "zero", "non-finite", "frozen"]
+SEED = 5
+
+
+class Healed(Exception):
+    """The healed program does not run: it says nothing."""
+
+
+@dataclass
+class Ran:
+    """One plain training step."""
+
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
+    error: Exception | None = None
+
+    def states(self) -> dict[str, Gradient]:
+        return {fqn: _state(it, fqn in self.frozen) for fqn, it in self.gradients.items()}
+
+
+@dataclass
+class Truth:
+    """What is so."""
+
+    states: dict[str, Gradient]
+    error: Exception | None
+    healed: dict[str, Gradient] = field(default_factory=dict)
+    breaks: dict[str, set[CutKey]] = field(default_factory=dict)
+    """Parameter -> the cuts that change its gradient."""
+    faint: dict[str, set[CutKey]] = field(default_factory=dict)
+    """The same, where the change is as small as rounding may be."""
+
+    @property
+    def lost(self) -> set[str]:
+        """Trainable parameters that have no gradient and would have one."""
+        return {
+            fqn
+            for fqn, state in self.healed.items()
+            if state == "flows" and self.cut_states[fqn] in ("missing", "zero")
+        }
+
+    cut_states: dict[str, Gradient] = field(default_factory=dict)
+    """Like ``states``, with what is zero at the beginning filled first."""
+
+
+def module_of(text: str, name: str) -> types.ModuleType:
+    """``text`` as a module whose lines tracebacks and tools can look up."""
+    module = types.ModuleType(name)
+    module.__file__ = f"/programs/{name}.py"
+    lines = text.splitlines(keepends=True)
+    linecache.cache[module.__file__] = (len(text), None, lines, module.__file__)
+    exec(compile(text, module.__file__, "exec"), module.__dict__)
+    return module
+
+
+def truth(source: Source, name: str) -> Truth:
+    """What plain torch says of ``source``.
+
+    Raises:
+        Healed: where the program does not run when all its cuts are healed.
+    """
+    actual = step(source.text(), name)
+    found = Truth(actual.states(), actual.error)
+    keys = [cut.key for cut in source.cuts]
+    before = step(source.text(frozenset()), name, filled=True)
+    if before.error is not None:
+        raise Healed from before.error
+    found.healed = before.states()
+    for number in range(1, len(keys) + 1):
+        after = step(source.text(frozenset(keys[:number])), name, filled=True)
+        if after.error is not None:
+            found.error = found.error or after.error
+            return found
+        _compare(found, keys[number - 1], before, after)
+        before = after
+    found.cut_states = before.states()
+    return found
+
+
+def _compare(found: Truth, key: CutKey, before: Ran, after: Ran) -> None:
+    for fqn, gradient in before.gradients.items():
+        change = _change(gradient, after.gradients[fqn])
+        small, large = (1e-12, 1e-9) if _double(gradient) else (1e-6, 1e-3)
+        if change > small:
+            (found.breaks if change > large else found.faint).setdefault(fqn, set()).add(key)
+
+
+def _double(gradient: Tensor | None) -> bool:
+    return gradient is not None and gradient.dtype == torch.float64
+
+
+def _change(before: Tensor | None, after: Tensor | None) -> float:
+    if before is None or after is None:
+        return 0.0 if before is after else float("inf")
+    scale = torch.maximum(before.abs().max(), after.abs().max())
+    if not torch.isfinite(scale):
+        return 0.0
+    return float((before - after).abs().max() / scale.clamp_min(1e-30))
+
+
+def step(text: str, name: str, *, filled: bool = False) -> Ran:
+    """One training step; ``filled``: parameters that are zero get numbers first, for behind them all gradients are."""
+    module = module_of(text, name)
+    with torch.random.fork_rng(devices=[]):
+        model, batch = module.build()
+        if filled:
+            _fill(model)
+        torch.manual_seed(SEED)
+        ran = Ran(frozen=frozenset(n for n, p in model.named_parameters() if not p.requires_grad))
+        try:
+            _backward(module.loss_fn, model, batch)
+        except Exception as error:
+            ran.error = error
+    ran.gradients = {fqn: parameter.grad for fqn, parameter in model.named_parameters()}
+    return ran
+
+
+def _backward(loss_fn: Any, model: nn.Module, batch: Mapping[str, Tensor]) -> None:
+    grad = torch.is_grad_enabled()
+    try:
+        loss = loss_fn(model, batch)
+    finally:
+        torch.set_grad_enabled(grad)
+    if loss.requires_grad:
+        loss.backward()
+
+
+def _fill(model: nn.Module) -> None:
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.is_floating_point() and not parameter.any():
+                parameter.normal_(std=0.5)
+
+
+def _state(gradient: Tensor | None, frozen: bool) -> Gradient:
+    if frozen:
+        return "frozen"
+    if gradient is None:
+        return "missing"
+    if not gradient.isfinite().all():
+        return "non-finite"
+    return "flows" if gradient.any() else "zero"
