@@ -45,9 +45,7 @@ class _Drawing:
             available += made
         return Block(number, inputs, tuple(body), self._outputs(inputs, body))
 
-    def _outputs(
-        self, inputs: tuple[int, ...], body: list[Statement | Call]
-    ) -> tuple[int, ...]:
+    def _outputs(self, inputs: tuple[int, ...], body: list[Statement | Call]) -> tuple[int, ...]:
         """What nothing in the block reads, now and then one of these dropped."""
         made = [v for item in body for v in _made(item)]
         read = {v for item in body for v in _read(item)}
@@ -76,9 +74,7 @@ class _Drawing:
         fit = [kind for kind in kinds if bool(kind.cuts) is cutting]
         return self._rng.choices(fit, [4 if "often" in kind.tags else 1 for kind in fit])[0]
 
-    def _statement(
-        self, block: int, available: list[int], *, flat: bool, first: bool
-    ) -> Statement:
+    def _statement(self, block: int, available: list[int], *, flat: bool, first: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
         if self._wide and self._rng.random() < 0.35:
             files = ["quantized"]
@@ -120,9 +116,7 @@ def one(kind: Kind) -> Program:
         return Statement(of, number, (read,), (Layer(f"p{number}", "l"),))
 
     first = [plain(linear, 1, 0), plain(linear, 2, 0), plain(linear, 3, 0)]
-    layers = tuple(
-        replace(drawing._layer(0, letter), frozen="") for letter in kind.layers
-    )
+    layers = tuple(replace(drawing._layer(0, letter), frozen="") for letter in kind.layers)
     middle = Statement(kind, 4, tuple(range(1, len(kind.inputs) + 1)), layers)
     body = (*first[: len(kind.inputs)], middle, plain(add, 5, 4))
     return Program(Block(0, (0,), body, (5,)), wide=any(it[0] in "ef" for it in kind.layers))

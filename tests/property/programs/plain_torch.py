@@ -45,7 +45,9 @@ class Truth:
     breaks: dict[str, set[CutKey]] = field(default_factory=dict)
     """Parameter -> the cuts that change its gradient."""
     faint: dict[str, set[CutKey]] = field(default_factory=dict)
-    """The same, where the change is as small as rounding may be."""
+    """Cuts that may be named besides: they change as little as rounding may, or lie behind a soft one."""
+    cut_states: dict[str, Gradient] = field(default_factory=dict)
+    """Like ``states``, with what is zero at the beginning filled first."""
 
     @property
     def lost(self) -> set[str]:
@@ -55,9 +57,6 @@ class Truth:
             for fqn, state in self.healed.items()
             if state == "flows" and self.cut_states[fqn] in ("missing", "zero")
         }
-
-    cut_states: dict[str, Gradient] = field(default_factory=dict)
-    """Like ``states``, with what is zero at the beginning filled first."""
 
 
 def module_of(text: str, name: str) -> types.ModuleType:
@@ -78,28 +77,42 @@ def truth(source: Source, name: str) -> Truth:
     """
     actual = step(source.text(), name)
     found = Truth(actual.states(), actual.error)
-    keys = [cut.key for cut in source.cuts]
+    soft = [cut.key for cut in source.cuts if "soft" in cut.kind.tags]
+    hard = [cut.key for cut in source.cuts if cut.key not in soft]
+    found.breaks = _breaks(source, name, [cut.key for cut in source.cuts], found)
+    if soft and hard:
+        _agreed(found, _breaks(source, name, hard + soft, found))
+    return found
+
+
+def _breaks(source: Source, name: str, keys: list[CutKey], found: Truth) -> dict[str, set[CutKey]]:
+    """Parameter -> the cuts that change its gradient, the program being cut at ``keys`` one after the other."""
+    breaks: dict[str, set[CutKey]] = {}
     before = step(source.text(frozenset()), name, filled=True)
     if before.error is not None:
         raise Healed from before.error
     found.healed = before.states()
-    for number in range(1, len(keys) + 1):
+    for number, key in enumerate(keys, 1):
         after = step(source.text(frozenset(keys[:number])), name, filled=True)
         if after.error is not None:
             found.error = found.error or after.error
-            return found
-        _compare(found, keys[number - 1], before, after)
+            return breaks
+        for fqn, gradient in before.gradients.items():
+            change = _change(gradient, after.gradients[fqn])
+            small, large = (1e-12, 1e-9) if _double(gradient) else (1e-6, 1e-3)
+            if change > small:
+                (breaks if change > large else found.faint).setdefault(fqn, set()).add(key)
         before = after
     found.cut_states = before.states()
-    return found
+    return breaks
 
 
-def _compare(found: Truth, key: CutKey, before: Ran, after: Ran) -> None:
-    for fqn, gradient in before.gradients.items():
-        change = _change(gradient, after.gradients[fqn])
-        small, large = (1e-12, 1e-9) if _double(gradient) else (1e-6, 1e-3)
-        if change > small:
-            (found.breaks if change > large else found.faint).setdefault(fqn, set()).add(key)
+def _agreed(found: Truth, other: dict[str, set[CutKey]]) -> None:
+    """Past a soft cut tensors still require a gradient: what is cut there may be seen at a later cut, or at both."""
+    for fqn in {*found.breaks, *other}:
+        both = found.breaks.get(fqn, set()), other.get(fqn, set())
+        found.breaks[fqn] = both[0] & both[1]
+        found.faint.setdefault(fqn, set()).update(both[0] ^ both[1])
 
 
 def _double(gradient: Tensor | None) -> bool:

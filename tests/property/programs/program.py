@@ -88,7 +88,7 @@ class Cut:
     """A line that cuts, or may."""
 
     key: CutKey
-    kind: str
+    kind: Kind
     lines: set[int] = field(default_factory=set)
     """Lines on which it may be placed."""
     inside: tuple[CutKey, ...] = ()
@@ -135,7 +135,7 @@ class _Writer:
         for item in block.body:
             keys = [] if item.healed else [(_uid(item), n) for n in range(item.kind.cuts)]
             for key in keys:
-                self.cuts[key] = Cut(key, item.kind.name, inside=inside)
+                self.cuts[key] = Cut(key, item.kind, inside=inside)
                 for call in path:
                     if "threaded" in call.kind.tags:
                         self._late[_uid(call)] = (*self._late.get(_uid(call), ()), key)

@@ -56,7 +56,9 @@ def _without(block: Block, at: int) -> Iterator[Block]:
 def _renamed(item: Statement | Call, names: dict[int, int]) -> Statement | Call:
     if isinstance(item, Statement):
         return replace(item, inputs=tuple(names.get(value, value) for value in item.inputs))
-    return replace(item, block=_renamed_in(item.block, names))
+    block = _renamed_in(item.block, names)
+    alone = len(block.inputs) < 2 and "last" in item.kind.inputs
+    return replace(item, block=block, kind=kind("call") if alone else item.kind)
 
 
 def _renamed_in(block: Block, names: dict[int, int]) -> Block:
