@@ -28,7 +28,7 @@ class ModuleStack:
     """
 
     def __init__(self, inventory: Inventory, grip: Grip) -> None:
-        self._grip = grip
+        self.grip = grip
         self.fqns = [fqn for fqn, _ in inventory.modules]
         self.modules = [module for _, module in inventory.modules]
         self._index = {id(module): index for index, module in enumerate(self.modules)}
@@ -83,7 +83,7 @@ class ModuleStack:
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``call``, which is ``Module.__call__``, with the module noted; every module of the step passes here."""
         index_of, graph_task = self._index.get, graph_task_reader()
-        grip = self._grip
+        grip = self.grip
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             index = index_of(id(module))
@@ -125,7 +125,7 @@ class ModuleStack:
     def _registered(
         self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None
     ) -> None:
-        with self._grip:
+        with self.grip:
             if (
                 self.on_wrap is not None
                 and self.index_of(child) != NONE

@@ -18,6 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from gradcheck.core.lapse import own_failure
 from gradcheck.core.trace import NONE, Origin, Trace
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
@@ -49,6 +50,7 @@ class Origins(TorchFunctionMode):
 
     def __init__(self, lines: SourceLines, modules: ModuleStack) -> None:
         super().__init__()
+        self._grip = modules.grip
         self._lines = lines
         self._modules = modules
         self._operations = Operations()
@@ -81,14 +83,13 @@ class Origins(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        operation = self._operations[func]
-        if operation.kind in ("silent", "grad-mode", "backward", "setter"):
-            return func(*args, **kwargs)
-        read = tensors_in((args, kwargs))
-        result = func(*args, **kwargs)
-        frame = self._lines.nearest(sys._getframe(1))
-        for tensor in tensors_in(result):
-            self._made(operation, read, tensor, frame)
+        result, frame = func(*args, **kwargs), sys._getframe(1)
+        with self._grip:
+            operation = self._operations[func]
+            if operation.kind not in ("silent", "grad-mode", "backward", "setter"):
+                read, line = tensors_in((args, kwargs)), self._lines.nearest(frame)
+                for tensor in tensors_in(result):
+                    self._made(operation, read, tensor, line)
         return result
 
     def _made(
@@ -116,7 +117,8 @@ class Origins(TorchFunctionMode):
         number = self._know(tensor)
 
         def hook(gradient: torch.Tensor) -> None:
-            self._states[number] = state_of(gradient)
+            with self._grip:
+                self._states[number] = state_of(gradient)
 
         handle: RemovableHandle = tensor.register_hook(hook)
         return handle
@@ -196,6 +198,8 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
             return dataclasses.replace(
                 trace, notes=(*trace.notes, _NOT_REPEATED.format(type(error).__name__))
             )
+    if grip.lapse is not None:
+        raise own_failure(grip.lapse)
     first = len(trace.frames)
     found = tuple(
         dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE)

@@ -8,17 +8,22 @@ from typing import Any
 
 import torch
 
+from gradcheck.core.lapse import lapse_of, own_failure
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
-from gradcheck.errors import BatchError, DiagnosticError, RecordingError
+from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
+from gradcheck.recording.tensors import PlainAccess
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
 
 class Watch:
-    """Records from entering until the first backward has run; the rest of the loop runs unwatched."""
+    """Records from entering until the first backward has run; the rest of the loop runs unwatched.
+
+    The loop is the user's, and cannot be run again: a failure of gradcheck's own ends the recording, never the loop.
+    """
 
     def __init__(
         self, model: torch.nn.Module, settings: Settings, judge: Callable[[Trace, Settings], Report]
@@ -33,21 +38,34 @@ class Watch:
         self._report: Report | None = None
 
     def __enter__(self) -> Watch:
-        session = Session(self._subject, self._settings, Inventory(self._subject.model))
+        try:
+            self._begin()
+        except DiagnosticError:
+            raise
+        except Exception as error:
+            self._problem = own_failure(lapse_of(error))
+        return self
+
+    def _begin(self) -> None:
+        with PlainAccess():
+            session = Session(self._subject, self._settings, Inventory(self._subject.model))
         with ExitStack() as stack:
             stack.enter_context(session.recording(None))
             self._instruments = stack.pop_all()
         session.flow.after_backward = self._backward_done
         self._session = session
-        return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         session, self._session = self._session, None
-        try:
-            if session is not None and self._trace is None:
+        if session is None:
+            return
+        with session.grip:
+            if self._trace is None and session.grip.held:
                 self._take(session, error)
-        finally:
+        with session.grip:
             self._instruments.close()
+        if session.grip.lapse is not None:
+            self._problem = own_failure(session.grip.lapse)
 
     def _take(self, session: Session, error: BaseException | None) -> None:
         """Takes the Trace; where the body raised, its error goes on, whatever becomes of the Trace."""
@@ -55,9 +73,7 @@ class Watch:
             if isinstance(error, Exception):
                 session.failed(error)
             self._trace = session.trace()
-        except (RecordingError, BatchError) as problem:
-            if error is None:
-                raise
+        except DiagnosticError as problem:
             self._problem = problem
 
     @property
