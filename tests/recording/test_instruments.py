@@ -270,7 +270,7 @@ def test_a_mistake_of_the_recorder_is_not_blamed_on_the_step(
     )  # calling it raises in the recorder's own frame
     with pytest.raises(
         RecordingError,
-        match="gradcheck itself failed, not the training step: TypeError at recording/dataflow.py",
+        match=r"itself failed, not the training step: TypeError at recording/dataflow\.py",
     ):
         recorded(Net())
     assert torch._C._len_torch_function_stack() == 0
