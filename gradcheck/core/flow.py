@@ -124,6 +124,10 @@ class Flow:
         for value in alive:
             self.live[value] |= kept
         lost = wanted & ~kept if alive else wanted
+        if call.switch != NONE and not alive:  # whatever it is made of
+            source = next((v for v in call.inputs if self.live[v]), NONE)
+            self._cut(Cut("gradient-disabled", index, NONE, source, wanted, call.outputs))
+            return
         cause = self.regions.cause(number)
         source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & lost), NONE)
         if cause == "reentrant-checkpoint" and region.arguments:

@@ -235,7 +235,7 @@ class DataFlow(TorchFunctionMode):
         with self.grip:
             region = self._reading_region = NONE  # what a function is given was read outside it
             if self.region_stack or not torch.is_grad_enabled():
-                region = self._region(frame)
+                region = self.region_of(frame)
             self._reading_region = region
             read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
             writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
@@ -257,6 +257,7 @@ class DataFlow(TorchFunctionMode):
             self._record(operation, args, kwargs, read, made, result, region, frame)
             if target is not None and not self._is_parameter(target):
                 self._written.wrote(target, self.value_of(target))
+            self._reading_region = NONE
         return result
 
     def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
@@ -318,7 +319,7 @@ class DataFlow(TorchFunctionMode):
             ledger.regions[open_region].calls.append(index)
         if not self.region_stack or region != self.region_stack[-1]:
             ledger.regions[region].calls.append(index)
-            self._implicit_values.update(dict.fromkeys(outputs, region))
+            self.made_inside(outputs, region)
 
     def _made(self, tensors: list[torch.Tensor], call: int) -> list[int]:
         """New values for what a call gave; a parameter that was only passed through stays what it is."""
@@ -385,6 +386,23 @@ class DataFlow(TorchFunctionMode):
         value = self.ledger.add_value(tensor, len(self.ledger.calls))
         self._add_call(name, kind, read, [value], self._reading_region, sys._getframe(2))
         return value
+
+    def values_given(self, args: tuple[Any, ...], region: int) -> dict[int, int]:
+        """Position -> value of the tensors among ``args``, which are read inside ``region``."""
+        before, self._reading_region = self._reading_region, region
+        try:
+            return {
+                at: self.value_of(arg)
+                for at, arg in enumerate(args)
+                if isinstance(arg, torch.Tensor)
+            }
+        finally:
+            self._reading_region = before
+
+    def made_inside(self, values: Sequence[int], region: int) -> None:
+        """``values`` were made inside ``region``; where that is an unannounced function, they may leave it."""
+        if region != NONE and region not in self.region_stack:
+            self._implicit_values.update(dict.fromkeys(values, region))
 
     def left(self, value: int | None) -> None:
         """``value`` has left the unannounced custom function that made it."""
@@ -456,7 +474,7 @@ class DataFlow(TorchFunctionMode):
         value = self.ledger.known(tensor)
         return value is not None and value in self.ledger.parameter_of
 
-    def _region(self, frame: FrameType) -> int:
+    def region_of(self, frame: FrameType) -> int:
         """The custom function whose forward makes this call, or NONE."""
         announced = self.region_stack[-1] if self.region_stack else NONE
         if self.implicit_region is None or torch.is_grad_enabled():
@@ -522,10 +540,10 @@ class DataFlow(TorchFunctionMode):
             and not self._is_parameter(tensor)
         ):
             given = [self.value_of(it) for it in tensors_in(args[1:])]
-            self._record(DATA_SET, args, {}, given, [tensor], tensor, self._region(frame), frame)
+            self._record(DATA_SET, args, {}, given, [tensor], tensor, self.region_of(frame), frame)
         if operation.short == "requires_grad":
             request = classified(torch.Tensor.requires_grad_)
-            self._record(request, args, {}, read, [tensor], tensor, self._region(frame), frame)
+            self._record(request, args, {}, read, [tensor], tensor, self.region_of(frame), frame)
 
 
 def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:

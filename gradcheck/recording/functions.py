@@ -119,15 +119,14 @@ class Functions:
     def _open(self, cls: Any, args: tuple[Any, ...]) -> int:
         flow, ledger = self._flow, self._ledger
         checkpoint = issubclass(cls, CheckpointFunction)
-        stack = flow.region_stack
-        positions = {
-            at: flow.value_of(arg) for at, arg in enumerate(args) if isinstance(arg, torch.Tensor)
-        }
+        frame = caller(2)
+        parent = NONE if frame is None else flow.region_of(frame)
+        positions = flow.values_given(args, parent)
         region = OpenRegion(
             kind="checkpoint" if checkpoint else "function",
             name=cls.__name__,
-            parent=stack[-1] if stack else NONE,
-            frame=ledger.lines.nearest(caller(2)),
+            parent=parent,
+            frame=ledger.lines.nearest(frame),
             module=flow.modules.current,
             running=flow.modules.current,
             arguments=tuple(positions.values()),
@@ -174,6 +173,7 @@ class Functions:
                 value for value, tensor in zip(outputs, tensors, strict=True) if is_zero(tensor)
             )
         self._append(index, region, read, outputs)
+        self._flow.made_inside(outputs, region.parent)
         self._mark(result, index)
 
     def _mark(self, result: Any, index: int) -> None:
@@ -218,11 +218,7 @@ class Functions:
 
     def _open_unannounced(self, found: Forward) -> int:
         stack = self._flow.region_stack
-        positions = {
-            at: self._flow.value_of(arg)
-            for at, arg in enumerate(found.args)
-            if isinstance(arg, torch.Tensor)
-        }
+        positions = self._flow.values_given(found.args, stack[-1] if stack else NONE)
         self._ledger.regions.append(
             OpenRegion(
                 kind="function",

@@ -17,10 +17,11 @@ from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
-from gradcheck.recording.switches import Switches
+from gradcheck.recording.switches import Switches, outermost_manager
 from gradcheck.recording.tensors import tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
+_BACKWARD = torch.utils.checkpoint.CheckpointFunction.backward.__code__
 _LOOK_AHEAD = 32
 """Calls of the forward that are searched for the one that the recomputation makes next."""
 _UNMATCHED = frozenset({"silent", "grad-mode", "backward", "setter"})
@@ -55,6 +56,8 @@ class Recomputation(TorchFunctionMode):
         self._matched = 0
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._operations = Operations()
+        self._suspended_by: int | None = None
+        """``id`` of the context manager of a recomputation around this one that is under way."""
         self._switches = Switches(ledger, modules, grip, recomputing=True)
         """In the forward autograd was off anyway, so that what the block itself switches off shows only here."""
 
@@ -70,9 +73,11 @@ class Recomputation(TorchFunctionMode):
         with self._grip:
             operation = self._operations[func]
             if operation.kind == "grad-mode":
+                self._suspend(args[0], frame)
                 self._switches.grad_mode_set(args[0], frame)
             matched = operation.kind not in _UNMATCHED and not (
-                self._position >= len(self._region.calls)
+                self._suspended_by is not None
+                or self._position >= len(self._region.calls)
                 or frame.f_code.co_filename == _CHECKPOINT_FILE
             )
             read = tensors_in((args, kwargs)) if matched else []
@@ -83,6 +88,20 @@ class Recomputation(TorchFunctionMode):
             if self._grip.held and matched:
                 self._made(operation, read, args, result, frame)
         return result
+
+    def _suspend(self, enabled: bool, frame: FrameType) -> None:
+        """A non-reentrant checkpoint around this one recomputes all of its forward, this one's included.
+
+        It does so where the backward asks for what was saved, and switches autograd on for it.
+        """
+        manager, leaving, outside = outermost_manager(frame)
+        if leaving:
+            if manager == self._suspended_by:
+                self._suspended_by = None
+        elif enabled and outside is not None:
+            code = outside.f_code
+            if code.co_filename == _CHECKPOINT_FILE and code is not _BACKWARD:
+                self._suspended_by = manager
 
     def _made(
         self,
@@ -100,6 +119,8 @@ class Recomputation(TorchFunctionMode):
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
+        if self._suspended_by is not None:
+            return NONE
         call = self._match(name, NONE, tensors_in(result))
         return self._ledger.region_ended_by.get(call, NONE)
 

@@ -58,7 +58,7 @@ class Switches:
 
     def grad_mode_set(self, enabled: bool, frame: FrameType | None) -> None:
         """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""
-        manager, leaving, outside = _outermost_manager(frame)
+        manager, leaving, outside = outermost_manager(frame)
         if leaving:
             self._grad = self._saved.pop(manager, NONE if enabled else self._grad)
             return
@@ -123,7 +123,7 @@ class Switches:
         return len(switches) - 1
 
 
-def _outermost_manager(frame: FrameType | None) -> tuple[int, bool, FrameType | None]:
+def outermost_manager(frame: FrameType | None) -> tuple[int, bool, FrameType | None]:
     """(id of the context manager, whether it is being left, the frame that uses it)."""
     manager, leaving = 0, False
     while frame is not None and frame.f_code.co_filename == _GRAD_MODE_FILE:

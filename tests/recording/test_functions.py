@@ -136,6 +136,25 @@ def test_what_a_function_does_inside_is_its_own_affair_other_functions_included(
     assert trace.regions[0].name == "Outer"
 
 
+@pytest.mark.core
+def test_a_bound_function_may_make_the_loss_and_follow_on_another() -> None:
+    """Nothing but the end of the step reads what it made."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(4, 1)
+
+        def forward(self, x):
+            scale, one = BOUND["Plain"], torch.ones(())
+            return {"loss": scale(Plain.apply(scale(self.body(x).mean(), one), one), one)}
+
+    trace = recorded(Net())
+    assert not trace.chain.breaks
+    assert not trace.chain.disagreements
+    assert len(trace.regions) == 3
+
+
 class Method(nn.Module):
     """Checkpoints a method of its own."""
 

@@ -143,3 +143,41 @@ def test_what_is_no_part_of_the_chain_may_be_off_it(block) -> None:
     report = gradcheck.inspect(Net(block()), {"x": X.clone()})
     assert not [f for f in report.findings if f.severity != "note"]
     assert not report.notes
+
+
+class Inner(Block):
+    """A reentrant checkpoint, to be put into another one."""
+
+    def forward(self, x):
+        return checkpoint(lambda h: torch.tanh(self.inner(h)), x, use_reentrant=True)
+
+
+class Outer(nn.Module):
+    def __init__(self, block: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.block = block
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        return checkpoint(self.block, x, use_reentrant=self.reentrant)
+
+
+class InnerCut(Inner):
+    def forward(self, x):
+        return x + checkpoint(self.cut, x, use_reentrant=True)
+
+    def cut(self, x):
+        return self.inner(x).detach() * x  # the culprit
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_inside_a_checkpoint_is_judged_by_its_own_recomputation(reentrant) -> None:
+    whole = gradcheck.inspect(Net(Outer(Inner(), reentrant)), {"x": X.clone()})
+    assert not whole.findings
+    assert not whole.notes
+    cut = gradcheck.inspect(Net(Outer(InnerCut(), reentrant)), {"x": X.clone()})
+    (finding,) = [f for f in cut.findings if f.severity == "error"]
+    assert finding.location is not None
+    assert finding.location.text.endswith("# the culprit")
+    assert set(finding.parameters) == {"block.block.inner.weight", "block.block.inner.bias"}
