@@ -203,6 +203,8 @@ class Optimizer:
     parameters: tuple[int, ...]
     num_foreign: int
     """Parameters it holds that are none of the model's."""
+    gathered: tuple[tuple[int, int], ...] = ()
+    """(parameter, FSDP module) of those among them that are copies gathered for a forward: the shard trains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,6 +50,7 @@ from gradcheck.editing.places import modules_named, outermost, parameters_named
 from gradcheck.editing.quantization import keep_unquantized
 from gradcheck.errors import EditError
 from gradcheck.internals.calls import DECORATORS
+from gradcheck.internals.sharding import Gathered, shard, sharded
 from gradcheck.subject import Subject
 
 
@@ -72,12 +73,14 @@ def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
     Raises:
         EditError: where one cannot be made; those before it stand, so take a ``Snapshot`` first.
     """
-    with subject.without_weights():
+    with subject.without_weights(), sharded(subject.model) as gathered:
         for edit in edits:
-            _apply(subject, edit)
+            _apply(subject, edit, gathered)
+    if any(isinstance(edit, AddToOptimizer) and edit.gathered for edit in edits):
+        shard(subject.model)  # as the optimizer holds them now
 
 
-def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
+def _apply(subject: Subject, edit: Edit, gathered: tuple[Gathered, ...]) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
     model = subject.model
     match edit:
         case EnableInputRequireGrads(modules=fqns):
@@ -98,7 +101,7 @@ def _apply(subject: Subject, edit: Edit) -> None:  # noqa: C901, PLR0912 (one ca
             for parameter in parameters_named(model, edit.parameters):
                 parameter.data = parameter.data.to(getattr(torch, edit.dtype))
         case AddToOptimizer(parameters=fqns):
-            _add_to_optimizer(subject, parameters_named(model, fqns))
+            _add_to_optimizer(subject, parameters_named(model, fqns), gathered)
         case CallAdapters():
             call_adapters(model, edit)
         case AttachAdapter():
@@ -129,10 +132,15 @@ def _set_requires_grad(model: torch.nn.Module, edit: SetRequiresGrad) -> None:
     wrap_anew(model)
 
 
-def _add_to_optimizer(subject: Subject, parameters: list[torch.nn.Parameter]) -> None:
+def _add_to_optimizer(
+    subject: Subject, parameters: list[torch.nn.Parameter], gathered: tuple[Gathered, ...]
+) -> None:
     optimizer = subject.optimizer
     if optimizer is None:
         raise EditError("no optimizer was given")
+    shards = {id(it.copy): it.shard for it in gathered}
+    for group in optimizer.param_groups:
+        group["params"] = [shards.get(id(p), p) for p in group["params"]]
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     missing = [parameter for parameter in parameters if id(parameter) not in held]
     if missing:

@@ -113,8 +113,8 @@ def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR
         case CastParameters(parameters=fqns, dtype=dtype):
             parts.imports.add("import torch")
             return _over(fqns, f"parameter.data = parameter.data.to(torch.{dtype})")
-        case AddToOptimizer():
-            return _ADD_TO_OPTIMIZER.splitlines()
+        case AddToOptimizer(gathered=gathered):
+            return [*(_RESHARD if gathered else ()), *_ADD_TO_OPTIMIZER.splitlines()]
         case CallAdapters(call=call, name=name):
             return _adapters(call, name, parts)
         case AttachAdapter():
@@ -351,6 +351,11 @@ def _drop_adapter(model, fqn):
         else:
             config.exclude_modules = sorted({*excluded, inside})
 '''
+_RESHARD = (
+    "for module in model.modules():",
+    '    if hasattr(module, "reshard"):',
+    "        module.reshard()",
+)
 _ADD_TO_OPTIMIZER = """\
 held = {id(p) for group in optimizer.param_groups for p in group["params"]}
 missing = [p for p in model.parameters() if p.requires_grad and id(p) not in held]

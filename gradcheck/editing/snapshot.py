@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradcheck.editing.adapters import merged_weights
+from gradcheck.internals.sharding import shard, sharded
 from gradcheck.internals.tensors import storage_address
 from gradcheck.subject import Subject
 
@@ -38,6 +39,12 @@ class Snapshot:
         self._restore: list[Callable[[], None]] = []
         self._kept: set[int] = set()
         self._holders: list[object] = []
+        self._model = subject.model
+        with sharded(subject.model) as gathered:
+            self._units: list[Any] = list(dict.fromkeys(it.unit for it in gathered))
+            self._keep(subject)
+
+    def _keep(self, subject: Subject) -> None:
         for weight in merged_weights(subject.model):
             self._keep_value(weight)
         for parameter in subject.model.parameters():
@@ -49,8 +56,11 @@ class Snapshot:
 
     def restore(self) -> None:
         """Puts everything back; the snapshot can be restored again."""
+        shard(self._model)
         for put_back in self._restore:
             put_back()
+        for unit in self._units:
+            unit.unshard()
 
     def _keep_value(self, parameter: torch.nn.Parameter) -> None:
         data, copied = parameter.data, parameter.data.clone()

@@ -12,6 +12,7 @@ import torch
 
 from gradcheck.core.trace import NONE, AdapterLayer, Environment, Module, Optimizer
 from gradcheck.internals.modules import buffers_of, children_of, dropout_class, parameters_of
+from gradcheck.recording.gathering import held_gathered
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import module_bits
 
@@ -159,11 +160,12 @@ def _says_tied(module: Any) -> bool:
 
 
 def optimizer_row(
-    optimizer: torch.optim.Optimizer | None, parameters: dict[int, int]
+    optimizer: torch.optim.Optimizer | None, inventory: Inventory
 ) -> Optimizer | None:
-    """What the optimizer holds; ``parameters``: ``id`` -> index."""
+    """What the optimizer holds, of the model and besides."""
     if optimizer is None:
         return None
+    parameters = inventory.parameter_index
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     known = [parameters[id(parameter)] for parameter in held if id(parameter) in parameters]
     return Optimizer(
@@ -171,6 +173,7 @@ def optimizer_row(
         learning_rates=tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups),
         parameters=tuple(known),
         num_foreign=len(held) - len(known),
+        gathered=held_gathered(optimizer, inventory),
     )
 
 

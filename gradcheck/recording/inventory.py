@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from gradcheck.core.trace import NONE
 from gradcheck.internals.modules import buffers_of, children_of, parameters_of
+from gradcheck.internals.sharding import Gathered
 
 
 class Inventory:
     """What ``named_modules``, ``named_parameters`` and ``buffers`` give, in their order, each object once."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, gathered: Iterable[Gathered] = ()) -> None:
+        """Walks ``model``; ``gathered``: what hung in it before FSDP was made to shard it, for the walk."""
+        self.gathered = tuple(gathered)
         self.modules: list[tuple[str, torch.nn.Module]] = []
         self.parents: list[int] = []
         """Index of the module that holds each module; NONE for the model itself. Parents come before their children."""
@@ -58,6 +63,7 @@ class Inventory:
 
     def release(self) -> None:
         """Forgets the modules and the tensors; the FQNs stay."""
+        self.gathered = ()
         self.modules = []
         self.parameters = []
         self.buffers = []

@@ -86,6 +86,14 @@ class Ledger:
         self.entries[id(tensor)] = (weakref.ref(tensor), index)
         return index
 
+    def add_copy(self, tensor: torch.Tensor, parameter: int) -> int:
+        """A new value for ``tensor``, which stands for the parameter of this index."""
+        value = self.add_value(tensor, NONE)
+        if any(self.parameter_of.get(zero) == parameter for zero in self.zero):
+            self.zero.add(value)
+        self.parameter_of[value] = parameter
+        return value
+
     def add_number(self, maker: int) -> int:
         """A new value for numbers of Python that the call ``maker`` gave."""
         self._rows.append(((), None, maker))

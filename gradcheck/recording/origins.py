@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcheck.core.lapse import own_failure
 from gradcheck.core.trace import NONE, Origin, Trace
+from gradcheck.internals.sharding import sharded
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
@@ -182,6 +183,11 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` with the origins of its bad gradients, where it has some that its graphs do not explain."""
     if trace.weightless or not _unexplained(trace):
         return trace
+    with sharded(subject.model):
+        return _with_origins(subject, seed, trace)
+
+
+def _with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     lines, inventory = SourceLines(), Inventory(subject.model)
     grip = Grip()
     modules = ModuleStack(inventory, grip)

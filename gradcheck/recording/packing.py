@@ -90,16 +90,30 @@ def _tensor_bits(tensor: torch.Tensor) -> int | None:
 def _unwrapped(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The innermost tensor of a wrapper, and the last one on the way there that looks like numbers."""
     holder = tensor
-    while type(tensor) not in _PLAIN and hasattr(type(tensor), "__tensor_flatten__"):
-        wrapper: Any = tensor
-        names, _ = wrapper.__tensor_flatten__()
-        inner = [getattr(tensor, name) for name in names]
-        if not inner:
-            break
+    seen = {id(tensor)}
+    while inner := [held for held in inner_tensors(tensor) if id(held) not in seen]:
         if not is_code(tensor):
             holder = tensor
         tensor = max(inner, key=torch.Tensor.numel)
+        seen.add(id(tensor))
     return tensor, holder
+
+
+def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that a wrapper says it is made of; none for any other tensor.
+
+    What ``__tensor_flatten__`` names need be no tensor (a DTensor names its device mesh), and need not be there yet.
+    """
+    kind: Any = type(tensor)
+    if kind in _PLAIN or not hasattr(kind, "__tensor_flatten__"):
+        return []
+    wrapper: Any = tensor
+    try:
+        names, _ = wrapper.__tensor_flatten__()
+        held = [getattr(tensor, name, None) for name in names]
+    except Exception:  # a class of the user's own, which may not bear being asked: then it is one piece
+        return []
+    return [inner for inner in held if isinstance(inner, torch.Tensor)]
 
 
 def _packed_matrix(module: torch.nn.Module) -> torch.Tensor | None:

@@ -12,7 +12,7 @@ from gradcheck.core.trace import GradientState, Parameter
 from gradcheck.internals.tensors import norms_of
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
-from gradcheck.recording.tensors import has_numbers
+from gradcheck.recording.tensors import has_numbers, own_part
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
@@ -65,7 +65,7 @@ def parameters_before(
 def _zero_ones(inventory: Inventory) -> set[int]:
     """Indices of the trainable parameters that are all zero."""
     tensors = {
-        index: tensor.detach()
+        index: own_part(tensor.detach())
         for index, (_, tensor) in enumerate(inventory.parameters)
         if tensor.requires_grad and has_numbers(tensor)
     }
@@ -148,18 +148,24 @@ def _gradients(before: list[Before]) -> dict[int, tuple[GradientState, float | N
             found[index] = "missing", None
         elif has_numbers(gradient):
             held = gradient.coalesce().values() if gradient.is_sparse else gradient
-            readable[index] = held.detach()
+            readable[index] = own_part(held.detach())
         else:
             found[index] = "flows", None
     norms = _norms(readable)
     found.update((index, ("flows", norm)) for index, norm in norms.items() if 0 < norm < inf)
     doubtful = {index: readable[index] for index in norms if index not in found}
     for index, largest in _magnitudes(doubtful).items():
-        if 0 < largest < inf:
+        if 0 < largest < inf or (largest == 0 and _is_a_part(before[index].tensor)):
             found[index] = "flows", largest
         else:
             found[index] = ("zero", 0.0) if largest == 0 else ("non-finite", None)
     return found
+
+
+def _is_a_part(tensor: torch.Tensor) -> bool:
+    """Whether other processes hold other elements of ``tensor``: that those here are zero says nothing of them."""
+    part = own_part(tensor)
+    return part is not tensor and part.shape != tensor.shape
 
 
 def _immovable_ratio(tensor: torch.Tensor, learning_rate: float) -> float | None:
@@ -169,7 +175,7 @@ def _immovable_ratio(tensor: torch.Tensor, learning_rate: float) -> float | None
     """
     if tensor.dtype not in (torch.bfloat16, torch.float16):
         return None
-    sample = tensor.detach().flatten()[:_MAX_SAMPLE].float().abs()
+    sample = own_part(tensor).detach().flatten()[:_MAX_SAMPLE].float().abs()
     sample = sample[sample > 0]
     if sample.numel() == 0:
         return 0.0
@@ -184,7 +190,7 @@ def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
     """
     if tensor.dim() != 2 or not tensor.is_floating_point() or not has_numbers(tensor):
         return False
-    values = tensor.detach().float()
+    values = own_part(tensor).detach().float()
     count, fan_in = values.numel(), values.shape[1]
     tolerance = 4 / (2 * count) ** 0.5
     spread, mean = float(values.std()), float(values.mean())

@@ -14,10 +14,12 @@ from gradcheck.core.lapse import own_failure
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError
+from gradcheck.internals.sharding import Gathered, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
+from gradcheck.recording.gathering import GatheredCopies
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
@@ -51,8 +53,13 @@ def record(subject: Subject, settings: Settings) -> Trace:
         OwnFailure: where an instrument failed, or the step raises only while it is recorded.
         BatchError: where the step gives nothing that could be a loss.
     """
+    with sharded(subject.model) as gathered:
+        return _record(subject, settings, gathered)
+
+
+def _record(subject: Subject, settings: Settings, gathered: tuple[Gathered, ...]) -> Trace:
     with PlainAccess():
-        inventory = Inventory(subject.model)
+        inventory = Inventory(subject.model, gathered)
         session = Session(subject, settings, inventory)
     preserved = Preserved(inventory, subject)
     with collector_paused(), preserved.kept():
@@ -84,6 +91,7 @@ class Session:
         self._switches = Switches(self._ledger, self._modules, self.grip)
         self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip)
         self._functions = Functions(self._ledger, self.flow)
+        self._copies = GatheredCopies(subject.model, self._ledger, self.grip)
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
         self.raised: Raised | None = None
@@ -97,7 +105,7 @@ class Session:
         inventory, optimizer = self._inventory, self._subject.optimizer
         self._training = [module.training for _, module in inventory.modules]
         self._wrappers += _reducing(inventory)
-        self._optimizer = facts.optimizer_row(optimizer, inventory.parameter_index)
+        self._optimizer = facts.optimizer_row(optimizer, inventory)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
         heads = facts.task_heads(inventory)
         self._untied = facts.untied_embeddings(inventory)
@@ -130,6 +138,7 @@ class Session:
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
             stack.enter_context(announced())
+            stack.enter_context(self._copies.watching(self._inventory))
             stack.enter_context(self._modules)
             stack.enter_context(self.flow)
             yield

@@ -42,10 +42,19 @@ def has_numbers(tensor: torch.Tensor) -> bool:
     return codes_in(tensor) is None
 
 
+def own_part(tensor: torch.Tensor) -> torch.Tensor:
+    """What of a tensor that is spread over several processes lies in this one; any other tensor itself.
+
+    Nothing is asked of the others: they may not be looking.
+    """
+    to_local = getattr(type(tensor), "to_local", None)  # torch.distributed.tensor.DTensor
+    return tensor if to_local is None else to_local(tensor.detach())
+
+
 def is_zero(tensor: torch.Tensor) -> bool:
     """Whether all elements are zero, as far as there are numbers to look at."""
     readable = tensor.is_floating_point() and has_numbers(tensor)
-    return readable and not bool(tensor.detach().any())
+    return readable and not bool(own_part(tensor).detach().any())
 
 
 def leaves_behind(node: Node) -> list[torch.Tensor]:

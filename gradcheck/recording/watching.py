@@ -12,6 +12,7 @@ from gradcheck.core.lapse import lapse_of, own_failure
 from gradcheck.core.report import Report
 from gradcheck.core.trace import Trace
 from gradcheck.errors import DiagnosticError, RecordingError
+from gradcheck.internals.sharding import sharded
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.recording.tensors import PlainAccess
@@ -47,8 +48,9 @@ class Watch:
         return self
 
     def _begin(self) -> None:
-        with PlainAccess():
-            session = Session(self._subject, self._settings, Inventory(self._subject.model))
+        model = self._subject.model
+        with PlainAccess(), sharded(model) as gathered:
+            session = Session(self._subject, self._settings, Inventory(model, gathered))
         with ExitStack() as stack:
             stack.enter_context(session.recording(None))
             self._instruments = stack.pop_all()

@@ -7,8 +7,8 @@ from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, forgotten_by_optimizer, owners
-from gradcheck.core.trace import Trace
+from gradcheck.core.selection import Parameters, first_owner, forgotten_by_optimizer, owners
+from gradcheck.core.trace import Optimizer, Trace
 from gradcheck.core.wording import cost_text, counted, listed
 
 BUILD_LAST = Repair(
@@ -16,6 +16,12 @@ BUILD_LAST = Repair(
     summary="Build the optimizer from the model that trains, after the last change to it.",
     snippet="optimizer = type(optimizer)([p for p in model.parameters() if p.requires_grad], **optimizer.defaults)",
     applicability="unsafe",
+)
+HOLD_SHARDS = Repair(
+    name="hold-the-shards",
+    summary="Build the optimizer before the first forward, or shard the model again in front of it.",
+    snippet="model.reshard()\noptimizer = type(optimizer)(model.parameters(), **optimizer.defaults)",
+    applicability="safe",
 )
 
 
@@ -43,16 +49,23 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
 
     ## Repair
 
-    Build the optimizer after the last change to the model (adapters, resizing, casting, moving to a device).
+    Build the optimizer after the last change to the model (adapters, resizing, casting, moving to a device). With FSDP
+    build it after `fully_shard` and before the first forward: the outermost module stays gathered after a forward, and
+    `model.parameters()` then gives copies that do not train.
 
     ## References
 
     - torch.optim, constructing it: https://pytorch.org/docs/stable/optim.html
+    - fully_shard, reshard_after_forward: https://pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
     """
     optimizer = trace.optimizer
     if optimizer is None or optimizer.num_foreign == 0:
         return
     missing = forgotten_by_optimizer(trace)
+    copies = frozenset(parameter for parameter, _ in optimizer.gathered) & missing
+    if copies:
+        yield _of_copies(trace, optimizer, copies)
+        return
     stale = counted(optimizer.num_foreign, "parameter tensor")
     if missing:
         why = f"The model was changed after it was built: {cost_text(trace, missing)} that train are not in it."
@@ -74,4 +87,26 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
             ("missing", listed(owners(trace, missing)) if missing else ""),
         ),
         repairs=(BUILD_LAST, ADD_PARAM_GROUP) if missing else (BUILD_LAST,),
+    )
+
+
+def _of_copies(trace: Trace, optimizer: Optimizer, copies: Parameters) -> Finding:
+    """Of what a forward of FSDP had left gathered when the optimizer was built."""
+    unit = next(unit for parameter, unit in optimizer.gathered if parameter in copies)
+    return finding(
+        trace,
+        "GC602",
+        "error",
+        what=f"{optimizer.type} holds {cost_text(trace, copies)} as FSDP gathered them for a "
+        f"forward of {trace.module_fqn(unit) or 'the model'}, and not the shards that train.",
+        why="FSDP puts the gradients on the shards, so a step of the optimizer moves none of these. The outermost "
+        "module stays gathered after a forward, and until backward model.parameters() gives the copies.",
+        remedy="Build the optimizer before the first forward, or call model.reshard() in front of it.",
+        module=unit,
+        parameters=copies,
+        evidence=(
+            ("gathered", listed(owners(trace, copies))),
+            ("in the optimizer", counted(len(optimizer.parameters), "parameter tensor") + " that train"),
+        ),
+        repairs=(HOLD_SHARDS,),
     )

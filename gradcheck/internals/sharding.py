@@ -1,0 +1,85 @@
+"""FSDP's modules: which of their parameters train, and which are copies gathered for a forward.
+
+``fully_shard`` (torch 2.4 and newer) replaces each parameter by the shard of it that trains, a DTensor. For a forward
+all shards are gathered, and the gathered parameter hangs in the module's table; the outermost module keeps it there
+until backward has run. Whoever asks for ``model.parameters()`` in between is given what does not train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gradcheck.internals.modules import parameters_of
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Gathered(NamedTuple):
+    """A parameter that hung gathered in its module's table."""
+
+    copy: torch.nn.Parameter
+    shard: torch.nn.Parameter
+    """The one that trains."""
+    unit: torch.nn.Module
+    """The FSDP module that gathered it."""
+
+
+_METHODS = ("reshard", "unshard", "set_requires_gradient_sync")
+"""Public ones that ``fully_shard`` gives the class of a module (torch/distributed/fsdp, FSDPModule)."""
+
+
+def units_of(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules that ``fully_shard`` was called on, outer ones first."""
+    modules = list(model.modules())
+    kinds = {type(module) for module in modules}
+    units = {kind for kind in kinds if all(callable(getattr(kind, m, None)) for m in _METHODS)}
+    return [module for module in modules if type(module) in units] if units else []
+
+
+@contextmanager
+def sharded(model: torch.nn.Module) -> Iterator[tuple[Gathered, ...]]:
+    """In its body the parameters of FSDP's modules are the ones that train; then what was gathered is so again.
+
+    Also where the body raised in the middle of a forward, which leaves modules gathered.
+    """
+    units = units_of(model)
+    if not units:
+        yield ()
+        return
+    with ExitStack() as stack:
+        found = _gathered(units)
+        stack.callback(_put_back, units, [it.unit for it in found])
+        yield found
+
+
+def shard(model: torch.nn.Module) -> None:
+    """Makes the parameters of FSDP's modules the ones that train, and leaves them so."""
+    for unit in units_of(model):
+        fsdp: Any = unit
+        fsdp.reshard()
+
+
+def _gathered(units: list[Any]) -> tuple[Gathered, ...]:
+    """Shards all ``units``; what hung gathered."""
+    found = []
+    for unit in reversed(units):  # the inner ones first: an outer one does not hold their parameters
+        tables = [parameters_of(module) for module in unit.modules()]
+        before = [dict(table) for table in tables]
+        unit.reshard()
+        for table, held in zip(tables, before, strict=True):
+            for name, copy in held.items():
+                shard = table[name]
+                if copy is not None and shard is not None and shard is not copy:
+                    found.append(Gathered(copy, shard, unit))
+    return tuple(found)
+
+
+def _put_back(units: list[Any], gathered: list[Any]) -> None:
+    if _gathered(units) and hasattr(units[0], "reset_iter_state"):  # since torch 2.13
+        with suppress(RuntimeError):  # none but the outermost unit that has run can forget a step
+            units[0].reset_iter_state()
+    for unit in dict.fromkeys(gathered):
+        unit.unshard()
