@@ -77,12 +77,11 @@ class CastParameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddToOptimizer:
-    """Parameters given to the optimizer: in place of the copy of each that it holds, or in a group with the options of
-    its first one."""
+    """Parameters given to the optimizer, in a group with the options of its first one."""
 
     parameters: tuple[str, ...]
     gathered: bool = False
-    """Whether it holds copies that FSDP gathered for a forward."""
+    """Whether it holds copies of them that FSDP gathered for a forward: they take the places of these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

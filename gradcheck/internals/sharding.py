@@ -8,7 +8,7 @@ until backward has run. Whoever asks for ``model.parameters()`` in between is gi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradcheck.internals.modules import parameters_of
@@ -41,18 +41,51 @@ def units_of(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 @contextmanager
 def sharded(model: torch.nn.Module) -> Iterator[tuple[Gathered, ...]]:
-    """In its body the parameters of FSDP's modules are the ones that train; then what was gathered is so again.
-
-    Also where the body raised in the middle of a forward, which leaves modules gathered.
-    """
-    units = units_of(model)
-    if not units:
-        yield ()
-        return
-    with ExitStack() as stack:
-        found = _gathered(units)
-        stack.callback(_put_back, units, [it.unit for it in found])
+    """In its body the parameters of FSDP's modules are the ones that train; then what was gathered is so again."""
+    found = _gathered(units_of(model))
+    try:
         yield found
+    finally:
+        for unit in dict.fromkeys(it.unit for it in found):
+            fsdp: Any = unit
+            fsdp.unshard()
+
+
+@contextmanager
+def settled(model: torch.nn.Module) -> Iterator[None]:
+    """After a step in its body FSDP's modules are sharded as before, also where it raised or ran no backward."""
+    units: list[Any] = units_of(model)
+    held = [_parameters_under(unit) for unit in units]
+    try:
+        yield
+    finally:
+        if any(map(_are_others, units, held)):
+            if hasattr(units[0], "reset_iter_state"):  # since torch 2.13
+                with suppress(
+                    RuntimeError
+                ):  # none but the outermost unit that has run can forget a step
+                    units[0].reset_iter_state()
+            for unit, before in zip(units, held, strict=True):
+                _shard_again(unit, before)
+
+
+def _shard_again(unit: Any, before: list[torch.nn.Parameter | None]) -> None:
+    unit.reshard()
+    if _are_others(unit, before):
+        # A forward that raised has not ended for FSDP, and in its midst a unit that keeps what it gathered does so.
+        unit.set_reshard_after_forward(True, recurse=False)
+        unit.reshard()
+        unit.set_reshard_after_forward(False, recurse=False)
+
+
+def _are_others(unit: torch.nn.Module, before: list[torch.nn.Parameter | None]) -> bool:
+    """Whether below ``unit`` other parameters hang than ``before``."""
+    now = _parameters_under(unit)
+    return any(held is not known for held, known in zip(now, before, strict=False))
+
+
+def _parameters_under(unit: torch.nn.Module) -> list[torch.nn.Parameter | None]:
+    return [held for module in unit.modules() for held in parameters_of(module).values()]
 
 
 def shard(model: torch.nn.Module) -> None:
@@ -65,7 +98,9 @@ def shard(model: torch.nn.Module) -> None:
 def _gathered(units: list[Any]) -> tuple[Gathered, ...]:
     """Shards all ``units``; what hung gathered."""
     found = []
-    for unit in reversed(units):  # the inner ones first: an outer one does not hold their parameters
+    for unit in reversed(
+        units
+    ):  # the inner ones first: an outer one does not hold their parameters
         tables = [parameters_of(module) for module in unit.modules()]
         before = [dict(table) for table in tables]
         unit.reshard()
@@ -75,11 +110,3 @@ def _gathered(units: list[Any]) -> tuple[Gathered, ...]:
                 if copy is not None and shard is not None and shard is not copy:
                     found.append(Gathered(copy, shard, unit))
     return tuple(found)
-
-
-def _put_back(units: list[Any], gathered: list[Any]) -> None:
-    if _gathered(units) and hasattr(units[0], "reset_iter_state"):  # since torch 2.13
-        with suppress(RuntimeError):  # none but the outermost unit that has run can forget a step
-            units[0].reset_iter_state()
-    for unit in dict.fromkeys(gathered):
-        unit.unshard()

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradcheck.core.lapse import own_failure
 from gradcheck.core.trace import NONE, Origin, Trace
-from gradcheck.internals.sharding import sharded
+from gradcheck.internals.sharding import settled, sharded
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
@@ -193,7 +193,7 @@ def _with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     modules = ModuleStack(inventory, grip)
     watched = Origins(lines, modules)
     preserved = Preserved(inventory, subject)
-    with preserved.kept():
+    with preserved.kept(), settled(subject.model):
         seed_everything(seed)
         try:
             with watched.watching(subject.model.parameters()):

@@ -111,7 +111,9 @@ def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
     try:
         names, _ = wrapper.__tensor_flatten__()
         held = [getattr(tensor, name, None) for name in names]
-    except Exception:  # a class of the user's own, which may not bear being asked: then it is one piece
+    except (
+        Exception
+    ):  # a class of the user's own, which may not bear being asked: then it is one piece
         return []
     return [inner for inner in held if isinstance(inner, torch.Tensor)]
 

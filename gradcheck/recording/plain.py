@@ -10,6 +10,7 @@ import torch
 
 from gradcheck.core.lapse import Lapse, lapse_of
 from gradcheck.core.trace import Stage
+from gradcheck.internals.sharding import settled
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.preserve import Preserved, seed_everything
@@ -64,7 +65,7 @@ def plain_error(
         written: parameters that the recorded step wrote, which this one will write too.
     """
     preserved = Preserved(Inventory(subject.model), subject)
-    with preserved.kept():
+    with preserved.kept(), settled(subject.model):
         for parameter in written:
             preserved.before_write(parameter)
         seed_everything(settings.seed)

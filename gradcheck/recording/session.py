@@ -14,7 +14,7 @@ from gradcheck.core.lapse import own_failure
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError
-from gradcheck.internals.sharding import Gathered, sharded
+from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.dataflow import DataFlow
@@ -62,7 +62,7 @@ def _record(subject: Subject, settings: Settings, gathered: tuple[Gathered, ...]
         inventory = Inventory(subject.model, gathered)
         session = Session(subject, settings, inventory)
     preserved = Preserved(inventory, subject)
-    with collector_paused(), preserved.kept():
+    with collector_paused(), preserved.kept(), settled(subject.model):
         seed_everything(settings.seed)
         with session.recording(preserved):
             session.run_step()

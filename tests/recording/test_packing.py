@@ -129,3 +129,34 @@ def test_wrapped_codes_that_are_set_to_train_are_found() -> None:
     model.outer.weight.requires_grad_(True)
     codes = [f.code for f in gradcheck.inspect(model, {"x": torch.randn(4, 16)}).findings]
     assert "GC103" in codes
+
+
+class Described(torch.Tensor):
+    """A wrapper that names more in ``__tensor_flatten__`` than tensors: whatever the test wants."""
+
+    names: tuple[str, ...] = ()
+
+    def __tensor_flatten__(self) -> tuple[list[str], Any]:
+        if "raises" in self.names:
+            raise RuntimeError("not made to be taken apart")
+        return list(self.names), None
+
+
+@pytest.mark.parametrize(
+    "names", [("mesh",), ("inner", "mesh"), ("itself",), ("missing",), ("raises",), ("none",), ()]
+)
+def test_a_wrapper_may_name_what_is_no_tensor(names: tuple[str, ...]) -> None:
+    weight: Any = torch.ones(3, 4).as_subclass(Described)
+    weight.mesh, weight.none, weight.itself = object(), None, weight
+    weight.inner, weight.names = torch.ones(3, 4), names
+    assert not is_quantized(weight)
+    assert logical_shape(weight, None) == (3, 4)
+    assert storage_dtype(weight) == torch.float32
+
+
+def test_codes_beside_what_is_no_tensor_are_found() -> None:
+    weight: Any = torch.ones(3, 4).as_subclass(Described)
+    weight.inner, weight.mesh = torch.zeros(3, 4, dtype=torch.int8), object()
+    weight.names = ("mesh", "inner")
+    assert is_quantized(weight)
+    assert storage_dtype(weight) == torch.int8

@@ -106,7 +106,10 @@ def _of_copies(trace: Trace, optimizer: Optimizer, copies: Parameters) -> Findin
         parameters=copies,
         evidence=(
             ("gathered", listed(owners(trace, copies))),
-            ("in the optimizer", counted(len(optimizer.parameters), "parameter tensor") + " that train"),
+            (
+                "in the optimizer",
+                counted(len(optimizer.parameters), "parameter tensor") + " that train",
+            ),
         ),
         repairs=(HOLD_SHARDS,),
     )
