@@ -12,19 +12,20 @@ _FROZEN = ("", "", "", "", "all", "weight", "bias")
 _DEEPEST = 2
 
 
-def drawn(seed: int) -> Program:
-    """The program of ``seed``."""
-    return _Drawing(random.Random(seed)).program()
+def drawn(seed: int, *, checkpoints: bool = False) -> Program:
+    """The program of ``seed``; ``checkpoints``: half of its statements are checkpoints."""
+    return _Drawing(random.Random(seed), checkpoints=checkpoints).program()
 
 
 class _Drawing:
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, checkpoints: bool = False) -> None:
         self._rng = rng
+        self._checkpoints = checkpoints
         self._values = 0
         self._blocks = 0
         self._layers: dict[int, list[Layer]] = {}
         self._wide = rng.random() < 0.12
-        self._share_of_cuts = rng.choice((0.0, 0.06, 0.15, 0.3))
+        self._share_of_cuts = rng.choice((0.25, 0.5) if checkpoints else (0.0, 0.06, 0.15, 0.3))
 
     def program(self) -> Program:
         root = self._block((0,), self._rng.randint(3, 9), depth=0, flat=True)
@@ -71,13 +72,15 @@ class _Drawing:
     def _kind(self, kinds: list[Kind]) -> Kind:
         """One that may cut, as often as this program is to have them, or one that does not."""
         cutting = self._rng.random() < self._share_of_cuts
-        fit = [kind for kind in kinds if bool(kind.cuts) is cutting]
+        fit = [kind for kind in kinds if bool(kind.cuts) is cutting] or kinds
         return self._rng.choices(fit, [4 if "often" in kind.tags else 1 for kind in fit])[0]
 
     def _statement(self, block: int, available: list[int], *, flat: bool, first: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
         if self._wide and self._rng.random() < 0.35:
             files = ["quantized"]
+        elif self._checkpoints and self._rng.random() < 0.5:
+            files = ["checkpoints"]
         kinds = [it for file in files for it in catalog(file) if flat or "flat" not in it.tags]
         kind = self._kind(kinds)
         inputs = tuple(self._some(available) for _ in kind.inputs)
