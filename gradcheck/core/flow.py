@@ -86,15 +86,23 @@ class Flow:
         live, regions = 0, self.regions
         for value in inputs:
             if self._pending[value]:  # it slipped out of a region that kept no graph
-                region = regions.opaque_of_value(value)
-                cause = regions.escape_cause(region)
-                self._cut(Cut(cause, index, region, value, self._pending[value], call.outputs))
+                self._slipped_out(index, value, call.outputs)
             elif self.live[value] and regions.escapes(value, call.region):
                 region = regions.region_of_value(value)
                 self._cut(Cut("hidden-input", index, region, value, self.live[value], call.outputs))
             else:
                 live |= self.live[value]
         self._settle(index, call, inputs, live)
+
+    def _slipped_out(self, index: int, value: int, outputs: tuple[int, ...]) -> None:
+        """``value``, made inside a region that kept no graph, is used outside."""
+        region, lost = self.regions.opaque_of_value(value), self._pending[value]
+        ended = self.regions.ended_without_gradients(region)
+        if ended != NONE:
+            self._cut(Cut("gradient-disabled", ended, NONE, value, lost, outputs))
+        else:
+            cause = self.regions.escape_cause(region)
+            self._cut(Cut(cause, index, region, value, lost, outputs))
 
     def _settle(self, index: int, call: Call, inputs: tuple[int, ...], live: int) -> None:
         """Gives the outputs of ``call`` what is live in its inputs, or records the cut."""

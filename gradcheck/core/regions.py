@@ -101,6 +101,13 @@ class Regions:
             "custom-function" if self._trace.regions[region].kind == "function" else "hidden-input"
         )
 
+    def ended_without_gradients(self, region: int) -> int:
+        """The call that ended ``region`` where somebody had switched autograd off around it, or NONE."""
+        for call in self._trace.regions[region].ends:
+            if self._trace.calls[call].switch != NONE:
+                return call
+        return NONE
+
     def hidden_inputs(self, region: int) -> tuple[int, ...]:
         """Values that carry a gradient, are read inside ``region``, come from outside, and are not its arguments."""
         row = self._trace.regions[region]

@@ -94,7 +94,8 @@ class Functions:
         if not self._grip.held or self._num_modes() == 0:
             return original(*args, **kwargs)  # inside a torch call, which is one node itself
         if self._recomputation is not None:
-            result = original(*args, **kwargs)
+            with self._recomputation.inside_function():
+                result = original(*args, **kwargs)
             with self._grip:
                 self._mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
@@ -250,7 +251,7 @@ class Functions:
             return original(ctx, *grads)
         region = self._ledger.regions[index]
         if region.kind == "checkpoint":
-            return self._recomputed(region, ctx, original, grads)
+            return self._recomputed(index, ctx, original, grads)
         result = original(ctx, *grads)
         with self._grip:
             returned = result if isinstance(result, (tuple, list)) else (result,)
@@ -260,16 +261,14 @@ class Functions:
                     region.cuts.add(region.positions[at])
         return result
 
-    def _recomputed(
-        self, region: OpenRegion, ctx: Any, original: Any, grads: tuple[Any, ...]
-    ) -> Any:
-        outer, boundary = self._recomputation, Functions._recomputed.__code__
-        modules = self._flow.modules
-        recomputation = Recomputation(self._ledger, modules, region, boundary, self._grip)
+    def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
+        outer, modules = self._recomputation, self._flow.modules
+        recomputation = Recomputation(self._ledger, modules, index, self._grip)
         self._recomputation = recomputation
+        running = self._ledger.regions[index].running
         try:
-            with modules.recomputation(region.running), recomputation:
-                return original(ctx, *grads)
+            with modules.recomputation(running, recomputation.run), recomputation.follows(ctx):
+                return recomputation.run(original, ctx, *grads)
         finally:
             self._recomputation = outer
             with self._grip:

@@ -36,6 +36,8 @@ class ModuleStack:
         self.current = NONE
         self.recomputing = NONE
         """Like ``current``, for the recomputation that backward runs."""
+        self._run: Callable[..., Any] | None = None
+        """Calls a function as part of the recomputation that backward runs."""
         self._instruments = ExitStack()
         self.on_enter: list[Callable[[int], None]] = []
         """Called with the index of a module of the model as its forward begins."""
@@ -62,13 +64,14 @@ class ModuleStack:
         self.current = NONE
 
     @contextmanager
-    def recomputation(self, module: int) -> Iterator[None]:
-        """A region that belongs to ``module`` is recomputed in the body."""
-        before, self.recomputing = self.recomputing, module
+    def recomputation(self, module: int, run: Callable[..., Any]) -> Iterator[None]:
+        """A region that belongs to ``module`` is recomputed in the body; ``run`` watches on whatever thread it is."""
+        before = self.recomputing, self._run
+        self.recomputing, self._run = module, run
         try:
             yield
         finally:
-            self.recomputing = before
+            self.recomputing, self._run = before
 
     def release(self) -> None:
         """Forgets the modules themselves."""
@@ -89,7 +92,8 @@ class ModuleStack:
             index = index_of(id(module))
             if index is None or not grip.held:
                 return call(module, *args, **kwargs)
-            recomputed = graph_task() != -1
+            run = self._run  # a thread that a recomputation started has no graph task
+            recomputed = run is not None or graph_task() != -1
             if recomputed:
                 outer, self.recomputing = self.recomputing, index
             else:
@@ -97,6 +101,8 @@ class ModuleStack:
             try:
                 with grip:
                     self._entered(index, recomputed)
+                if run is not None:
+                    return run(call, module, *args, **kwargs)
                 return call(module, *args, **kwargs)
             finally:
                 if recomputed:

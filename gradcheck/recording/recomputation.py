@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import threading
 import weakref
-from collections.abc import Callable, Sequence
-from types import CodeType, FrameType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -14,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.trace import NONE
 from gradcheck.recording.grip import Grip
-from gradcheck.recording.ledger import Ledger, OpenRegion
+from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.switches import Switches, outermost_manager
@@ -30,7 +33,7 @@ _UNMATCHED = frozenset({"silent", "grad-mode", "backward", "setter"})
 class Recomputation(TorchFunctionMode):
     """Sets the calls of a recomputation against those of the forward, one by one, and notes what carries a gradient.
 
-    Entered on the thread that recomputes. Two calls are the same one when operation, line and module agree. The two
+    Entered on the thread that recomputes, see ``run``. Two calls are the same one when operation, line and module agree. The two
     runs need not be equal: bitsandbytes takes another kernel where nothing requires grad, as in the forward of a
     reentrant checkpoint. What has no counterpart is passed over; a call of the forward that the recomputation does
     not make is taken to carry what flows into it.
@@ -40,17 +43,19 @@ class Recomputation(TorchFunctionMode):
         self,
         ledger: Ledger,
         modules: ModuleStack,
-        region: OpenRegion,
-        boundary: CodeType,
+        region: int,
         grip: Grip,
     ) -> None:
-        """``boundary``: the code of the frame that recomputes; lines above it are those of the backward."""
+        """``region``: index of the region that is recomputed."""
         super().__init__()
         self._grip = grip
-        self._boundary = boundary
         self._ledger = ledger
         self._modules = modules
-        self._region = region
+        self._index = region
+        self._region = ledger.regions[region]
+        self._threads: set[int] = set()
+        """Threads on which it is active: those of Python take no function mode over from the one that started them."""
+        self._paused = False
         self._position = 0
         self._started = False
         self._matched = 0
@@ -61,6 +66,42 @@ class Recomputation(TorchFunctionMode):
         self._switches = Switches(ledger, modules, grip, recomputing=True)
         """In the forward autograd was off anyway, so that what the block itself switches off shows only here."""
 
+    def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """``function(*args, **kwargs)``, watched on this thread; lines above this frame are those of the backward."""
+        thread = threading.get_ident()
+        if thread in self._threads:
+            return function(*args, **kwargs)
+        self._threads.add(thread)
+        try:
+            with self:
+                return function(*args, **kwargs)
+        finally:
+            self._threads.discard(thread)
+
+    @contextmanager
+    def follows(self, context: Any) -> Iterator[None]:
+        """What ``context`` runs again is watched in the body, on whatever thread it runs.
+
+        torch, Megatron and DeepSpeed name the function alike; modules are watched everywhere.
+        """
+        function = getattr(context, "run_function", None)
+        if callable(function):
+            context.run_function = functools.partial(self.run, function)
+        try:
+            yield
+        finally:
+            if callable(function):
+                context.run_function = function
+
+    @contextmanager
+    def inside_function(self) -> Iterator[None]:
+        """A custom function's forward runs in the body: autograd is off there, and what it makes shows nothing."""
+        outer, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = outer
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -69,6 +110,8 @@ class Recomputation(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if self._paused:
+            return func(*args, **kwargs)
         frame = sys._getframe(1)
         with self._grip:
             operation = self._operations[func]
@@ -94,14 +137,14 @@ class Recomputation(TorchFunctionMode):
 
         It does so where the backward asks for what was saved, and switches autograd on for it.
         """
-        manager, leaving, outside = outermost_manager(frame)
-        if leaving:
-            if manager == self._suspended_by:
+        manager, step, outside = outermost_manager(frame)
+        if step == "__exit__":
+            if id(manager) == self._suspended_by:
                 self._suspended_by = None
         elif enabled and outside is not None:
             code = outside.f_code
             if code.co_filename == _CHECKPOINT_FILE and code is not _BACKWARD:
-                self._suspended_by = manager
+                self._suspended_by = id(manager)
 
     def _made(
         self,
@@ -114,15 +157,22 @@ class Recomputation(TorchFunctionMode):
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
         made = [args[0]] if in_place else tensors_in(result)
         if read or made:
-            line = self._ledger.lines.nearest(frame, self._boundary)
-            self._match(operation.name, line, made, read)
+            line = self._ledger.lines.nearest(frame, Recomputation.run.__code__)
+            position = self._position_of(operation.name, line)
+            if position != NONE:
+                self._matches(position, made, read)
 
     def region_ended(self, name: str, result: Any) -> int:
         """A custom function ended inside; the region it was in the forward, or NONE."""
-        if self._suspended_by is not None:
+        if self._suspended_by is not None or self._paused:
             return NONE
-        call = self._match(name, NONE, tensors_in(result))
-        return self._ledger.region_ended_by.get(call, NONE)
+        position = self._position_of_end(name)
+        if position == NONE:
+            return NONE
+        ended = self._ledger.region_ended_by[self._region.calls[position]]
+        self._matched += len(self._ledger.regions[ended].calls)
+        self._matches(position, tensors_in(result))
+        return ended
 
     def finish(self) -> None:
         """Settles whether the recomputation was the forward again: at least half of its calls were known."""
@@ -139,22 +189,37 @@ class Recomputation(TorchFunctionMode):
         if entry is not None and entry[0]() is tensor and tensor.requires_grad:
             self._ledger.recomputed[entry[1]] = True
 
-    def _match(
-        self,
-        name: str,
-        line: int,
-        made: list[torch.Tensor],
-        read: Sequence[torch.Tensor] = (),
-    ) -> int:
-        """The forward's call that this one repeats, or NONE; ``line`` NONE: one of no line inside the checkpoint."""
+    def _position_of(self, name: str, line: int) -> int:
+        """Where among the forward's calls the one is that is made now, or NONE."""
         module = self._modules.recomputing
         calls, rows = self._region.calls, self._ledger.calls
         for position in range(self._position, min(self._position + _LOOK_AHEAD, len(calls))):
             row = rows[calls[position]]
-            if row.op == name and row.module == module and line in (NONE, row.frame):
+            if row.op == name and row.module == module and line == row.frame:
+                return position
+        return NONE
+
+    def _position_of_end(self, name: str) -> int:
+        """The same for the end of a custom function; calls inside of others are passed over, uncounted."""
+        module, seen = self._modules.recomputing, 0
+        calls, rows = self._region.calls, self._ledger.calls
+        for position in range(self._position, len(calls)):
+            row = rows[calls[position]]
+            if row.region != self._index:
+                continue
+            if row.kind == "region" and row.op == name and row.module == module:
+                return position
+            seen += 1
+            if seen == _LOOK_AHEAD:
                 break
-        else:
-            return NONE
+        return NONE
+
+    def _matches(
+        self, position: int, made: list[torch.Tensor], read: Sequence[torch.Tensor] = ()
+    ) -> None:
+        """The forward's call at ``position`` is the one that was made now."""
+        calls, rows = self._region.calls, self._ledger.calls
+        row = rows[calls[position]]
         self._started, self._position = True, position + 1
         self._matched += 1
         if self._switches.current != NONE:
@@ -166,4 +231,3 @@ class Recomputation(TorchFunctionMode):
         for value, tensor in zip(row.outputs, made, strict=False):
             self._ledger.recomputed[value] = tensor.requires_grad
             self._known[id(tensor)] = (weakref.ref(tensor), value)
-        return calls[position]

@@ -58,11 +58,15 @@ class Switches:
 
     def grad_mode_set(self, enabled: bool, frame: FrameType | None) -> None:
         """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""
-        manager, leaving, outside = outermost_manager(frame)
-        if leaving:
-            self._grad = self._saved.pop(manager, NONE if enabled else self._grad)
+        manager, step, outside = outermost_manager(frame)
+        key = id(manager)
+        if step in ("__exit__", "__call__"):  # __call__: it decorates, and takes back what it switched when it was made
+            self._grad = self._saved.pop(key, NONE if enabled else self._grad)
             return
-        self._saved[manager] = self._grad
+        if step == "__init__" or not hasattr(manager, "mode"):
+            self._saved[key] = self._grad
+        else:  # set_grad_enabled switches when it is made, and once more where it is entered
+            self._saved.setdefault(key, self._grad)
         if enabled:
             self._grad = NONE
         elif torch.is_grad_enabled() and not self.inference:
@@ -123,11 +127,10 @@ class Switches:
         return len(switches) - 1
 
 
-def outermost_manager(frame: FrameType | None) -> tuple[int, bool, FrameType | None]:
-    """(id of the context manager, whether it is being left, the frame that uses it)."""
-    manager, leaving = 0, False
+def outermost_manager(frame: FrameType | None) -> tuple[object, str, FrameType | None]:
+    """(the context manager, its method that is running, the frame that uses it)."""
+    manager, step = None, ""
     while frame is not None and frame.f_code.co_filename == _GRAD_MODE_FILE:
-        manager = id(frame.f_locals.get("self"))
-        leaving = frame.f_code.co_name == "__exit__"
+        manager, step = frame.f_locals.get("self"), frame.f_code.co_name
         frame = frame.f_back
-    return manager, leaving, frame
+    return manager, step, frame
