@@ -10,7 +10,7 @@ each value:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gradcheck.core.bits import union
@@ -31,6 +31,13 @@ class Cut:
     value: int
     mask: int
     outputs: tuple[int, ...]
+    masks: tuple[int, ...] = ()
+    """What of ``mask`` each of ``outputs`` lost, where that is known apart."""
+
+    def lost_on(self, needed: Sequence[bool]) -> int:
+        """What was lost on the way into outputs that are ``needed``."""
+        masks = self.masks or (self.mask,) * len(self.outputs)
+        return union(masks, (at for at, value in enumerate(self.outputs) if needed[value]))
 
 
 class Flow:
@@ -58,9 +65,13 @@ class Flow:
 
     def _pass(self, index: int, call: Call) -> None:
         inputs = self.inputs(index, call)
-        mask = union(self.flow, inputs)
-        for value in call.outputs:
-            self.flow[value] |= mask
+        if call.kind == "region":
+            for value, sources in self.sources(index, call):
+                self.flow[value] |= union(self.flow, sources)
+        else:
+            mask = union(self.flow, inputs)
+            for value in call.outputs:
+                self.flow[value] |= mask
         if self.regions.inside_opaque(call.region):
             self._pend(call, inputs)
         elif call.kind == "region":
@@ -75,6 +86,17 @@ class Flow:
             inside = call.inputs[len(region.arguments) :]
             return inside if region.kind == "checkpoint" and inside else call.inputs
         return call.inputs + self._extra.get(index, ())
+
+    def sources(self, index: int, call: Call) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """(an output of ``call``, what flows into it): a checkpoint's outputs come from its results one by one."""
+        inputs = self.inputs(index, call)
+        one_by_one = (
+            call.kind == "region"
+            and self._trace.regions[self.regions.ended_by(index)].kind == "checkpoint"
+            and len(inputs) == len(call.outputs) > 1
+        )
+        for at, value in enumerate(call.outputs):
+            yield value, inputs[at : at + 1] if one_by_one else inputs
 
     def _pend(self, call: Call, inputs: tuple[int, ...]) -> None:
         """Inside a custom function: nothing is cut yet; its end decides."""
@@ -121,34 +143,54 @@ class Flow:
         """The end of a custom function: what of its arguments its backward reaches, and what of its inside."""
         number = self.regions.ended_by(index)
         region = self._trace.regions[number]
-        results = call.inputs[len(region.arguments) :]
-        inside = union(self._pending, results) | union(self.live, results)
         alive = tuple(value for value in call.outputs if self.regions.carries(value))
-        if region.kind == "checkpoint" and not self.regions.is_opaque(number):
-            kept = wanted = inside  # what was lost inside was recorded there
-        else:
-            kept = union(self.live, set(region.arguments).difference(region.cuts))
-            wanted = inside | union(self.live, region.arguments)
-        for value in alive:
-            self.live[value] |= kept
-        lost = wanted & ~kept if alive else wanted
+        lost: dict[int, int] = {}
+        for value, wanted, kept in self._at_the_end(index, call, number):
+            if value in alive:
+                self.live[value] |= kept
+            lost[value] = wanted & ~kept if alive else wanted
         if call.switch != NONE and not alive:  # whatever it is made of
             source = next((v for v in call.inputs if self.live[v]), NONE)
-            self._cut(Cut("gradient-disabled", index, NONE, source, wanted, call.outputs))
+            self._cut(_of_outputs("gradient-disabled", index, NONE, source, lost))
             return
-        cause = self.regions.cause(number)
-        source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & lost), NONE)
+        cause, mask = self.regions.cause(number), union(tuple(lost.values()), range(len(lost)))
+        source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & mask), NONE)
         if cause == "reentrant-checkpoint" and region.arguments:
             source = region.arguments[0]  # what had to require a gradient and does not
         dead = tuple(value for value in call.outputs if value not in alive)
-        self._cut(Cut(cause, index, number, source, lost, dead or alive))
+        parted = {value: lost[value] for value in dead or alive}
+        self._cut(_of_outputs(cause, index, number, source, parted))
         if alive:
             function = region.kind == "function"
             self.holding.follow(call, region.arguments if function else self.inputs(index, call))
 
+    def _at_the_end(self, index: int, call: Call, number: int) -> Iterator[tuple[int, int, int]]:
+        """(output, what of the inside and of the arguments should be live in it, what is) of the region ``number``."""
+        region = self._trace.regions[number]
+        results = call.inputs[len(region.arguments) :]
+        known = region.kind == "checkpoint" and not self.regions.is_opaque(number)
+        given = union(self.live, region.arguments)
+        reached = union(self.live, set(region.arguments).difference(region.cuts))
+        for value, sources in self.sources(index, call):
+            own = sources if region.kind == "checkpoint" and results else results
+            inside = union(self._pending, own) | union(self.live, own)
+            if known:  # what was lost inside was recorded there
+                yield value, inside, inside
+            elif len(sources) < len(results):
+                yield value, inside, reached
+            else:
+                yield value, inside | given, reached
+
     def _cut(self, cut: Cut) -> None:
         if cut.mask and cut.outputs:
             self.cuts.append(cut)
+
+
+def _of_outputs(cause: str, call: int, region: int, value: int, lost: Mapping[int, int]) -> Cut:
+    """A cut at the end of a region; ``lost``: output -> what it should carry and does not."""
+    masks = tuple(lost.values())
+    mask = union(masks, range(len(masks)))
+    return Cut(cause, call, region, value, mask, tuple(lost), masks)
 
 
 def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> str:

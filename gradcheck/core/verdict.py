@@ -39,9 +39,12 @@ class _Verdict:
         needed[self._loss] = True
         for index in range(len(self._trace.calls) - 1, -1, -1):
             call = self._trace.calls[index]
-            if any(needed[value] for value in call.outputs):
-                for value in self._flow.inputs(index, call):
-                    needed[value] = True
+            if not any(needed[value] for value in call.outputs):
+                continue
+            for output, sources in self._flow.sources(index, call):
+                if needed[output]:
+                    for value in sources:
+                        needed[value] = True
         return needed
 
     def passages(self) -> dict[int, tuple[int, ...]]:
@@ -124,9 +127,10 @@ class _Verdict:
         """The cuts that count, those of one cause on one line folded, ranked."""
         folded: dict[tuple[str, int], ChainBreak] = {}
         for cut in self._flow.cuts:
-            if not any(self._needed[value] for value in cut.outputs):
+            mask = cut.lost_on(self._needed)
+            if not mask:
                 continue
-            item = self._break(cut, self._set(cut.mask & starved), self._set(cut.mask & live))
+            item = self._break(cut, self._set(mask & starved), self._set(mask & live))
             key = (_FAMILY.get(item.cause, item.cause), item.frame)
             folded[key] = _merged(folded[key], item) if key in folded else item
         ranked = sorted(folded.values(), key=lambda b: (-len(b.starved), -len(b.partial), b.call))

@@ -256,9 +256,11 @@ class Functions:
         with self._grip:
             returned = result if isinstance(result, (tuple, list)) else (result,)
             pairs = zip(returned, ctx.needs_input_grad, strict=False)
+            given = {True: set[int](), False: set[int]()}
             for at, (gradient, needed) in enumerate(pairs):
-                if needed and gradient is None and at in region.positions:
-                    region.cuts.add(region.positions[at])
+                if needed and at in region.positions:
+                    given[gradient is not None].add(region.positions[at])
+            region.cuts |= given[False] - given[True]  # the same tensor may be given twice
         return result
 
     def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
@@ -267,7 +269,7 @@ class Functions:
         self._recomputation = recomputation
         running = self._ledger.regions[index].running
         try:
-            with modules.recomputation(running, recomputation.run), recomputation.follows(ctx):
+            with modules.recomputation(running, recomputation.goes_on), recomputation.follows(ctx):
                 return recomputation.run(original, ctx, *grads)
         finally:
             self._recomputation = outer

@@ -65,7 +65,7 @@ class ModuleStack:
 
     @contextmanager
     def recomputation(self, module: int, run: Callable[..., Any]) -> Iterator[None]:
-        """A region that belongs to ``module`` is recomputed in the body; ``run`` watches on whatever thread it is."""
+        """A region that belongs to ``module`` is recomputed in the body; ``run`` calls on whatever thread it is."""
         before = self.recomputing, self._run
         self.recomputing, self._run = module, run
         try:

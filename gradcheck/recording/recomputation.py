@@ -33,7 +33,7 @@ _UNMATCHED = frozenset({"silent", "grad-mode", "backward", "setter"})
 class Recomputation(TorchFunctionMode):
     """Sets the calls of a recomputation against those of the forward, one by one, and notes what carries a gradient.
 
-    Entered on the thread that recomputes, see ``run``. Two calls are the same one when operation, line and module agree. The two
+    Entered on the thread that recomputes. Two calls are the same one when operation, line and module agree. The two
     runs need not be equal: bitsandbytes takes another kernel where nothing requires grad, as in the forward of a
     reentrant checkpoint. What has no counterpart is passed over; a call of the forward that the recomputation does
     not make is taken to carry what flows into it.
@@ -69,8 +69,6 @@ class Recomputation(TorchFunctionMode):
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """``function(*args, **kwargs)``, watched on this thread; lines above this frame are those of the backward."""
         thread = threading.get_ident()
-        if thread in self._threads:
-            return function(*args, **kwargs)
         self._threads.add(thread)
         try:
             with self:
@@ -78,20 +76,33 @@ class Recomputation(TorchFunctionMode):
         finally:
             self._threads.discard(thread)
 
+    def goes_on(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """``function(*args, **kwargs)``, which is part of the recomputation on whatever thread it is called."""
+        if threading.get_ident() in self._threads:
+            return function(*args, **kwargs)
+        return self.run(function, *args, **kwargs)
+
     @contextmanager
     def follows(self, context: Any) -> Iterator[None]:
-        """What ``context`` runs again is watched in the body, on whatever thread it runs.
+        """Only what ``context`` runs again is watched in the body, on whatever thread it runs.
 
-        torch, Megatron and DeepSpeed name the function alike; modules are watched everywhere.
+        What the context saved may be computed again before that, and it may be on another thread. torch, Megatron and
+        DeepSpeed name the function alike; where there is none, what runs is watched from the beginning.
         """
         function = getattr(context, "run_function", None)
-        if callable(function):
-            context.run_function = functools.partial(self.run, function)
+        if not callable(function):
+            yield
+            return
+        self._paused = True
+        context.run_function = functools.partial(self._begins, function)
         try:
             yield
         finally:
-            if callable(function):
-                context.run_function = function
+            context.run_function = function
+
+    def _begins(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._paused = False
+        return self.goes_on(function, *args, **kwargs)
 
     @contextmanager
     def inside_function(self) -> Iterator[None]:
@@ -190,12 +201,12 @@ class Recomputation(TorchFunctionMode):
             self._ledger.recomputed[entry[1]] = True
 
     def _position_of(self, name: str, line: int) -> int:
-        """Where among the forward's calls the one is that is made now, or NONE."""
+        """Where among the forward's calls the one made now is, or NONE; ``line`` NONE: none inside the checkpoint."""
         module = self._modules.recomputing
         calls, rows = self._region.calls, self._ledger.calls
         for position in range(self._position, min(self._position + _LOOK_AHEAD, len(calls))):
             row = rows[calls[position]]
-            if row.op == name and row.module == module and line == row.frame:
+            if row.op == name and row.module == module and line in (NONE, row.frame):
                 return position
         return NONE
 

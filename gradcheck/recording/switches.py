@@ -60,7 +60,10 @@ class Switches:
         """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""
         manager, step, outside = outermost_manager(frame)
         key = id(manager)
-        if step in ("__exit__", "__call__"):  # __call__: it decorates, and takes back what it switched when it was made
+        if step in (
+            "__exit__",
+            "__call__",
+        ):  # __call__: it decorates, and takes back what it switched when it was made
             self._grad = self._saved.pop(key, NONE if enabled else self._grad)
             return
         if step == "__init__" or not hasattr(manager, "mode"):
