@@ -181,3 +181,45 @@ def test_a_checkpoint_inside_a_checkpoint_is_judged_by_its_own_recomputation(ree
     assert finding.location is not None
     assert finding.location.text.endswith("# the culprit")
     assert set(finding.parameters) == {"block.block.inner.weight", "block.block.inner.bias"}
+
+
+class Routed(Block):
+    """Gives its router's logits beside the hidden state, as blocks of experts do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.tanh(self.inner(x)), self.router(x)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_an_output_of_a_block_that_nobody_reads_is_unused_and_no_zero_gradient(read: bool) -> None:
+    first, block = nn.Linear(4, 4), Routed()
+    model = nn.ModuleList([first, block])
+
+    def loss_fn(model, batch):
+        hidden, logits = checkpoint(block, first(batch["x"]), use_reentrant=True)
+        return (hidden.sum() + logits.pow(2).sum() if read else hidden.sum()) * 0.1
+
+    report = gradcheck.inspect(model, {"x": X}, loss_fn)
+    assert report.healthy
+    said = {fqn for finding in report.findings for fqn in finding.parameters}
+    assert said == (set() if read else {"1.router.weight", "1.router.bias"})
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+def test_autograd_is_on_again_after_a_block_under_set_grad_enabled() -> None:
+    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def loss_fn(model, batch):
+        with torch.set_grad_enabled(False):
+            x = torch.tanh(batch["x"])
+        hidden = checkpoint(model[0], x, use_reentrant=True)  # the culprit
+        return model[1](hidden).sum()
+
+    report = gradcheck.inspect(model, {"x": X}, loss_fn)
+    assert [cut.cause for cut in report.breaks] == ["reentrant-checkpoint"]
+    assert report.findings[0].location is not None
+    assert "the culprit" in report.findings[0].location.text
