@@ -72,6 +72,10 @@ def _backbone_config() -> Any:
     return ResNetConfig()
 
 
+def _parallel() -> Any:
+    return torch.nn.parallel.DistributedDataParallel
+
+
 def _lora_model() -> Any:
     from peft import LoraModel
 
@@ -81,6 +85,7 @@ def _lora_model() -> Any:
 OWNERS: dict[str, Callable[[], Any]] = {
     "torch.nn.Module": lambda: torch.nn.Linear(1, 1),
     "torch._ops.OpOverload": lambda: torch.ops.aten.add.Tensor,
+    "torch.nn.parallel.DistributedDataParallel": _parallel,
     "transformers.PreTrainedModel": _with_input_gradients,
     "transformers.GradientCheckpointingLayer": _checkpointing_layer,
     "transformers.ResNetConfig": _backbone_config,

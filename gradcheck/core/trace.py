@@ -277,6 +277,8 @@ class Wrapper:
     """Where it was put there; NONE where that was before the step."""
     tolerant: bool = False
     """DistributedDataParallel that bears parameters without a gradient; where it was made in the step: not known."""
+    finds_unused: bool = False
+    """That looks for unused parameters before each backward, its graph not being static; known as ``tolerant`` is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

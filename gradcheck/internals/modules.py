@@ -24,6 +24,11 @@ CHILDREN = named(
     ">=2.4",
     why="The child of a DistributedDataParallel that is made again, from the attributes of the old one.",
 )
+STATIC_GRAPH_SEEN = named(
+    "torch.nn.parallel.DistributedDataParallel._static_graph_delay_allreduce_enqueued",
+    ">=2.4",
+    why="With a static graph the first backward reduces whatever no_sync says; it is told that it has been.",
+)
 
 
 @internal("torch.nn.Module._parameters", ">=2.4")
@@ -85,3 +90,9 @@ def dropout_class() -> type[torch.nn.Module]:
     from torch.nn.modules.dropout import _DropoutNd
 
     return _DropoutNd
+
+
+@internal("torch._C._distributed_c10d.Reducer._reset_state", ">=2.4")
+def forget_used_parameters(reducer: Any) -> None:
+    """DDP's reducer as between two steps: it notes what is used under ``no_sync`` too, and shows nobody what."""
+    reducer._reset_state()

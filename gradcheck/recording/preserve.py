@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from gradcheck.internals.modules import (
 )
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.memory import storage_key
+from gradcheck.recording.parallel import unreduced
 from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
 from gradcheck.subject import Subject
 
@@ -57,7 +58,7 @@ class Preserved:
                     stack.callback(keep())
                 stack.callback(self._keep_optimizer())
                 stack.callback(_keep_modules(self._inventory))
-                stack.callback(_unreduced(self._inventory))
+                stack.callback(unreduced(self._inventory))
                 stack.callback(self._keep_hooks())
                 stack.callback(self._keep_parameters())
                 stack.callback(self._keep_gradients())
@@ -156,20 +157,6 @@ class Preserved:
         self._owners.clear()
         self._copies.clear()
         self._copied.clear()
-
-
-def _unreduced(inventory: Inventory) -> Callable[[], None]:
-    """DistributedDataParallel without its reduction, as under ``no_sync``: it would remember what did not arrive."""
-    holders = (vars(module) for _, module in inventory.holding("require_backward_grad_sync"))
-    switched = [own for own in holders if own["require_backward_grad_sync"] is True]
-    for own in switched:
-        own["require_backward_grad_sync"] = False
-
-    def restore() -> None:
-        for own in switched:
-            own["require_backward_grad_sync"] = True
-
-    return restore
 
 
 _SCRIPT = torch.jit.ScriptModule

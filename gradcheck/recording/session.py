@@ -25,6 +25,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.parallel import reducing
 from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
@@ -104,7 +105,7 @@ class Session:
         """What is known before the step."""
         inventory, optimizer = self._inventory, self._subject.optimizer
         self._training = [module.training for _, module in inventory.modules]
-        self._wrappers += _reducing(inventory)
+        self._wrappers += reducing(inventory)
         self._optimizer = facts.optimizer_row(optimizer, inventory)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
         heads = facts.task_heads(inventory)
@@ -355,17 +356,6 @@ class Session:
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
             first_backward=flow.first_backward,
-        )
-
-
-def _reducing(inventory: Inventory) -> Iterator[Wrapper]:
-    """DistributedDataParallel that was there before the step."""
-    for _, module in inventory.holding("require_backward_grad_sync"):
-        kind, own = type(module), vars(module)
-        yield Wrapper(
-            type=f"{kind.__module__}.{kind.__qualname__}",
-            frame=NONE,
-            tolerant=bool(own.get("find_unused_parameters") or own.get("static_graph")),
         )
 
 

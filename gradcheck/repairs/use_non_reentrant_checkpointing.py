@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair, repair
 from gradcheck.core.trace import Trace
 
 
-@repair("GC301", "GC302", "GC304", "GC508", "GC209", "GC210", change=2)
+@repair("GC301", "GC302", "GC304", "GC305", "GC508", "GC209", "GC210", change=2)
 def use_non_reentrant_checkpointing(
     trace: Trace, _finding: Finding
 ) -> tuple[Repair, tuple[Edit, ...]] | None:

@@ -21,11 +21,6 @@ HINTS: tuple[tuple[str, str, str], ...] = (
         "Return plain tensors from the block, take no_grad out of it, or checkpoint with use_reentrant=False.",
     ),
     (
-        r"ready only once",
-        "DistributedDataParallel saw one parameter's gradient twice (reentrant checkpointing, shared parameters).",
-        "Checkpoint with use_reentrant=False, or wrap with static_graph=True.",
-    ),
-    (
         r"incompatible with \.grad\(\)|not compatible with \.grad\(\)",
         "Reentrant checkpointing works with loss.backward() alone, not with torch.autograd.grad.",
         "Checkpoint with use_reentrant=False.",

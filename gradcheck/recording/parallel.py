@@ -1,0 +1,53 @@
+"""DistributedDataParallel: what it is set to, and how its reduction is kept out of a step that leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gradcheck.core.trace import NONE, Wrapper
+from gradcheck.internals.modules import STATIC_GRAPH_SEEN, forget_used_parameters
+from gradcheck.recording.inventory import Inventory
+
+_SYNC = "require_backward_grad_sync"
+"""What ``no_sync`` switches off (torch/nn/parallel/distributed.py)."""
+
+
+def reducing(inventory: Inventory) -> Iterator[Wrapper]:
+    """DistributedDataParallel that was there before the step."""
+    for _, module in inventory.holding(_SYNC):
+        kind, own = type(module), vars(module)
+        finds_unused = _finds_unused(own)
+        yield Wrapper(
+            type=f"{kind.__module__}.{kind.__qualname__}",
+            frame=NONE,
+            tolerant=finds_unused or bool(own.get("static_graph")),
+            finds_unused=finds_unused,
+        )
+
+
+def _finds_unused(own: dict[str, Any]) -> bool:
+    """Whether DDP looks for unused parameters before each backward; with a static graph it does not."""
+    return bool(own.get("find_unused_parameters") and not own.get("static_graph"))
+
+
+def unreduced(inventory: Inventory) -> Callable[[], None]:
+    """DistributedDataParallel without its reduction, as under ``no_sync``: it would remember what did not arrive.
+
+    One with a static graph looks at its first backward even so, and asserts that it reduces.
+    """
+    held = [vars(module) for _, module in inventory.holding(_SYNC)]
+    switched = [(own, _SYNC, False) for own in held if own[_SYNC] is True]
+    switched += [(own, STATIC_GRAPH_SEEN, True) for own in held if own.get("static_graph")]
+    before = [(own, name, own[name]) for own, name, _ in switched if name in own]
+    for own, name, value in switched:
+        own[name] = value
+
+    def restore() -> None:
+        for own, name, value in before:
+            own[name] = value
+        for own in held:
+            if _finds_unused(own) and "reducer" in own:
+                forget_used_parameters(own["reducer"])
+
+    return restore
