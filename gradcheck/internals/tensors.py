@@ -18,6 +18,14 @@ def version_of(tensor: torch.Tensor) -> int:
     return tensor._version
 
 
+def counted_version(tensor: torch.Tensor) -> int:
+    """How often the memory of ``tensor`` was written in place; -1 where nobody counts, as in inference mode."""
+    try:
+        return version_of(tensor)
+    except RuntimeError:
+        return -1
+
+
 @internal("torch.Tensor._base", ">=2.4")
 def base_of(tensor: torch.Tensor) -> torch.Tensor | None:
     """The tensor that this one is a view of, whose history a write through the view changes too."""
@@ -66,6 +74,14 @@ def function_mode_counter() -> Callable[[], int]:
     return torch._C._len_torch_function_stack
 
 
+@internal("torch.utils._python_dispatch.TorchDispatchMode", ">=2.4")
+def dispatch_mode_class() -> Any:
+    """What sees every operator, those included that C++ calls: documented, and exported nowhere."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    return TorchDispatchMode
+
+
 @internal("torch._C._current_graph_task_id", ">=2.4")
 def graph_task_reader() -> Callable[[], int]:
     """Reads the number of the backward pass that runs on this thread, -1 where none does: modules run there again."""
@@ -78,6 +94,16 @@ def graph_task_reader() -> Callable[[], int]:
 def schema_of(operator: object) -> Any | None:
     """What an operator takes, gives and writes; None for what has no schema. Only its text is public."""
     return getattr(operator, "_schema", None)
+
+
+@internal("torch._ops.OpOverloadPacket", ">=2.4")
+def operator_schema(function: object) -> Any | None:
+    """The schema of what ``torch.ops.namespace.name`` is, an operator or the packet of its overloads; None for others."""
+    schema = schema_of(function)
+    if schema is None and type(function).__name__ == "OpOverloadPacket":
+        overloads: Any = function
+        schema = schema_of(getattr(overloads, overloads.overloads()[0]))
+    return schema
 
 
 @internal("torch.ops.aten._unsafe_index", ">=2.4")

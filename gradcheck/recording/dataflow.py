@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.holding import SUMS
 from gradcheck.core.trace import NONE, Call
-from gradcheck.internals.tensors import base_of
+from gradcheck.internals.tensors import base_of, counted_version, version_of
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory
@@ -187,14 +187,20 @@ class DataFlow(TorchFunctionMode):
 
     def _read_ordinary(self, args: tuple[Any, ...]) -> list[int]:
         """The values among positional arguments, nothing having been written or left by an unannounced function."""
-        entries, live, roles = self.ledger.entries, self.ledger.live, self._roles
+        ledger, roles = self.ledger, self._roles
+        entries, live, versions = ledger.entries, ledger.live, ledger.versions
         read: list[int] = []
         for arg in args:
             role = roles[type(arg)]
             if role == "tensor":
                 entry = entries.get(id(arg))
                 carries = arg.requires_grad
-                if entry is not None and entry[0]() is arg and live[entry[1]] is carries:
+                if (
+                    entry is not None
+                    and entry[0]() is arg
+                    and live[entry[1]] is carries
+                    and (versions[entry[1]] == -1 or versions[entry[1]] == version_of(arg))
+                ):
                     read.append(entry[1])
                 else:
                     read.append(self.value_of(arg))
@@ -239,7 +245,7 @@ class DataFlow(TorchFunctionMode):
             self._reading_region = region
             read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
             writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
-            target = self._target(operation, args, kwargs) if writes else None
+            targets = self._targets(operation, args, kwargs) if writes else []
         if not self.grip.held:
             return func(*args, **kwargs)
         try:
@@ -249,14 +255,17 @@ class DataFlow(TorchFunctionMode):
                 self._raised(operation, read, region, frame)
             raise
         with self.grip:
-            made = tensors_in(result) if target is None else _written_through(target)
-            if region != NONE and target is None and operation.kind == "op":
+            made = _written_through(targets)
+            if not targets or operation.writes:
+                made += [it for it in tensors_in(result) if not any(it is old for old in made)]
+            if region != NONE and not targets and operation.kind == "op":
                 # ``x.to(dtype)`` may give x itself, which the region did not make
                 given = tensors_in((args, kwargs))
                 made = [it for it in made if not any(it is arg for arg in given)]
             self._record(operation, args, kwargs, read, made, result, region, frame)
-            if target is not None and not self._is_parameter(target):
-                self._written.wrote(target, self.value_of(target))
+            for target in targets:
+                if not self._is_parameter(target):
+                    self._written.wrote(target, self.value_of(target))
             self._reading_region = NONE
         return result
 
@@ -284,7 +293,7 @@ class DataFlow(TorchFunctionMode):
         if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)
         elif self.passages.open:
-            read += self.passages.numbers(args)
+            read += self.passages.numbers((*args, *kwargs.values()))
         if not read and not outputs:
             return
         if ledger.zero and not ledger.zero.isdisjoint(read):
@@ -337,10 +346,21 @@ class DataFlow(TorchFunctionMode):
             if region not in (NONE, self._reading_region) and self.leave_implicit is not None:
                 return self.leave_implicit(region, tensor)
         if value is None:
-            value = self._from_outside(tensor)
-        elif tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
+            return self._from_outside(tensor)
+        self._look_at_version(tensor, value)
+        if tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
             value = self._carrying_otherwise(tensor, value)
         return value
+
+    def _look_at_version(self, tensor: torch.Tensor, value: int) -> None:
+        """Notes where the memory of ``tensor`` was written by something that no mode saw."""
+        ledger = self.ledger
+        before = ledger.versions[value]
+        now = before if before == -1 else counted_version(tensor)
+        if now != before:
+            ledger.versions[value] = now
+            if value not in ledger.parameter_of and not self._written.explains(tensor, now):
+                ledger.unseen.add(value)
 
     def _carrying_otherwise(self, tensor: torch.Tensor, value: int) -> int:
         """What ``tensor`` is now that its ``requires_grad`` differs, though no recorded call made it so.
@@ -378,6 +398,8 @@ class DataFlow(TorchFunctionMode):
             )
         else:
             value = self.ledger.add_value(tensor, NONE)
+            if tensor.is_floating_point():
+                self.ledger.unseen.add(value)
         if tensor.is_inference():
             self.ledger.inference.add(value)
         return value
@@ -453,22 +475,23 @@ class DataFlow(TorchFunctionMode):
         )
         return value
 
-    def _target(
+    def _targets(
         self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> torch.Tensor | None:
-        """The tensor that the call writes in place, or None; whoever wants to know is told before."""
-        target = kwargs.get("out")
-        if target is None and (operation.in_place or kwargs.get("inplace") is True):
-            target = args[0] if args else None
+    ) -> list[torch.Tensor]:
+        """The tensors that the call writes in place; whoever wants to know is told before."""
+        if operation.writes:
+            written = [args[at] if at < len(args) else kwargs.get(n) for at, n in operation.writes]
+        elif operation.in_place or kwargs.get("inplace") is True:
+            written = list(args[:1])
+        else:
+            written = [kwargs.get("out")]
         if self.before_write is not None:
-            for tensor in tensors_in(
-                target
-            ):  # a list: torch._foreach_add_ and the fused optimizers
+            for tensor in tensors_in(written):  # lists: torch._foreach_add_, fused optimizers
                 self.before_write(tensor)
-        if not isinstance(target, torch.Tensor):
-            return None
-        self.notices.before_call(operation, target)
-        return target
+        targets = [target for target in written if isinstance(target, torch.Tensor)]
+        for target in targets:
+            self.notices.before_call(operation, target)
+        return targets
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
         value = self.ledger.known(tensor)
@@ -558,10 +581,13 @@ def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
     return kind
 
 
-def _written_through(target: torch.Tensor) -> list[torch.Tensor]:
-    """``target``, and the tensor that it is a view of: a write gives both another history."""
-    base = base_of(target)
-    return [target] if base is None else [target, base]
+def _written_through(targets: list[torch.Tensor]) -> list[torch.Tensor]:
+    """``targets``, and the tensors that they are views of: a write gives both another history."""
+    found: list[torch.Tensor] = []
+    for target in targets:
+        base = base_of(target)
+        found += [target] if base is None else [target, base]
+    return found
 
 
 def _is_zero_number(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from gradcheck.core.trace import NONE, Call, Region, Switch, Value
+from gradcheck.internals.tensors import counted_version
 from gradcheck.recording.source import SourceLines
 
 
@@ -61,9 +62,13 @@ class Ledger:
         """(shape, dtype, the call that made it) of each value."""
         self.parameter_of: dict[int, int] = {}
         self.live: list[bool] = []
+        self.versions: list[int] = []
+        """How often the memory of each value was written when it was last looked at; -1 where nobody counts."""
         self.recomputed: dict[int, bool] = {}
         self.zero: set[int] = set()
         self.inference: set[int] = set()
+        self.unseen: set[int] = set()
+        """Values that came from nowhere, or were written by something that no function mode sees."""
         self.calls: list[Call] = []
         self.regions: list[OpenRegion] = []
         self.region_ended_by: dict[int, int] = {}
@@ -83,6 +88,7 @@ class Ledger:
         index = len(live)
         self._rows.append((tensor.shape, tensor.dtype, maker))
         live.append(tensor.requires_grad)
+        self.versions.append(counted_version(tensor))
         self.entries[id(tensor)] = (weakref.ref(tensor), index)
         return index
 
@@ -98,6 +104,7 @@ class Ledger:
         """A new value for numbers of Python that the call ``maker`` gave."""
         self._rows.append(((), None, maker))
         self.live.append(False)
+        self.versions.append(-1)
         return len(self.live) - 1
 
     def maker(self, value: int) -> int:

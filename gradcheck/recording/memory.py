@@ -8,7 +8,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradcheck.core.trace import NONE
-from gradcheck.internals.tensors import storage_address
+from gradcheck.internals.tensors import counted_version, storage_address
 
 
 def storage_key(tensor: torch.Tensor) -> int:
@@ -28,6 +28,8 @@ class WrittenMemory:
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
+        self._versions: dict[int, int] = {}
+        """How often the memory was written by then."""
         self._held: list[StorageWeakRef] = []
 
     def __bool__(self) -> bool:
@@ -39,6 +41,11 @@ class WrittenMemory:
         if key not in self._last and key != id(target):
             self._held.append(StorageWeakRef(target.untyped_storage()))
         self._last[key] = value
+        self._versions[key] = counted_version(target)
+
+    def explains(self, tensor: torch.Tensor, version: int) -> bool:
+        """Whether the last write into the memory of ``tensor`` that was seen made it ``version``."""
+        return self._versions.get(storage_key(tensor)) == version
 
     def under(self, tensors: Iterable[torch.Tensor]) -> list[int]:
         """The values last written into the memory of ``tensors``."""

@@ -10,6 +10,7 @@ from gradcheck.internals.calls import (
     SET_GRAD_ENABLED,
     TENSOR_METHODS,
 )
+from gradcheck.internals.tensors import operator_schema
 
 EXITS = frozenset({"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__"})
 """Calls whose result is no tensor any more. ``__bool__`` and ``__index__`` are control flow, not data."""
@@ -211,10 +212,15 @@ class Operation(NamedTuple):
     """See ``ASKING``."""
     plain: bool
     """An ordinary call: nothing about it needs a second look, unless it scales by zero."""
+    writes: tuple[tuple[int, str], ...] = ()
+    """Position and name of the arguments that an operator of ``torch.ops`` writes, as its schema says."""
 
 
 def classified(function: Callable[..., Any]) -> Operation:
     """The operation that ``function`` is."""
+    schema = operator_schema(function)
+    if schema is not None:
+        return _operator(schema)
     short = getattr(function, "__name__", type(function).__name__)
     if short in ("__get__", "__set__", "__delete__"):
         return _property(function, short)
@@ -228,6 +234,19 @@ def classified(function: Callable[..., Any]) -> Operation:
             f"torch.autograd.{short}", short, "backward" if short == "backward" else "op"
         )
     return _operation(_shown_name(function, short), short, _kind(short))
+
+
+def _operator(schema: Any) -> Operation:
+    """An operator called as ``torch.ops.namespace.name``, or from below the functions that a mode sees."""
+    namespace, _, short = schema.name.partition("::")
+    name = f"Tensor.{short}" if namespace == "aten" else f"torch.ops.{namespace}.{short}"
+    plain = _operation(name, short, _kind(short))
+    writes = tuple(
+        (at, given.name)
+        for at, given in enumerate(schema.arguments)
+        if given.alias_info is not None and given.alias_info.is_write
+    )
+    return plain._replace(writes=writes, in_place=bool(writes), plain=plain.plain and not writes)
 
 
 def _kind(short: str) -> str:

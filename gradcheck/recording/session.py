@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
 
 from gradcheck.core.lapse import own_failure
+from gradcheck.core.second_look import is_worth_a_second_look
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError
@@ -36,7 +37,7 @@ from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
-from gradcheck.recording.unseen import announced
+from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 
@@ -55,13 +56,20 @@ def record(subject: Subject, settings: Settings) -> Trace:
         BatchError: where the step gives nothing that could be a loss.
     """
     with sharded(subject.model) as gathered:
-        return _record(subject, settings, gathered)
+        trace, unseen = _recorded(subject, settings, gathered, closer=False)
+        if is_worth_a_second_look(trace, unseen):
+            with suppress(RecordingError):  # then what was seen at first has to do
+                trace, _ = _recorded(subject, settings, gathered, closer=True)
+    return trace
 
 
-def _record(subject: Subject, settings: Settings, gathered: tuple[Gathered, ...]) -> Trace:
+def _recorded(
+    subject: Subject, settings: Settings, gathered: tuple[Gathered, ...], *, closer: bool
+) -> tuple[Trace, frozenset[int]]:
+    """The Trace, and its values of unknown origin; ``closer``: with the operators that C++ calls by itself."""
     with PlainAccess():
         inventory = Inventory(subject.model, gathered)
-        session = Session(subject, settings, inventory)
+        session = Session(subject, settings, inventory, closer=closer)
     preserved = Preserved(inventory, subject)
     with collector_paused(), preserved.kept(), settled(subject.model):
         seed_everything(settings.seed)
@@ -76,14 +84,22 @@ def _record(subject: Subject, settings: Settings, gathered: tuple[Gathered, ...]
         plain = plain_error(subject, settings, trace.failure.stage, written)
         if not session.raised.alike(plain):
             raise own_failure(session.raised.lapse)
-    return trace
+    return trace, session.unseen
 
 
 class Session:
     """The instruments of one recording, and what they found."""
 
-    def __init__(self, subject: Subject, settings: Settings, inventory: Inventory) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        settings: Settings,
+        inventory: Inventory,
+        *,
+        closer: bool = False,
+    ) -> None:
         self._subject = subject
+        self._closer = closer
         self._settings = settings
         self._inventory = inventory
         self.grip = Grip()
@@ -141,6 +157,8 @@ class Session:
             stack.enter_context(announced())
             stack.enter_context(self._copies.watching(self._inventory))
             stack.enter_context(self._modules)
+            if self._closer:
+                stack.enter_context(Beneath())
             stack.enter_context(self.flow)
             yield
 
@@ -164,6 +182,11 @@ class Session:
             frame=self._ledger.lines.nearest(caller()),
         )
         self._wrappers.append(wrapper)
+
+    @property
+    def unseen(self) -> frozenset[int]:
+        """Values that came from nowhere, or were written by something that no function mode sees."""
+        return frozenset(self._ledger.unseen)
 
     def run_step(self) -> None:
         """The forward, the loss and the backward of the subject."""

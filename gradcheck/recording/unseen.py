@@ -10,13 +10,15 @@ import torch
 from torch.overrides import handle_torch_function
 
 from gradcheck.internals.calls import MAKE_SUBCLASS
-from gradcheck.internals.tensors import function_mode_counter
+from gradcheck.internals.tensors import dispatch_mode_class, function_mode_counter
 from gradcheck.recording.replacing import replace
+
+TorchDispatchMode = dispatch_mode_class()
 
 
 @contextmanager
 def announced() -> Iterator[None]:
-    """Modes are told of ``nn.Parameter(tensor)``, whose class shares the data, and of functions in TorchScript."""
+    """Modes are told of functions in TorchScript, and of what gives the data of a tensor to one of another class."""
     make, run = getattr(torch.Tensor, MAKE_SUBCLASS), torch.jit.ScriptFunction.__call__
 
     def script_function(*args: Any, **kwargs: Any) -> Any:
@@ -25,7 +27,25 @@ def announced() -> Iterator[None]:
     with ExitStack() as stack:
         replace(stack, torch.Tensor, MAKE_SUBCLASS, staticmethod(_announcing(make)))
         replace(stack, torch.jit.ScriptFunction, "__call__", _announcing(script_function))
+        replace(stack, torch.Tensor, "as_subclass", _announcing(torch.Tensor.as_subclass))
         yield
+
+
+class Beneath(TorchDispatchMode):
+    """Lets a function mode see the operators that C++ calls by itself, as the constructors of old tensor types do.
+
+    With a dispatch mode in force they come up to Python, and are called from there as any other operator. That costs
+    some microseconds for each of them, so it is not in force where nothing asks for it.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def _announcing(function: Callable[..., Any]) -> Callable[..., Any]:
