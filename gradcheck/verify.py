@@ -25,6 +25,7 @@ from gradcheck.diagnose import diagnose
 from gradcheck.editing.live import apply, resolved
 from gradcheck.editing.snapshot import Snapshot
 from gradcheck.errors import BatchError, DiagnosticError, EditError, RecordingError
+from gradcheck.recording.dependence import with_dependence
 from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import collector_paused, record
 from gradcheck.settings import Settings
@@ -66,7 +67,8 @@ def _is_without_graph(failure: Failure) -> bool:
 def examine(subject: Subject, settings: Settings) -> Standing:
     """One recorded and judged step."""
     with collector_paused():
-        trace = with_origins(subject, settings.seed, record(subject, settings))
+        seen = with_dependence(subject, settings.seed, record(subject, settings))
+        trace = with_origins(subject, settings.seed, seen)
         return Standing(trace=trace, report=diagnose(trace, settings))
 
 

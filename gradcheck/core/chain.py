@@ -54,6 +54,8 @@ class Chain:
     """Where the graphs and the real backward pass differ, in words."""
     unexplained: frozenset[int]
     """Parameters whose gradient is missing though the graphs show a path."""
+    lost: frozenset[int] = frozenset()
+    """Those of ``starved`` at none of the breaks: that data flows from them to the loss is known by the numbers alone."""
 
     @staticmethod
     def of(trace: Trace) -> Chain:

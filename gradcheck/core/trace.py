@@ -363,6 +363,10 @@ class Trace:
     """Index into ``frames`` of the first of them, or NONE."""
     weightless: bool = False
     """The step ran on fake tensors: shapes, dtypes and the graph are real, and there are no numbers."""
+    depends: tuple[int, ...] = ()
+    """Trainable parameters whose path to the loss was not seen, or is in doubt, and with which the loss changes."""
+    independent: tuple[int, ...] = ()
+    """The same, with which it does not change by a bit: they are unused."""
     notes: tuple[str, ...] = ()
     """Evidence that does not fit together, in words."""
     schema_version: int = SCHEMA_VERSION

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from gradcheck.core.bits import single_bits
+from gradcheck.core.bits import single_bits, union
 from gradcheck.core.chain import Chain, ChainBreak
 from gradcheck.core.flow import INTEGRAL, Cut, Flow
 from gradcheck.core.trace import NONE, Call, Trace
@@ -31,12 +31,19 @@ class _Verdict:
         self._trainable = [i for i, p in enumerate(trace.parameters) if p.requires_grad]
         self._bits = {index: 1 << at for at, index in enumerate(self._trainable)}
         self._flow = Flow(trace, self._bits, inferred)
-        self._needed = self._values_needed()
-
-    def _values_needed(self) -> list[bool]:
+        self._needed = [False] * len(trace.values)
         """Which values flow into the loss."""
-        needed = [False] * len(self._trace.values)
-        needed[self._loss] = True
+        self._needed[loss] = True
+        self._need_what_leads_there()
+        seen = self._flow.flow[loss]
+        self._unseen = self._mask(trace.depends) & ~seen
+        """Parameters that the loss depends on, by a path that was not recorded."""
+        self._reached = seen & ~self._mask(trace.independent) | self._unseen
+        """Parameters from which data flows to the loss."""
+        self._need_ends()
+
+    def _need_what_leads_there(self) -> None:
+        needed = self._needed
         for index in range(len(self._trace.calls) - 1, -1, -1):
             call = self._trace.calls[index]
             if not any(needed[value] for value in call.outputs):
@@ -45,13 +52,29 @@ class _Verdict:
                 if needed[output]:
                     for value in sources:
                         needed[value] = True
-        return needed
+    def _mask(self, parameters: Iterable[int]) -> int:
+        mask = 0
+        for index in parameters:
+            mask |= self._bits.get(index, 0)
+        return mask
+
+    def _need_ends(self) -> None:
+        """What left torch, or was read no more, with a parameter behind it whose path was not seen, came back on it."""
+        if not self._unseen:
+            return
+        read = {value for call in self._trace.calls for value in call.inputs}
+        for call in self._trace.calls:
+            ends = call.kind == "exit" or not read.intersection(call.outputs)
+            if ends and union(self._flow.flow, call.outputs) & self._unseen:
+                for value in call.outputs:
+                    self._needed[value] = True
+        self._need_what_leads_there()
 
     def passages(self) -> dict[int, tuple[int, ...]]:
         """Inputs to add: what left torch with unused parameters behind it, into tensors made of numbers later."""
-        unused = ((1 << len(self._trainable)) - 1) & ~self._flow.flow[self._loss]
-        if not unused:
-            return {}
+        unused = ((1 << len(self._trainable)) - 1) & ~self._reached
+        if not unused or self._trace.independent or self._trace.depends:
+            return {}  # the numbers have told which of them the loss depends on
         exits: list[int] = []
         found: dict[int, tuple[int, ...]] = {}
         for index, call in enumerate(self._trace.calls):
@@ -68,11 +91,12 @@ class _Verdict:
 
     def chain(self) -> Chain:
         """The Chain."""
-        flow = self._flow.flow[self._loss]
+        flow = self._reached
         live, disagreements, unexplained = self._refereed(self._flow.live[self._loss])
         starved = flow & ~live
         breaks = self._breaks(starved, live)
         waiting, empty, scaled = self._held_back(live)
+        explained = frozenset[int]().union(*(item.starved for item in breaks))
         return Chain(
             breaks=breaks,
             starved=self._set(starved),
@@ -83,6 +107,7 @@ class _Verdict:
             scaled_to_zero=scaled,
             disagreements=disagreements,
             unexplained=unexplained,
+            lost=self._set(self._unseen & ~live) - explained,
         )
 
     def _refereed(self, live: int) -> tuple[int, tuple[str, ...], frozenset[int]]:

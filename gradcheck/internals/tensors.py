@@ -74,12 +74,12 @@ def function_mode_counter() -> Callable[[], int]:
     return torch._C._len_torch_function_stack
 
 
-@internal("torch.utils._python_dispatch.TorchDispatchMode", ">=2.4")
-def dispatch_mode_class() -> Any:
-    """What sees every operator, those included that C++ calls: documented, and exported nowhere."""
-    from torch.utils._python_dispatch import TorchDispatchMode
+@internal("torch.utils._python_dispatch", ">=2.4")
+def python_dispatch() -> Any:
+    """The module of the mode that sees every operator, also what C++ calls: documented, and exported nowhere."""
+    from torch.utils import _python_dispatch
 
-    return TorchDispatchMode
+    return _python_dispatch
 
 
 @internal("torch._C._current_graph_task_id", ">=2.4")
@@ -98,12 +98,39 @@ def schema_of(operator: object) -> Any | None:
 
 @internal("torch._ops.OpOverloadPacket", ">=2.4")
 def operator_schema(function: object) -> Any | None:
-    """The schema of what ``torch.ops.namespace.name`` is, an operator or the packet of its overloads; None for others."""
+    """The schema of ``torch.ops.namespace.name``, an operator or the packet of its overloads; None for others."""
     schema = schema_of(function)
     if schema is None and type(function).__name__ == "OpOverloadPacket":
         overloads: Any = function
         schema = schema_of(getattr(overloads, overloads.overloads()[0]))
     return schema
+
+
+@internal("torch._C._functorch.maybe_current_level", ">=2.4")
+def transform_level_reader() -> Callable[[], int | None]:
+    """Reads how deep in ``vmap``, ``grad`` and their kin the thread is, None outside: tensors are wrapped in there."""
+    import torch
+
+    return cast("Callable[[], int | None]", torch._C._functorch.maybe_current_level)
+
+
+@internal("torch._C._functorch.is_functorch_wrapped_tensor", ">=2.4")
+@internal("torch._C._functorch.get_unwrapped", ">=2.4")
+def bare_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """What ``vmap``, ``grad`` and their kin have wrapped: it alone has memory, and the history that backward goes."""
+    from torch._C import _functorch as transforms
+
+    while transforms.is_functorch_wrapped_tensor(tensor):
+        tensor = transforms.get_unwrapped(tensor)
+    return tensor
+
+
+@internal("torch._functorch.apis", ">=2.4")
+def functorch_apis() -> Any:
+    """A module beside those that ``torch.func`` is made of: their folder tells their frames from the user's."""
+    from torch._functorch import apis
+
+    return apis
 
 
 @internal("torch.ops.aten._unsafe_index", ">=2.4")

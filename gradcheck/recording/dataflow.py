@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -19,7 +21,13 @@ from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.holding import SUMS
 from gradcheck.core.trace import NONE, Call
-from gradcheck.internals.tensors import base_of, counted_version, version_of
+from gradcheck.internals.tensors import (
+    bare_tensor,
+    base_of,
+    counted_version,
+    transform_level_reader,
+    version_of,
+)
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory
@@ -39,6 +47,7 @@ from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _Tensor, _is_grad_enabled = torch.Tensor, torch.is_grad_enabled
+_transform_level = transform_level_reader()
 _new_call = functools.partial(tuple.__new__, Call)
 """``Call`` without the detour through Python that a named tuple's constructor takes."""
 _WRITING = frozenset({"out", "inplace"})
@@ -90,6 +99,9 @@ class DataFlow(TorchFunctionMode):
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
         self._written = WrittenMemory()
+        self._turn = threading.RLock()
+        self._num_threads = 0
+        """Other threads that record now: then each call takes its turn."""
 
     def __torch_function__(
         self,
@@ -111,6 +123,8 @@ class DataFlow(TorchFunctionMode):
                 or (operation.scaling and _is_zero_number(args[-1]))
                 or frame.f_code.co_filename == _CHECKPOINT_FILE
                 or not _is_grad_enabled()
+                or _transform_level() is not None
+                or self._num_threads
             )
         except Exception as error:
             self.grip.lost(error)
@@ -120,6 +134,16 @@ class DataFlow(TorchFunctionMode):
         if ordinary:
             return self._ordinary(func, operation, args, kwargs, frame)
         return self._special(func, operation, args, kwargs or {}, frame)
+
+    @contextmanager
+    def on_another_thread(self) -> Iterator[None]:
+        """Records what the body runs, on a thread where autograd is in the state that torch gives a new thread."""
+        self._num_threads += 1
+        try:
+            with self.switches.afresh(), self:
+                yield
+        finally:
+            self._num_threads -= 1
 
     def _special(
         self,
@@ -238,7 +262,7 @@ class DataFlow(TorchFunctionMode):
     ) -> Any:
         if frame.f_code.co_filename == _CHECKPOINT_FILE:
             return func(*args, **kwargs)
-        with self.grip:
+        with self.grip, self._turn:
             region = self._reading_region = NONE  # what a function is given was read outside it
             if self.region_stack or not torch.is_grad_enabled():
                 region = self.region_of(frame)
@@ -254,10 +278,12 @@ class DataFlow(TorchFunctionMode):
             with self.grip:
                 self._raised(operation, read, region, frame)
             raise
-        with self.grip:
+        with self.grip, self._turn:
+            targets = [bare_tensor(target) for target in targets]
             made = _written_through(targets)
             if not targets or operation.writes:
                 made += [it for it in tensors_in(result) if not any(it is old for old in made)]
+            made = [bare_tensor(tensor) for tensor in made]
             if region != NONE and not targets and operation.kind == "op":
                 # ``x.to(dtype)`` may give x itself, which the region did not make
                 given = tensors_in((args, kwargs))
@@ -288,7 +314,7 @@ class DataFlow(TorchFunctionMode):
         ledger = self.ledger
         index = len(ledger.calls)
         exits = operation.kind == "exit"
-        outputs = self.passages.left(result, index) if exits else self._made(made, index)
+        outputs = self.passages.left(args[0] if args else None, result, index) if exits else self._made(made, index)
         kind = _kind(operation, args, bool(read))
         if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)
@@ -346,7 +372,8 @@ class DataFlow(TorchFunctionMode):
             if region not in (NONE, self._reading_region) and self.leave_implicit is not None:
                 return self.leave_implicit(region, tensor)
         if value is None:
-            return self._from_outside(tensor)
+            bare = bare_tensor(tensor)
+            return self._from_outside(tensor) if bare is tensor else self.value_of(bare)
         self._look_at_version(tensor, value)
         if tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
             value = self._carrying_otherwise(tensor, value)
@@ -447,31 +474,33 @@ class DataFlow(TorchFunctionMode):
                 # what was written before the tensor was made is in what it was made from
                 own, writes = self.value_of(tensor), self._written.under([tensor])
                 new = [value for value in writes if value > own and value not in read]
-                if new and self._in_checkpoint():
-                    read[read.index(own)] = self._arrived(tensor, (own, *new), new[-1])
+                if not new:
+                    continue
+                if not self._written.is_family(tensor):
+                    read += [self._arrived(tensor, (it,), it, "detach") for it in new]
+                elif self._in_checkpoint():
+                    at = read.index(own)
+                    read[at] = self._arrived(tensor, (own, *new), new[-1], "arrived")
                 else:
-                    read += [self._arrived_now(tensor, value) for value in new]
+                    read += new
         return read
 
     def _in_checkpoint(self) -> bool:
         """Whether a checkpointed region's forward runs, of which only the recomputation tells what carries."""
         return self._reading_region != NONE and bool(self.region_stack)
 
-    def _arrived_now(self, tensor: torch.Tensor, write: int) -> int:
-        """What ``write`` is in ``tensor``; written through ``.data``, the numbers arrived and the graph did not."""
-        ledger = self.ledger
-        region = ledger.calls[ledger.maker(write)].region
-        if tensor.requires_grad or not ledger.live[write] or region != NONE:
-            return write
-        return self._arrived(tensor, (write,), write)
+    def _arrived(
+        self, tensor: torch.Tensor, values: tuple[int, ...], write: int, kind: str
+    ) -> int:
+        """A new value for ``tensor``, into whose memory ``write`` has put what ``values`` are.
 
-    def _arrived(self, tensor: torch.Tensor, values: tuple[int, ...], write: int) -> int:
-        """A new value for ``tensor``, into whose memory ``write`` has put what ``values`` are."""
+        Written through ``.data``, the numbers have arrived and the graph has not: ``kind`` is then "detach".
+        """
         ledger = self.ledger
         value = ledger.add_value(tensor, len(ledger.calls))
         maker = ledger.calls[ledger.maker(write)]
         ledger.calls.append(
-            maker._replace(op="Tensor.data", inputs=values, outputs=(value,), kind="arrived")
+            maker._replace(op="Tensor.data", inputs=values, outputs=(value,), kind=kind)
         )
         return value
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradcheck.core.trace import NONE
-from gradcheck.internals.tensors import counted_version, storage_address
+from gradcheck.internals.tensors import base_of, counted_version, storage_address
 
 
 def storage_key(tensor: torch.Tensor) -> int:
@@ -28,6 +29,8 @@ class WrittenMemory:
 
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
+        self._families: dict[int, weakref.ref[torch.Tensor]] = {}
+        """The tensor that was written, or that of which it is a view: autograd rewrites the history of all its views."""
         self._versions: dict[int, int] = {}
         """How often the memory was written by then."""
         self._held: list[StorageWeakRef] = []
@@ -41,7 +44,13 @@ class WrittenMemory:
         if key not in self._last and key != id(target):
             self._held.append(StorageWeakRef(target.untyped_storage()))
         self._last[key] = value
+        self._families[key] = weakref.ref(_origin(target))
         self._versions[key] = counted_version(target)
+
+    def is_family(self, tensor: torch.Tensor) -> bool:
+        """Whether autograd knows that ``tensor`` was written too; of one made by ``.data`` or ``detach`` it does not."""
+        family = self._families.get(storage_key(tensor))
+        return family is None or family() is _origin(tensor)
 
     def explains(self, tensor: torch.Tensor, version: int) -> bool:
         """Whether the last write into the memory of ``tensor`` that was seen made it ``version``."""
@@ -51,3 +60,8 @@ class WrittenMemory:
         """The values last written into the memory of ``tensors``."""
         values = (self._last.get(storage_key(tensor), NONE) for tensor in tensors)
         return [value for value in values if value != NONE]
+
+
+def _origin(tensor: torch.Tensor) -> torch.Tensor:
+    base = base_of(tensor)
+    return tensor if base is None else base

@@ -12,7 +12,9 @@ from gradcheck.internals.calls import (
 )
 from gradcheck.internals.tensors import operator_schema
 
-EXITS = frozenset({"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__"})
+EXITS = frozenset(
+    {"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__", "__dlpack__"}
+)
 """Calls whose result is no tensor any more. ``__bool__`` and ``__index__`` are control flow, not data."""
 
 ENTRIES = frozenset(

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from gradcheck.core.trace import NONE
+from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.tensors import has_numbers
 
 _MAX_NUMBERS = 64
 """Numbers of one list that are remembered: enough to know it again."""
@@ -27,11 +29,12 @@ class Passages:
         """Whether anything has left."""
         return bool(self._numbers)
 
-    def left(self, result: Any, call: int) -> list[int]:
-        """``result`` left torch at ``call``: the value that stands for it outside."""
+    def left(self, tensor: Any, result: Any, call: int) -> list[int]:
+        """``tensor`` left torch as ``result`` at ``call``: the value that stands for it outside."""
         self.any_left = True
         value = self._ledger.add_number(call)
-        address = _address(result)
+        shares = not isinstance(result, (int, float, complex, list))  # an array, a capsule
+        address = _address(tensor) if shares else None
         if address is not None:
             self._arrays[address] = value
         for number in _numbers(result):
@@ -78,10 +81,8 @@ def _numbers(value: Any) -> list[float]:
 
 def _address(value: Any) -> int | None:
     if isinstance(value, torch.Tensor):
-        return (
-            value.data_ptr()
-            if value.device.type == "cpu" and value.layout == torch.strided
-            else None
-        )
+        value = bare_tensor(value)
+        plain = value.device.type == "cpu" and value.layout == torch.strided
+        return value.data_ptr() if plain and has_numbers(value) else None
     interface = getattr(value, "__array_interface__", None)
     return int(interface["data"][0]) if isinstance(interface, dict) else None

@@ -16,6 +16,7 @@ import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
 from gradcheck.core.trace import NONE
+from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
@@ -166,7 +167,7 @@ class Recomputation(TorchFunctionMode):
         frame: FrameType,
     ) -> None:
         in_place = operation.in_place and bool(args) and isinstance(args[0], torch.Tensor)
-        made = [args[0]] if in_place else tensors_in(result)
+        made = [bare_tensor(it) for it in ([args[0]] if in_place else tensors_in(result))]
         if read or made:
             line = self._ledger.lines.nearest(frame, Recomputation.run.__code__)
             position = self._position_of(operation.name, line)
@@ -238,7 +239,7 @@ class Recomputation(TorchFunctionMode):
         for value, tensor in zip(row.inputs, read, strict=False):
             maker = self._ledger.maker(value)
             if maker != NONE and rows[maker].kind == "arrived":
-                self._ledger.recomputed[value] = tensor.requires_grad
+                self._ledger.recomputed[value] = bare_tensor(tensor).requires_grad
         for value, tensor in zip(row.outputs, made, strict=False):
             self._ledger.recomputed[value] = tensor.requires_grad
             self._known[id(tensor)] = (weakref.ref(tensor), value)

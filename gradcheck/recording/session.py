@@ -37,6 +37,7 @@ from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
+from gradcheck.recording.threads import followed
 from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -148,6 +149,7 @@ class Session:
             self.flow.before_write = preserved.before_write
         self._switches.begin()
         with ExitStack() as stack:
+            stack.callback(self.grip.let_go)  # a thread that the step began may go on
             stack.callback(self._ledger.release)
             stack.callback(self.flow.passages.release)
             stack.enter_context(self._subject.without_weights())
@@ -156,6 +158,7 @@ class Session:
             stack.enter_context(self._functions.watching())
             stack.enter_context(announced())
             stack.enter_context(self._copies.watching(self._inventory))
+            stack.enter_context(followed(self.flow))
             stack.enter_context(self._modules)
             if self._closer:
                 stack.enter_context(Beneath())

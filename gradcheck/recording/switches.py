@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -11,6 +12,7 @@ import torch
 from torch.autograd import grad_mode
 
 from gradcheck.core.trace import NONE, Switch
+from gradcheck.internals.tensors import functorch_apis
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
@@ -18,6 +20,7 @@ from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_library
 
 _GRAD_MODE_FILE = grad_mode.__file__
+_TRANSFORMS = os.path.dirname(functorch_apis().__file__) + os.sep
 _WORDS = {"no_grad": ("no_grad", "set_grad_enabled"), "inference_mode": ("inference_mode",)}
 
 
@@ -56,10 +59,21 @@ class Switches:
             frame = self._ledger.lines.nearest_user(caller())
             self._grad = self._add(Switch(kind="before-step", frame=frame, module=NONE))
 
+    @contextmanager
+    def afresh(self) -> Iterator[None]:
+        """Nothing is switched off in the body, which runs on a thread of its own."""
+        before, self._grad = self._grad, NONE
+        try:
+            yield
+        finally:
+            self._grad = before
+
     def grad_mode_set(self, enabled: bool, frame: FrameType | None) -> None:
         """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""
         manager, step, outside = outermost_manager(frame)
         key = id(manager)
+        if outside is not None and outside.f_code.co_filename.startswith(_TRANSFORMS):
+            return  # ``torch.func.grad`` switches autograd on for its own level: what is off outside stays off
         if step in (
             "__exit__",
             "__call__",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.autograd.graph import Node
 
-from gradcheck.internals.tensors import fake_tensor_class, plain_access_class
+from gradcheck.internals.tensors import bare_tensor, fake_tensor_class, plain_access_class
 from gradcheck.recording.packing import codes_in
 
 _FakeTensor = fake_tensor_class()
@@ -53,6 +53,7 @@ def own_part(tensor: torch.Tensor) -> torch.Tensor:
 
 def is_zero(tensor: torch.Tensor) -> bool:
     """Whether all elements are zero, as far as there are numbers to look at."""
+    tensor = bare_tensor(tensor)
     readable = tensor.is_floating_point() and has_numbers(tensor)
     return readable and not bool(own_part(tensor).detach().any())
 

@@ -10,10 +10,8 @@ import torch
 from torch.overrides import handle_torch_function
 
 from gradcheck.internals.calls import MAKE_SUBCLASS
-from gradcheck.internals.tensors import dispatch_mode_class, function_mode_counter
+from gradcheck.internals.tensors import function_mode_counter, python_dispatch
 from gradcheck.recording.replacing import replace
-
-TorchDispatchMode = dispatch_mode_class()
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def announced() -> Iterator[None]:
         yield
 
 
-class Beneath(TorchDispatchMode):
+class Beneath(python_dispatch().TorchDispatchMode):  # type: ignore[misc]  # its class is Any
     """Lets a function mode see the operators that C++ calls by itself, as the constructors of old tensor types do.
 
     With a dispatch mode in force they come up to Python, and are called from there as any other operator. That costs

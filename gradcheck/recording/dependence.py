@@ -1,0 +1,151 @@
+"""Whether the loss depends on a parameter: asked of the numbers, where no path was seen.
+
+A parameter without a path to the loss is either unused, or its path ran where no instrument looks. The two are told
+apart by changing its values: the step is run again, forward only, and the loss is the same to the last bit or is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+from gradcheck.core.chain import ChainBreak
+from gradcheck.core.trace import Trace
+from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.loss import step_loss
+from gradcheck.recording.packing import codes_in
+from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.stance import eager
+from gradcheck.subject import Subject
+
+MAX_FORWARDS = 24
+"""Forward passes after which what is left undecided stays so."""
+MAX_CHANGED_BYTES = 2 << 30
+"""Of parameters that are copied and changed at once: beyond, nothing is tried."""
+_LEAST_CHANGE = 0.05
+"""Where a parameter is zero it is moved by noise of this size."""
+
+
+def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
+    """``trace`` with the parameters that have no path, or an inferred one, sorted by whether the loss depends on them."""
+    doubtful = _doubtful(trace)
+    number = trace.loss.number if trace.loss is not None else None
+    if trace.weightless or trace.failure is not None or number is None or not doubtful:
+        return trace
+    trial = _Trial(subject, seed, number)
+    groups = list(_by_layer(trace, doubtful).values())
+    depends, independent = _sorted(groups, trial.differs)
+    return dataclasses.replace(
+        trace,
+        depends=tuple(sorted(depends)),
+        independent=tuple(sorted(independent)),
+    )
+
+
+def _doubtful(trace: Trace) -> frozenset[int]:
+    """Trainable parameters without a path to the loss, or with none but a number that was taken for another."""
+    breaks = trace.chain.breaks
+    by_number = _starved(it for it in breaks if it.cause == "left-torch")
+    return trace.chain.unused | (by_number - _starved(b for b in breaks if b.cause != "left-torch"))
+
+
+def _starved(breaks: Iterable[ChainBreak]) -> frozenset[int]:
+    return frozenset().union(*(it.starved for it in breaks))
+
+
+def _by_layer(trace: Trace, parameters: frozenset[int]) -> dict[int, list[int]]:
+    """The parameters by their layer: an adapter's A does nothing while its B is zero, so that they go together."""
+    layers = {
+        parameter: layer.module
+        for layer in trace.adapter_layers
+        for _, parameters_of_one in layer.adapters
+        for parameter in parameters_of_one
+    }
+    found: dict[int, list[int]] = {}
+    for index in sorted(parameters):
+        found.setdefault(layers.get(index, trace.parameters[index].module), []).append(index)
+    return found
+
+
+def _sorted(
+    groups: Sequence[list[int]], differs: Callable[[list[int]], bool | None]
+) -> tuple[set[int], set[int]]:
+    """(those that the loss depends on, those that it does not), found by halving."""
+    depends: set[int] = set()
+    independent: set[int] = set()
+    todo = [list(groups)]
+    while todo:
+        some = todo.pop()
+        members = [index for group in some for index in group]
+        changed = differs(members)
+        if changed is False:
+            independent.update(members)
+        elif changed and len(some) == 1:
+            depends.update(members)
+        elif changed:
+            middle = len(some) // 2
+            todo += [some[middle:], some[:middle]]
+    return depends, independent
+
+
+class _Trial:
+    """Runs the forward of the step again with other parameters."""
+
+    def __init__(self, subject: Subject, seed: int, number: float) -> None:
+        self._subject = subject
+        self._seed = seed
+        self._number = number
+        self._left = MAX_FORWARDS
+        self._noise: float | None = None
+
+    def differs(self, parameters: list[int]) -> bool | None:
+        """Whether the loss changes with ``parameters``; None where that cannot be said."""
+        number = self._loss_with(parameters)
+        if number is None or not math.isfinite(number):
+            return None
+        if number == self._number:
+            return False
+        if self._noise is None:  # is the step the same each time it is run?
+            again = self._loss_with([])
+            self._noise = math.inf if again is None else abs(again - self._number)
+        return True if abs(number - self._number) > 10 * self._noise else None
+
+    def _loss_with(self, parameters: list[int]) -> float | None:
+        if self._left == 0:
+            return None
+        self._left -= 1
+        subject, inventory = self._subject, Inventory(self._subject.model)
+        chosen = [inventory.parameters[index][1] for index in parameters]
+        if sum(p.numel() * p.element_size() for p in chosen) > MAX_CHANGED_BYTES:
+            return None
+        preserved = Preserved(inventory, subject)
+        with preserved.kept():
+            for parameter in chosen:
+                preserved.before_write(parameter)
+                _change(parameter)
+            seed_everything(self._seed)
+            try:
+                with subject.without_weights(), eager():
+                    loss = step_loss(subject)
+            except Exception:  # it does not bear other numbers, which says nothing
+                preserved.step_raised = True
+                return None
+            if isinstance(loss, torch.Tensor):
+                return float(loss.detach()) if loss.numel() == 1 else None
+            return float(loss) if isinstance(loss, (int, float)) else None
+
+
+def _change(parameter: torch.nn.Parameter) -> None:
+    """Other values of about the same size, the same ones each time."""
+    if not parameter.is_floating_point() or codes_in(parameter) is not None:
+        return
+    generator = torch.Generator(device="cpu").manual_seed(parameter.numel())
+    noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+    with torch.no_grad():
+        size = parameter.float().pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE)
+        parameter.add_((noise.to(parameter.device) * size).to(parameter.dtype))
+
+
