@@ -55,7 +55,7 @@ class Chain:
     unexplained: frozenset[int]
     """Parameters whose gradient is missing though the graphs show a path."""
     lost: frozenset[int] = frozenset()
-    """Those of ``starved`` at none of the breaks: that data flows from them to the loss is known by the numbers alone."""
+    """Those of ``starved`` at none of the breaks: the numbers alone say that data flows from them to the loss."""
 
     @staticmethod
     def of(trace: Trace) -> Chain:

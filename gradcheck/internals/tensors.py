@@ -111,7 +111,7 @@ def transform_level_reader() -> Callable[[], int | None]:
     """Reads how deep in ``vmap``, ``grad`` and their kin the thread is, None outside: tensors are wrapped in there."""
     import torch
 
-    return cast("Callable[[], int | None]", torch._C._functorch.maybe_current_level)
+    return torch._C._functorch.maybe_current_level
 
 
 @internal("torch._C._functorch.is_functorch_wrapped_tensor", ">=2.4")

@@ -30,7 +30,7 @@ from gradcheck.internals.tensors import (
 )
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
-from gradcheck.recording.memory import WrittenMemory
+from gradcheck.recording.memory import WrittenMemory, storage_key
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.notices import Notices
 from gradcheck.recording.operations import (
@@ -214,20 +214,20 @@ class DataFlow(TorchFunctionMode):
         ledger, roles = self.ledger, self._roles
         entries, live, versions = ledger.entries, ledger.live, ledger.versions
         read: list[int] = []
+        arg: Any
         for arg in args:
             role = roles[type(arg)]
             if role == "tensor":
                 entry = entries.get(id(arg))
-                carries = arg.requires_grad
-                if (
-                    entry is not None
-                    and entry[0]() is arg
-                    and live[entry[1]] is carries
-                    and (versions[entry[1]] == -1 or versions[entry[1]] == version_of(arg))
-                ):
-                    read.append(entry[1])
-                else:
-                    read.append(self.value_of(arg))
+                if entry is not None and entry[0]() is arg:
+                    value = entry[1]
+                    version = versions[value]
+                    if live[value] is arg.requires_grad and (
+                        version == -1 or version == version_of(arg)
+                    ):
+                        read.append(value)
+                        continue
+                read.append(self.value_of(arg))
             elif role:
                 read += [self.value_of(tensor) for tensor in tensors_in(arg)]
         return read
@@ -314,12 +314,18 @@ class DataFlow(TorchFunctionMode):
         ledger = self.ledger
         index = len(ledger.calls)
         exits = operation.kind == "exit"
-        outputs = self.passages.left(args[0] if args else None, result, index) if exits else self._made(made, index)
+        outputs = (
+            self.passages.left(args[0] if args else None, result, index)
+            if exits
+            else self._made(made, index)
+        )
         kind = _kind(operation, args, bool(read))
         if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)
         elif self.passages.open:
             read += self.passages.numbers((*args, *kwargs.values()))
+        if operation.short == "set_":
+            read += self._sharing(args[0])
         if not read and not outputs:
             return
         if ledger.zero and not ledger.zero.isdisjoint(read):
@@ -453,6 +459,12 @@ class DataFlow(TorchFunctionMode):
         if region != NONE and region not in self.region_stack:
             self._implicit_values.update(dict.fromkeys(values, region))
 
+    def _sharing(self, tensor: torch.Tensor) -> list[int]:
+        """The last value over the memory of ``tensor`` that is another tensor's."""
+        key, entries = storage_key(tensor), list(self.ledger.entries.values())
+        others = [(v, t) for ref, v in entries if (t := ref()) is not None and t is not tensor]
+        return [v for v, other in others if storage_key(other) == key][-1:]
+
     def left(self, value: int | None) -> None:
         """``value`` has left the unannounced custom function that made it."""
         if value is not None:
@@ -477,7 +489,8 @@ class DataFlow(TorchFunctionMode):
                 if not new:
                     continue
                 if not self._written.is_family(tensor):
-                    read += [self._arrived(tensor, (it,), it, "detach") for it in new]
+                    given = [(it, self._given_by(it)) for it in new]
+                    read += [self._arrived(tensor, g, it, "detach") for it, g in given if g]
                 elif self._in_checkpoint():
                     at = read.index(own)
                     read[at] = self._arrived(tensor, (own, *new), new[-1], "arrived")
@@ -485,13 +498,21 @@ class DataFlow(TorchFunctionMode):
                     read += new
         return read
 
+    def _given_by(self, write: int) -> tuple[int, ...]:
+        """What ``write`` and the writes before it have put into memory besides what was there."""
+        ledger, given = self.ledger, []
+        while (maker := ledger.maker(write)) != NONE and ledger.calls[maker].kind == "in-place":
+            write, *others = ledger.calls[maker].inputs or (NONE,)
+            given += others
+            if write == NONE:
+                break
+        return tuple(given)
+
     def _in_checkpoint(self) -> bool:
         """Whether a checkpointed region's forward runs, of which only the recomputation tells what carries."""
         return self._reading_region != NONE and bool(self.region_stack)
 
-    def _arrived(
-        self, tensor: torch.Tensor, values: tuple[int, ...], write: int, kind: str
-    ) -> int:
+    def _arrived(self, tensor: torch.Tensor, values: tuple[int, ...], write: int, kind: str) -> int:
         """A new value for ``tensor``, into whose memory ``write`` has put what ``values`` are.
 
         Written through ``.data``, the numbers have arrived and the graph has not: ``kind`` is then "detach".

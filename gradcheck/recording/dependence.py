@@ -30,7 +30,7 @@ _LEAST_CHANGE = 0.05
 
 
 def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
-    """``trace`` with the parameters that have no path, or an inferred one, sorted by whether the loss depends on them."""
+    """``trace`` that says on which parameters without a path, or with a guessed one, the loss depends."""
     doubtful = _doubtful(trace)
     number = trace.loss.number if trace.loss is not None else None
     if trace.weightless or trace.failure is not None or number is None or not doubtful:
@@ -147,5 +147,3 @@ def _change(parameter: torch.nn.Parameter) -> None:
     with torch.no_grad():
         size = parameter.float().pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE)
         parameter.add_((noise.to(parameter.device) * size).to(parameter.dtype))
-
-

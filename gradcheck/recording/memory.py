@@ -30,7 +30,7 @@ class WrittenMemory:
     def __init__(self) -> None:
         self._last: dict[int, int] = {}
         self._families: dict[int, weakref.ref[torch.Tensor]] = {}
-        """The tensor that was written, or that of which it is a view: autograd rewrites the history of all its views."""
+        """The tensor that was written, or the one that it is a view of: autograd knows of all its views."""
         self._versions: dict[int, int] = {}
         """How often the memory was written by then."""
         self._held: list[StorageWeakRef] = []
@@ -48,7 +48,7 @@ class WrittenMemory:
         self._versions[key] = counted_version(target)
 
     def is_family(self, tensor: torch.Tensor) -> bool:
-        """Whether autograd knows that ``tensor`` was written too; of one made by ``.data`` or ``detach`` it does not."""
+        """Whether autograd knows that ``tensor`` was written: not where that was through ``.data`` or ``detach``."""
         family = self._families.get(storage_key(tensor))
         return family is None or family() is _origin(tensor)
 

@@ -33,7 +33,9 @@ ENTRIES = frozenset(
 )
 """Calls that make a tensor from numbers of Python or NumPy."""
 
-DETACHES = frozenset({"detach", "detach_", "tensor", "new_tensor", MAKE_SUBCLASS, "__deepcopy__"})
+DETACHES = frozenset(
+    {"detach", "detach_", "tensor", "new_tensor", MAKE_SUBCLASS, "__deepcopy__", "set_"}
+)
 """Calls whose result shares or copies the data of a tensor and nothing of its graph."""
 
 ZERO_DERIVATIVES = frozenset(

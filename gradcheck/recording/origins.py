@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from gradcheck.core.lapse import own_failure
 from gradcheck.core.trace import NONE, Origin, Trace
 from gradcheck.internals.sharding import settled, sharded
+from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
@@ -88,9 +89,10 @@ class Origins(TorchFunctionMode):
         with self._grip:
             operation = self._operations[func]
             if operation.kind not in ("silent", "grad-mode", "backward", "setter"):
-                read, line = tensors_in((args, kwargs)), self._lines.nearest(frame)
+                line = self._lines.nearest(frame)
+                read = [bare_tensor(given) for given in tensors_in((args, kwargs))]
                 for tensor in tensors_in(result):
-                    self._made(operation, read, tensor, line)
+                    self._made(operation, read, bare_tensor(tensor), line)
         return result
 
     def _made(
@@ -119,7 +121,7 @@ class Origins(TorchFunctionMode):
 
         def hook(gradient: torch.Tensor) -> None:
             with self._grip:
-                self._states[number] = state_of(gradient)
+                self._states[number] = state_of(bare_tensor(gradient))
 
         handle: RemovableHandle = tensor.register_hook(hook)
         return handle

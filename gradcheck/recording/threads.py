@@ -16,11 +16,17 @@ from gradcheck.recording.replacing import replace
 @contextmanager
 def followed(flow: DataFlow) -> Iterator[None]:
     """What a thread of the step begins in the body, in a new thread or in a pool's, is seen by ``flow``."""
-    start, submit, num_modes = threading.Thread.start, ThreadPoolExecutor.submit, function_mode_counter()
+    start, submit, num_modes = (
+        threading.Thread.start,
+        ThreadPoolExecutor.submit,
+        function_mode_counter(),
+    )
 
     def watched_start(thread: threading.Thread) -> None:
         if num_modes() > 0:
-            vars(thread)["run"] = _under(flow, thread.run, done=lambda: vars(thread).pop("run", None))
+            vars(thread)["run"] = _under(
+                flow, thread.run, done=lambda: vars(thread).pop("run", None)
+            )
         start(thread)
 
     def watched_submit(pool: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
