@@ -52,6 +52,7 @@ class _Verdict:
                 if needed[output]:
                     for value in sources:
                         needed[value] = True
+
     def _mask(self, parameters: Iterable[int]) -> int:
         mask = 0
         for index in parameters:

@@ -214,16 +214,15 @@ class DataFlow(TorchFunctionMode):
         ledger, roles = self.ledger, self._roles
         entries, live, versions = ledger.entries, ledger.live, ledger.versions
         read: list[int] = []
-        arg: Any
         for arg in args:
             role = roles[type(arg)]
             if role == "tensor":
                 entry = entries.get(id(arg))
-                if entry is not None and entry[0]() is arg:
+                if entry is not None and (held := entry[0]()) is arg and held is not None:
                     value = entry[1]
                     version = versions[value]
-                    if live[value] is arg.requires_grad and (
-                        version == -1 or version == version_of(arg)
+                    if live[value] is held.requires_grad and (
+                        version == -1 or version == version_of(held)
                     ):
                         read.append(value)
                         continue
