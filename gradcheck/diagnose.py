@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from gradcheck.core.finding import SEVERITIES, Finding
 from gradcheck.core.grouping import chain_links, parameter_records
+from gradcheck.core.lapse import lapse_of
+from gradcheck.core.referee import FAILED, unjudged
 from gradcheck.core.report import Break, Report, SkippedRule
-from gradcheck.core.rule import RULES, Need, Rule
+from gradcheck.core.rule import RULES, Need, Rule, check_selection
 from gradcheck.core.selection import location
 from gradcheck.core.symptoms import SYMPTOMS
 from gradcheck.core.trace import NONE, Trace
@@ -24,20 +26,33 @@ _NEEDS: dict[Need, str] = {
 
 
 def diagnose(trace: Trace, settings: Settings) -> Report:
-    """The Report of ``trace``: every selected rule was run or is in ``skipped`` with its reason."""
+    """The Report of ``trace``: every selected rule was run or is in ``skipped`` with its reason.
+
+    Raises:
+        SettingsError: where a code in ``settings`` is no rule's.
+    """
+    check_selection(settings)
     findings: list[Finding] = []
+    waived: list[Finding] = []
     skipped: list[SkippedRule] = []
+    failed: list[SkippedRule] = []
     for entry in RULES.all().values():
-        if not settings.selects(entry.code):
-            skipped.append(SkippedRule(code=entry.code, rule=entry.name, reason="not selected"))
-            continue
         reason = _missing(trace, entry)
+        found: list[Finding] = []
+        if not reason:
+            found, reason = _found(trace, entry)
+            failed += [_skip(entry, reason)] * (bool(reason) and settings.selects(entry.code))
+        if not settings.selects(entry.code):
+            reason = "not selected"
+            waived += found if settings.ignores(entry.code) else []
+        elif not reason:
+            findings += found
         if reason:
-            skipped.append(SkippedRule(code=entry.code, rule=entry.name, reason=reason))
-        else:
-            findings += entry.function(trace)
+            skipped.append(_skip(entry, reason))
+    shown = tuple(_ranked(_without_symptoms(findings)))
     return Report(
-        findings=tuple(_ranked(_without_symptoms(findings))),
+        findings=shown,
+        unjudged=unjudged(trace, (*findings, *waived), tuple(failed)),
         parameters=parameter_records(trace),
         breaks=_breaks(trace),
         skipped=tuple(skipped),
@@ -47,6 +62,18 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
         loss=trace.loss.number if trace.loss is not None else None,
         notes=(*trace.notes, *trace.chain.disagreements),
     )
+
+
+def _found(trace: Trace, entry: Rule) -> tuple[list[Finding], str]:
+    """What ``entry`` finds; or nothing, and that it failed."""
+    try:
+        return list(entry.function(trace)), ""
+    except Exception as error:  # a rule's mistake is gradcheck's, and no word about the step
+        return [], f"{FAILED}: {lapse_of(error).summary}"
+
+
+def _skip(entry: Rule, reason: str) -> SkippedRule:
+    return SkippedRule(code=entry.code, rule=entry.name, reason=reason)
 
 
 def _missing(trace: Trace, entry: Rule) -> str:

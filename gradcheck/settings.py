@@ -31,4 +31,8 @@ class Settings:
     def selects(self, code: str) -> bool:
         """Whether the rule ``code`` is to run."""
         chosen = not self.select or code.startswith(self.select)
-        return chosen and not (self.ignore and code.startswith(self.ignore))
+        return chosen and not self.ignores(code)
+
+    def ignores(self, code: str) -> bool:
+        """Whether the rule ``code`` is left out by name: what it finds has been accepted."""
+        return bool(self.ignore) and code.startswith(self.ignore)

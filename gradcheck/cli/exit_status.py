@@ -19,11 +19,13 @@ class ExitStatus(IntEnum):
     FINDINGS = 1
     """Findings at or over ``--fail-on``."""
     COULD_NOT_RUN = 2
-    """Bad input, a load failure, an interruption, a mistake of gradcheck's own."""
+    """Bad input, a load failure, an interruption, a step that was not judged, a mistake of gradcheck's own."""
 
 
 def exit_status(report: Report, fail_on: Severity) -> ExitStatus:
-    """FINDINGS where one is as bad as ``fail_on`` or worse."""
+    """FINDINGS where one is as bad as ``fail_on`` or worse; COULD_NOT_RUN where nothing was judged."""
+    if report.verdict == "not-judged":
+        return ExitStatus.COULD_NOT_RUN
     failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     found = any(finding.severity in failing for finding in report.findings)
     return ExitStatus.FINDINGS if found else ExitStatus.HEALTHY

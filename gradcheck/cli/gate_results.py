@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gradcheck.core.baseline import KnownFinding, already_known, known_finding, no_longer_seen
-from gradcheck.core.gate import TargetResult
+from gradcheck.core.gate import TargetResult, not_judged
 from gradcheck.core.gate_config import GateTarget
 from gradcheck.core.lock import Drift, LockedGroup, drift, locked_groups
 from gradcheck.core.report import Report, SkippedRule
@@ -59,7 +59,9 @@ def _with_reason(rule: SkippedRule, target: GateTarget) -> SkippedRule:
 
 
 def _reason(answer: Answer) -> str | None:
-    return answer.reason if isinstance(answer, (Refused, Unfinished)) else None
+    if isinstance(answer, (Refused, Unfinished)):
+        return answer.reason
+    return not_judged(answer.report) if isinstance(answer, Inspected) else None
 
 
 def _fixed(report: Report, held: Iterable[KnownFinding]) -> tuple[KnownFinding, ...]:

@@ -125,9 +125,20 @@ def _result(result: TargetResult) -> dict[str, object]:
     return {**body, "status": result.status, "report": report}
 
 
+def not_judged(report: Report) -> str | None:
+    """Why ``report`` judges nothing, in one sentence; None where it does."""
+    return report.unjudged if report.verdict == "not-judged" else None
+
+
 def of_one(report: Report, *, fail_on: Severity = "error") -> GateReport:
     """``report`` of a single inspection, for the formats that are made for many targets."""
     setup = dict(report.setup)
     name = setup.get("model") or setup.get("factory") or "step"
-    result = TargetResult(name=name, target=name, report=report, fail_on=fail_on)
+    result = TargetResult(
+        name=name,
+        target=name,
+        report=report,
+        could_not_run=not_judged(report),
+        fail_on=fail_on,
+    )
     return GateReport(results=(result,), version=gradcheck.__version__)

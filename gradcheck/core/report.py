@@ -1,12 +1,16 @@
 """A Report: the judgement of one recorded step."""
 
+import platform
 from dataclasses import dataclass
+from typing import Literal
 
 from gradcheck.core.codec import to_json
 from gradcheck.core.finding import Finding, Location
 from gradcheck.core.trace import Environment, GradientState
 
 REPORT_SCHEMA_VERSION = 1
+
+Verdict = Literal["healthy", "broken", "not-judged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,17 +94,27 @@ class Report:
     chain: tuple[Link, ...] = ()
     loss: float | None = None
     notes: tuple[str, ...] = ()
+    unjudged: str = ""
+    """Why the step cannot be called healthy, in one sentence, though nothing is known to be wrong; else empty."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Broken with a finding of severity "error", not-judged where health was not shown, else healthy."""
+        if any(finding.severity == "error" for finding in self.findings):
+            return "broken"
+        return "not-judged" if self.unjudged else "healthy"
 
     @property
     def healthy(self) -> bool:
-        """No finding of severity "error"."""
-        return all(finding.severity != "error" for finding in self.findings)
+        """Whether the verdict is "healthy": the step was judged, and no finding is an error."""
+        return self.verdict == "healthy"
 
     def to_dict(self) -> dict[str, object]:
         """The JSON format: the fields of this class, ``healthy`` and ``schema_version``."""
         document: dict[str, object] = {
             "schema_version": REPORT_SCHEMA_VERSION,
             "healthy": self.healthy,
+            "verdict": self.verdict,
         }
         body = to_json(self)
         assert isinstance(body, dict)
@@ -111,3 +125,18 @@ class Report:
         from gradcheck.core.formatter import RenderOptions, render  # formatter reads Report
 
         return render(self, "html", RenderOptions(fragment=True))
+
+
+def unrecorded(reason: str) -> Report:
+    """The report on a step that could not be recorded."""
+    environment = Environment(
+        versions=(), python=platform.python_version(), platform=platform.platform(), device="none"
+    )
+    return Report(
+        findings=(),
+        parameters=(),
+        breaks=(),
+        skipped=(),
+        environment=environment,
+        unjudged=f"the step could not be recorded: {reason}",
+    )

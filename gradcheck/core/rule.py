@@ -1,5 +1,6 @@
 """A rule: a pure function from a Trace to findings, and the decorator that registers it."""
 
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Literal
 from gradcheck.core.finding import Finding
 from gradcheck.core.registry import Registry
 from gradcheck.core.trace import Trace
+from gradcheck.errors import SettingsError
+from gradcheck.settings import Settings
 
 Need = Literal["optimizer", "loss", "backward", "gradients", "adapters", "labels", "numbers"]
 HEADINGS = ("What it does", "Why this breaks training", "Example", "Repair", "References")
@@ -38,6 +41,26 @@ class Rule:
 
 
 RULES: Registry[Rule] = Registry("gradcheck.rules")
+
+
+def check_selection(settings: Settings) -> None:
+    """Refuses a code that no rule has: with it nothing would be judged, or something that was to be left out.
+
+    Raises:
+        SettingsError: where a code or prefix in ``select`` or ``ignore`` matches no rule.
+    """
+    codes = list(RULES.all())
+    for given in (*settings.select, *settings.ignore):
+        if not any(code.startswith(given) for code in codes):
+            near = difflib.get_close_matches(given, codes, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise SettingsError(
+                f"no rule is called {given}; {hint}`gradcheck rule` lists all of them"
+            )
+    if not any(settings.selects(code) for code in codes):
+        raise SettingsError(
+            f"select {', '.join(settings.select) or 'all'} without ignore {', '.join(settings.ignore)} leaves no rule"
+        )
 
 
 def rule(code: str, *, needs: tuple[Need, ...] = ()) -> Callable[[RuleFunction], RuleFunction]:

@@ -13,7 +13,7 @@ from typing import Literal, Union
 from gradcheck.core.gate import GATE_SCHEMA_VERSION, TARGET_STATUSES, GateReport, TargetResult
 from gradcheck.core.outcome import FIX_SCHEMA_VERSION, FixReport, Outcome, Verified
 from gradcheck.core.repair import Repair
-from gradcheck.core.report import REPORT_SCHEMA_VERSION, Report
+from gradcheck.core.report import REPORT_SCHEMA_VERSION, Report, Verdict
 from gradcheck.core.trace import SCHEMA_VERSION, Trace
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -35,6 +35,10 @@ def _report(definitions: Definitions) -> Schema:
     own: Schema = {
         "schema_version": {"const": REPORT_SCHEMA_VERSION},
         "healthy": {"type": "boolean", "description": _summary(Report.healthy.__doc__)},
+        "verdict": {
+            "enum": list(typing.get_args(Verdict)),
+            "description": _summary(Report.verdict.__doc__),
+        },
     }
     return _with_fields(own, _object(Report, definitions))
 

@@ -49,7 +49,7 @@ def single(gate: GateReport) -> Report | None:
 def headline_words(gate: GateReport) -> tuple[str, str]:
     """Word and sentence of the verdict: of the inspection where it was no gate."""
     report = single(gate)
-    if report is None or gate.results[0].could_not_run is not None:
+    if report is None or (gate.results[0].could_not_run is not None and not report.unjudged):
         return gate_word(gate), gate_verdict(gate)
     return verdict_word(report), verdict(report)
 

@@ -14,11 +14,13 @@ BAD_STATES: tuple[tuple[GradientState, str], ...] = (
     ("zero", "a zero gradient"),
 )
 """What is wrong where nothing explains it, in the words of the verdict."""
+MAX_REASON = 600
+"""Characters of the sentence that says why nothing was judged."""
 
 
 def verdict_word(report: Report) -> str:
-    """``HEALTHY`` or ``BROKEN``."""
-    return "HEALTHY" if report.healthy else "BROKEN"
+    """``HEALTHY``, ``BROKEN`` or ``NOT JUDGED``."""
+    return report.verdict.replace("-", " ").upper()
 
 
 def verdict(report: Report) -> str:
@@ -27,7 +29,10 @@ def verdict(report: Report) -> str:
     counts = ", ".join(
         count(tally[severity], severity) for severity in SEVERITIES if tally[severity]
     )
-    return f"{_gradients(report)} · {counts}" if counts else _gradients(report)
+    said = (
+        clean(report.unjudged, MAX_REASON) if report.verdict == "not-judged" else _gradients(report)
+    )
+    return f"{said} · {counts}" if counts else said
 
 
 def _gradients(report: Report) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gradcheck.core.lapse import lapse_of, own_failure
-from gradcheck.core.report import Report
+from gradcheck.core.report import Report, unrecorded
 from gradcheck.core.trace import Trace
 from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.sharding import sharded
@@ -97,12 +97,24 @@ class Watch:
     def report(self) -> Report:
         """The Report on the first step.
 
+        One that could not be recorded has the verdict "not-judged", and says why.
+
         Raises:
-            RecordingError: before the first backward has run, and where the step could not be recorded.
+            RecordingError: before the first backward has run, while the body is still running.
         """
         if self._report is None:
-            self._report = self._judge(self.trace, self._settings)
+            self._report = self._judged()
         return self._report
+
+    def _judged(self) -> Report:
+        if self._problem is not None:
+            return unrecorded(str(self._problem))
+        try:
+            return self._judge(self.trace, self._settings)
+        except DiagnosticError:
+            raise
+        except Exception as error:
+            return unrecorded(str(own_failure(lapse_of(error))))
 
     def _backward_done(self, loss: torch.Tensor) -> None:
         """Takes the Trace while the gradients are there, before the loop steps and clears them."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import pkgutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -18,6 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 import gradcheck
 import gradcheck.recording
+from gradcheck.core.referee import FAILED
+from gradcheck.core.rule import RULES
 from gradcheck.errors import OwnFailure
 from tests.state import differences, state_of
 
@@ -226,6 +231,8 @@ def test_a_loop_that_is_watched_goes_on_bit_for_bit(
     if failed:
         with pytest.raises(OwnFailure, match="gradcheck itself failed"):
             watch.trace  # noqa: B018
+        assert watch.report.verdict == "not-judged"
+        assert "could not be recorded: gradcheck itself failed" in watch.report.unjudged
 
 
 def test_every_instrument_that_a_step_needs_was_made_to_raise() -> None:
@@ -241,3 +248,40 @@ def test_every_instrument_that_a_step_needs_was_made_to_raise() -> None:
 def test_without_a_failure_the_step_is_judged() -> None:
     report = gradcheck.inspect(net(), BATCH)
     assert "GC202" in [finding.code for finding in report.findings]
+
+
+@pytest.mark.parametrize("code", ["GC202", "GC301", "GC102"])
+def test_a_rule_that_raises_is_no_health(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other rules say stands."""
+
+    def injected(_: Any) -> Any:
+        raise Injected("in a rule")
+
+    rules = dict(RULES.all())
+    rules[code] = dataclasses.replace(rules[code], function=injected)
+    monkeypatch.setattr(RULES, "all", lambda: rules)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    sound = gradcheck.inspect(model, {"input": BATCH["x"]}, lambda m, b: m(b["input"]).mean())
+    assert sound.verdict == "not-judged"
+    assert code in sound.unjudged
+    assert "gradcheck itself failed, not the training step" in sound.unjudged
+    assert [rule.code for rule in sound.skipped if FAILED in rule.reason] == [code]
+    broken = gradcheck.inspect(net(), BATCH)
+    assert broken.verdict == "broken"
+    assert code not in [finding.code for finding in broken.findings]
+
+
+def test_a_gate_over_a_failing_instrument_could_not_run(tmp_path: Path) -> None:
+    factory = tmp_path / "target.py"
+    factory.write_text(
+        "import torch\n"
+        "from gradcheck.recording.ledger import Ledger\n"
+        "def broken(*_):\n    raise KeyError('injected')\n"
+        "Ledger.add_value = broken\n"
+        "def build():\n    return torch.nn.Linear(2, 1), {'input': torch.ones(1, 2)}\n"
+    )
+    command = [sys.executable, "-m", "gradcheck", "inspect", f"{factory}:build"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "gradcheck itself failed, not the training step: KeyError at" in done.stderr
+    assert "GC2" not in done.stdout + done.stderr

@@ -1,5 +1,7 @@
 """Errors in the body of ``watch``: they go on as they are, and nothing is left behind."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -37,8 +39,19 @@ def test_the_error_of_the_body_goes_on_and_the_recording_is_over(error: Exceptio
 
 def test_a_step_that_could_not_be_recorded_says_so_where_the_report_is_asked_for() -> None:
     _, watch = fails(torch.OutOfMemoryError("x"))
+    assert watch.report.verdict == "not-judged"
+    assert not watch.report.healthy
+    assert "memory ran out" in watch.report.unjudged
     with pytest.raises(RecordingError, match="memory ran out"):
-        watch.report  # noqa: B018
+        watch.trace  # noqa: B018
+
+
+def test_an_error_that_the_body_catches_is_no_health() -> None:
+    model = nn.Linear(2, 1)
+    with gradcheck.watch(model) as watch, contextlib.suppress(RuntimeError):
+        model(torch.ones(1, 3)).mean().backward()
+    assert watch.report.verdict == "not-judged"
+    assert "no backward ran" in watch.report.unjudged
 
 
 def test_an_error_of_the_body_is_in_the_report() -> None:
