@@ -12,8 +12,8 @@ class ChainBreak:
     """A call that reads something that carries a gradient, and whose result flows on to the loss and carries none."""
 
     cause: str
-    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "custom-function",
-    "reentrant-checkpoint", "hidden-input" or "recompute-mismatch"."""
+    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective",
+    "custom-function", "reentrant-checkpoint", "hidden-input" or "recompute-mismatch"."""
     call: int
     frame: int
     module: int

@@ -223,16 +223,20 @@ def first_reader(trace: Trace, values: tuple[int, ...]) -> int:
 
 def sources(trace: Trace, value: int) -> Parameters:
     """The parameters from which ``value`` was worked out, whether or not a gradient flows."""
-    found, seen, todo = set(), {value}, [value]
+    found = {trace.values[i].parameter for i in ancestry(trace, value)}
+    return frozenset(found - {NONE})
+
+
+def ancestry(trace: Trace, value: int) -> set[int]:
+    """``value`` and all values from which it was worked out, whether or not a gradient flows."""
+    seen, todo = {value}, [value]
     while todo:
         at = trace.values[todo.pop()]
-        if at.parameter != NONE:
-            found.add(at.parameter)
         if at.call != NONE:
             fresh = [i for i in trace.calls[at.call].inputs if i not in seen]
             seen.update(fresh)
             todo.extend(fresh)
-    return frozenset(found)
+    return seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,7 @@ from gradcheck.recording.operations import (
     Operations,
     classified,
 )
+from gradcheck.recording.packing import inner_tensors
 from gradcheck.recording.passages import Passages
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
@@ -294,6 +295,27 @@ class DataFlow(TorchFunctionMode):
             self._reading_region = NONE
         return result
 
+    def written_unseen(
+        self,
+        name: str,
+        kind: str,
+        read: list[int],
+        written: list[torch.Tensor],
+        frame: FrameType,
+        asking: FrameType,
+    ) -> list[tuple[int, torch.Tensor]]:
+        """Records a call that no mode sees, made at ``frame`` for ``asking``; the new values of what it has written."""
+        region = NONE
+        if self.region_stack or not torch.is_grad_enabled():
+            region = self.region_of(frame)
+        targets = [tensor for tensor in written if not self._is_parameter(tensor)]
+        outputs = self._made(targets, len(self.ledger.calls))
+        self._add_call(name, kind, read, outputs, region, asking)
+        made = list(zip(outputs, targets, strict=True))
+        for value, tensor in made:
+            self._written.wrote(tensor, value)
+        return made
+
     def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
         self.failed_call = len(self.ledger.calls)
         self.notices.refused(operation, frame)
@@ -414,6 +436,11 @@ class DataFlow(TorchFunctionMode):
         leaves = [] if node is None else leaves_behind(node)
         return [value for leaf in leaves if (value := self.ledger.known(leaf)) is not None]
 
+    def _values_held(self, tensor: torch.Tensor) -> list[int]:
+        """The values of the tensors that ``tensor`` wraps."""
+        inner = [] if type(tensor) is _Tensor else inner_tensors(tensor)
+        return [value for held in inner if (value := self.ledger.known(held)) is not None]
+
     def _from_outside(self, tensor: torch.Tensor) -> int:
         """A value for a tensor that no recorded call made.
 
@@ -421,9 +448,11 @@ class DataFlow(TorchFunctionMode):
         a floating-point tensor of unknown origin may be it, come back; and one that has a history was worked out from
         the leaves of its autograd graph.
         """
-        node = tensor.grad_fn
+        node, held = tensor.grad_fn, self._values_held(tensor)
         if node is not None:
             value = self._add_unseen(node.name(), "outside", self._values_behind(node), tensor)
+        elif held:  # its class took the data and nothing of the graph
+            value = self._add_unseen(type(tensor).__name__, "detach", held, tensor)
         elif self.passages.any_left and tensor.is_floating_point():
             value = self._add_unseen(
                 "torch.from_numpy", "entry", self.passages.memory(tensor), tensor

@@ -14,11 +14,13 @@ import torch
 
 from gradcheck.core.chain import ChainBreak
 from gradcheck.core.trace import Trace
+from gradcheck.internals.sharding import settled, sharded
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.packing import codes_in
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.stance import eager
+from gradcheck.recording.tensors import own_part
 from gradcheck.subject import Subject
 
 MAX_FORWARDS = 24
@@ -37,7 +39,8 @@ def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
         return trace
     trial = _Trial(subject, seed, number)
     groups = list(_by_layer(trace, doubtful).values())
-    depends, independent = _sorted(groups, trial.differs)
+    with sharded(subject.model):
+        depends, independent = _sorted(groups, trial.differs)
     return dataclasses.replace(
         trace,
         depends=tuple(sorted(depends)),
@@ -122,10 +125,10 @@ class _Trial:
         if sum(p.numel() * p.element_size() for p in chosen) > MAX_CHANGED_BYTES:
             return None
         preserved = Preserved(inventory, subject)
-        with preserved.kept():
+        with preserved.kept(), settled(subject.model):
             for parameter in chosen:
                 preserved.before_write(parameter)
-                _change(parameter)
+                _change(own_part(parameter))
             seed_everything(self._seed)
             try:
                 with subject.without_weights(), eager():
@@ -138,7 +141,7 @@ class _Trial:
             return float(loss) if isinstance(loss, (int, float)) else None
 
 
-def _change(parameter: torch.nn.Parameter) -> None:
+def _change(parameter: torch.Tensor) -> None:
     """Other values of about the same size, the same ones each time."""
     if not parameter.is_floating_point() or codes_in(parameter) is not None:
         return

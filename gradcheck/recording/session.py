@@ -18,6 +18,7 @@ from gradcheck.errors import BatchError, DiagnosticError, RecordingError
 from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
+from gradcheck.recording.collectives import Collectives
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
 from gradcheck.recording.gathering import GatheredCopies
@@ -109,6 +110,7 @@ class Session:
         self._switches = Switches(self._ledger, self._modules, self.grip)
         self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip)
         self._functions = Functions(self._ledger, self.flow)
+        self._collectives = Collectives(self.flow)
         self._copies = GatheredCopies(subject.model, self._ledger, self.grip)
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
@@ -157,6 +159,7 @@ class Session:
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
             stack.enter_context(announced())
+            stack.enter_context(self._collectives.watching())
             stack.enter_context(self._copies.watching(self._inventory))
             stack.enter_context(followed(self.flow))
             stack.enter_context(self._modules)

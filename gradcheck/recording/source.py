@@ -14,6 +14,7 @@ from itertools import islice
 from types import CodeType, FrameType, TracebackType
 
 import torch
+import typing_extensions
 
 import gradcheck
 from gradcheck.core.trace import NONE, Frame
@@ -33,7 +34,12 @@ _LIBRARY_ROOTS = tuple(
 )
 _PLUMBING_FILES = {
     function.__code__.co_filename
-    for function in (contextlib.contextmanager, copy.deepcopy, functools.wraps)
+    for function in (
+        contextlib.contextmanager,
+        copy.deepcopy,
+        functools.wraps,
+        typing_extensions.deprecated.__call__,
+    )
 }
 _MAX_STATEMENT_LINES = 24
 
@@ -134,6 +140,14 @@ def is_library(file: str) -> bool:
         or file.startswith(_LIBRARY_ROOTS)
         or "site-packages" in file
     )
+
+
+def package_of(file: str) -> str:
+    """The installed package that ``file`` belongs to, as the folder or file that it is; else the file itself."""
+    for root in _LIBRARY_ROOTS:
+        if file.startswith(root):
+            return root + file[len(root) :].split(os.sep, maxsplit=1)[0]
+    return file
 
 
 def is_own(file: str) -> bool:
