@@ -15,7 +15,7 @@ PATHS := gradcheck tests fixtures benchmarks docs
 # Runs a command, and shows what it said only where it failed.
 QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
 
-.PHONY: help venv demo test check format docs pictures site bench sweep versions quantizers clean
+.PHONY: help venv demo test check format docs pictures site bench sweep versions newest quantizers clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -69,8 +69,11 @@ bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps
 sweep: $(STAMP) ## Compares the verdict with plain torch over every architecture; an hour or two.
 	@$(BIN)/python benchmarks/sweep.py
 
-versions: ## Runs the core of the suite with three versions of transformers.
-	@bash benchmarks/versions.sh "$(PYTHON)"
+versions: ## Runs the core of the suite from the oldest versions to the newest, and writes docs/versions.md.
+	@"$(PYTHON)" benchmarks/versions.py --jobs $(JOBS)
+
+newest: ## Runs the core of the suite with the newest versions of everything.
+	@"$(PYTHON)" benchmarks/versions.py newest --jobs $(JOBS)
 
 quantizers: ## Runs the tests of quantizers other than bitsandbytes, which it installs.
 	@bash benchmarks/quantizers.sh "$(PYTHON)"

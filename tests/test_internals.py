@@ -100,7 +100,7 @@ OWNERS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("entry", INTERNALS, ids=lambda entry: entry.path)
 def test_an_installed_version_has_the_names_that_it_is_said_to_have(entry: Internal) -> None:
     if not is_claimed(entry):
-        pytest.skip(f"{entry.library} is none of {entry.versions}")
+        pytest.skip(f"{entry.library} is none of {entry.versions}: it has no {entry.name}")
     assert exists(entry, OWNERS)
 
 

@@ -111,12 +111,17 @@ def adapter_names(inventory: Inventory) -> set[str]:
 
 
 def _configs(inventory: Inventory) -> list[tuple[torch.nn.Module, dict[str, Any]]]:
-    """(module, its adapter configurations), of the modules that have some; outer modules first."""
+    """(module, its adapter configurations), of the modules that have some; outer modules first.
+
+    Not those that ``unload`` left on a model that is adapted no more (PEFT before 0.19).
+    """
+    adapted = bool(_layer_types(inventory))
     found = {
         index: (module, vars(module)[attribute])
         for attribute in (PROMPT_CONFIGS, "peft_config")  # the former: prompt methods
         for index, module in inventory.holding(attribute)
         if isinstance(vars(module)[attribute], dict) and vars(module)[attribute]
+        if adapted or any(kind.__module__.startswith("peft.") for kind in type(module).__mro__)
     }
     return [found[index] for index in sorted(found)]
 

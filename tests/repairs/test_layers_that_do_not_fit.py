@@ -65,7 +65,7 @@ class Net(nn.Module):
 
 ROUTERS = {
     "tuple, fp32": returning_a_tuple(nn.Linear),
-    "tuple, 4-bit": returning_a_tuple(bnb.nn.Linear4bit),
+    "tuple, 4-bit": returning_a_tuple(bnb.nn.LinearNF4),
     "tuple, 8-bit": returning_a_tuple(bnb.nn.Linear8bitLt),
     "half as wide": Grouped,
 }
@@ -153,7 +153,7 @@ class ReadsTwoWeights(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second, self.third = (
-            bnb.nn.Linear4bit(WIDTH, WIDTH, bias=False) for _ in range(3)
+            bnb.nn.Linear4bit(WIDTH, WIDTH, bias=False, quant_type="nf4") for _ in range(3)
         )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -183,7 +183,7 @@ class Unpacks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = bnb.nn.Linear8bitLt(WIDTH, WIDTH, bias=False, has_fp16_weights=False)
-        self.second = bnb.nn.Linear4bit(WIDTH, WIDTH, bias=False)
+        self.second = bnb.nn.Linear4bit(WIDTH, WIDTH, bias=False, quant_type="nf4")
         self.head = nn.Linear(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -226,7 +226,7 @@ class CastingNet(nn.Module):
 
 
 @pytest.mark.parametrize("reentrant", [False, True], ids=["plain", "reentrant"])
-@pytest.mark.parametrize("quantized", [bnb.nn.Linear8bitLt, bnb.nn.Linear4bit])
+@pytest.mark.parametrize("quantized", [bnb.nn.Linear8bitLt, bnb.nn.LinearNF4])
 def test_a_cast_to_the_storage_dtype_is_the_cause_also_where_the_kernel_raises(
     quantized: type[nn.Linear], reentrant: bool
 ) -> None:

@@ -14,6 +14,7 @@ from gradcheck.core.rule import RULES
 from gradcheck.core.target import Target
 from gradcheck.isolation import Errand, Limits, Unfinished, Worker
 from gradcheck.settings import Settings
+from tests.limits import needs
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "rules"
 RULE_FILES = Path(gradcheck.__file__).parent / "rules"
@@ -32,6 +33,8 @@ def load(code: str, name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    if hasattr(module, "NEEDS"):
+        needs(*module.NEEDS)
     return module
 
 
