@@ -92,4 +92,6 @@ def _failures(results: list[Result]) -> Iterator[str]:
     failed = [(r.environment, test) for r in results for test in r.failures]
     if failed:
         yield "\n## What failed\n\n"
-        yield from _lines([["environment", "test"], *([name, f"`{test}`"] for name, test in failed)])
+        yield from _lines(
+            [["environment", "test"], *([name, f"`{test}`"] for name, test in failed)]
+        )

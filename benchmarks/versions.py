@@ -45,6 +45,7 @@ class Environment:
 
 
 def pinned_by_hand(name: str, python: str, **versions: str) -> Environment:
+    """The environment with these versions of packages, and otherwise what goes with them."""
     pins = tuple(f"{package}=={version}" for package, version in versions.items())
     return Environment(name=name, python=python, pins=pins)
 
@@ -123,11 +124,11 @@ def run(environment: Environment, jobs: int) -> Result:
     RESULTS.mkdir(parents=True, exist_ok=True)
     junit = RESULTS / f"{environment.name}.xml"
     junit.unlink(missing_ok=True)
-    side_by_side = ["-n", str(jobs), "--dist", "worksteal"] if jobs > 1 else ["-p", "no:xdist"]
+    options = ["-p", "no:cacheprovider", f"--junitxml={junit}"]
+    options += ["-n", str(jobs), "--dist", "worksteal"] if jobs > 1 else ["-p", "no:xdist"]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(
-        [python, "-m", "pytest", "-m", "core", "-p", "no:cacheprovider", *side_by_side]
-        + [f"--junitxml={junit}", *files],
+        [python, "-m", "pytest", "-m", "core", *options, *files],
         check=False,
         cwd=ROOT,
         env=surroundings,
@@ -149,10 +150,12 @@ def versions_in(python: Path) -> dict[str, str]:
 
 
 def say(text: str) -> None:
+    """Prints at once, so that it stands before what pytest prints."""
     print(text, flush=True)
 
 
 def main() -> int:
+    """Runs what was asked for; 1 where a test failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = [environment.name for environment in ENVIRONMENTS]
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")

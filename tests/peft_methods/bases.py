@@ -18,6 +18,8 @@ from transformers import (
     MixtralForCausalLM,
 )
 
+from gradcheck.loading.pretrained import dtype_keyword
+
 HIDDEN, VOCABULARY, NUM_TOKENS = 64, 128, 8
 """bitsandbytes' 4-bit blocks hold 64 weights."""
 SHAPE: dict[str, Any] = {
@@ -65,10 +67,10 @@ def _saved(architecture: str) -> Path:
 @functools.cache
 def _loaded(architecture: str, quantization: str) -> nn.Module:
     kind = MixtralForCausalLM if architecture == "mixtral" else LlamaForCausalLM
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {dtype_keyword(): torch.float32}
     if quantization != "float32":
-        options = {"quantization_config": _bitsandbytes(quantization), "device_map": {"": "cpu"}}
-    return kind.from_pretrained(_saved(architecture), dtype=torch.float32, **options)
+        options |= {"quantization_config": _bitsandbytes(quantization), "device_map": {"": "cpu"}}
+    return kind.from_pretrained(_saved(architecture), **options)
 
 
 def _bitsandbytes(quantization: str) -> BitsAndBytesConfig:

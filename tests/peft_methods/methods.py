@@ -1,6 +1,7 @@
 """Every method of PEFT, each configured for a tiny model."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,8 +37,17 @@ class Method:
     """A package that PEFT asks for."""
 
     @property
-    def installed(self) -> bool:
-        return not self.needs or importlib.util.find_spec(self.needs) is not None
+    def lacking(self) -> str:
+        """Why it cannot be built here, if so: a package is missing, or this PEFT does not know it."""
+        if self.needs and importlib.util.find_spec(self.needs) is None:
+            return f"PEFT needs {self.needs} for it"
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.config()
+        except (AttributeError, ImportError, TypeError):
+            return f"unknown to PEFT {peft.__version__}"
+        return ""
 
 
 def built(method: Method, quantization: str) -> Any:

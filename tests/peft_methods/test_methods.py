@@ -6,14 +6,15 @@ from typing import Any
 
 import peft
 import pytest
+from packaging.version import Version
 
 import gradcheck
 from gradcheck.core.report import Report
+from gradcheck.loading.preparation import remove_input_gradient_hooks
 from tests.peft_methods.methods import METHODS, TOKENS, batch, built
 from tests.peft_methods.plain import PlainStep, plain_step
 from tests.state import differences, state_of
 
-pytest.importorskip("peft", minversion="0.21")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ON_QUANTIZED = (
@@ -32,6 +33,19 @@ BROKEN_BY_QUANTIZATION = {
 """UniLoRA casts its scales to the storage dtype, where they are zero; the others multiply with the packed weight."""
 NO_SECOND_FORWARD = {("dora", "8bit")}
 """On a CPU, PEFT 0.21 loses the scales of the weight that DoRA reads: what recomputes it raises, whoever asks."""
+FOR_EVERY_VERSION = (
+    "lora",
+    "dora",
+    "lora modules_to_save",
+    "adalora",
+    "ia3",
+    "ln tuning",
+    "prompt tuning",
+    "vera",
+)
+"""What is used most: broken and repaired with each supported version too."""
+KNOWN_PEFT = "0.21"
+"""Older versions cannot build or run all that this one can; what they can must be told right."""
 OWN_MEMORY = ("internal_xlora_scalings", "last_shadow_loss", "_seed_shadow_state")
 """Attributes in which a method keeps something of its last step."""
 
@@ -59,11 +73,11 @@ def cases(*, quantized: Collection[str], known: Mapping[str, str] | None = None)
 
 
 def case(name: str, quantization: str, known: Mapping[str, str]) -> Any:
-    marks = []
+    marks: list[Any] = [pytest.mark.core] if name in FOR_EVERY_VERSION else []
     if name in known:
         marks.append(pytest.mark.xfail(reason=known[name], strict=True))
-    if not METHODS[name].installed:
-        marks.append(pytest.mark.skip(reason=f"PEFT needs {METHODS[name].needs} for it"))
+    if lacking := METHODS[name].lacking:
+        marks.append(pytest.mark.skip(reason=lacking))
     return pytest.param(name, quantization, id=f"{name}, {quantization}", marks=marks)
 
 
@@ -78,8 +92,18 @@ def checkpointed(name: str, quantization: str) -> Any:
     model = built(METHODS[name], quantization)
     base = model.get_base_model()
     base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
-    base.disable_input_require_grads()
+    remove_input_gradient_hooks(base)
     return model
+
+
+def step_that_can_be_built(name: str, quantization: str) -> PlainStep:
+    """Like ``healthy_step``; skips the test where an older PEFT refuses to build the method."""
+    try:
+        return healthy_step(name, quantization)
+    except Exception as error:
+        if Version(peft.__version__) >= Version(KNOWN_PEFT):
+            raise
+        pytest.skip(f"PEFT {peft.__version__} cannot build it: {error}")
 
 
 def errors(report: Report) -> set[str]:
@@ -87,9 +111,23 @@ def errors(report: Report) -> set[str]:
 
 
 def test_every_method_of_peft_is_here() -> None:
-    types = {method.config().peft_type for method in METHODS.values() if method.installed}
+    types = {method.config().peft_type for method in METHODS.values() if not method.lacking}
     absent = {kind.value for kind in set(peft.PeftType) - types}
     assert absent <= {"ADAMSS"}, "ADAMSS needs scikit-learn"
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(("name", "quantization"), cases(quantized=ON_QUANTIZED))
+def test_what_plain_torch_says_of_it_is_said_of_it(name: str, quantization: str) -> None:
+    plain = step_that_can_be_built(name, quantization)
+    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+
+    trainable = [record for record in report.parameters if record.requires_grad]
+    assert {record.fqn: record.gradient for record in trainable} == plain.states
+    missing = {fqn for fqn, state in plain.states.items() if state == "missing"}
+    assert report.healthy or plain.raised or missing, errors(report)
+    assert not (report.healthy and plain.raised)
+    assert plain.raised or missing <= {f for it in report.findings for f in it.parameters}
 
 
 @pytest.mark.parametrize(("name", "quantization"), cases(quantized=METHODS))
@@ -127,7 +165,7 @@ def test_what_quantization_breaks_is_found(name: str, quantization: str) -> None
 def test_reentrant_checkpointing_without_an_input_gradient(name: str, quantization: str) -> None:
     if (name, quantization) in NO_SECOND_FORWARD:
         pytest.skip("PEFT cannot recompute it")
-    healthy, inputs = healthy_step(name, quantization), batch(METHODS[name])
+    healthy, inputs = step_that_can_be_built(name, quantization), batch(METHODS[name])
     broken = plain_step(checkpointed(name, quantization), inputs)
     lost = bool(broken.raised or broken.lost_since(healthy))
     model = checkpointed(name, quantization)
