@@ -27,6 +27,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
+from gradcheck.recording.plain import forget_frames
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import is_zero, tensors_in
@@ -203,9 +204,9 @@ def _with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
                 if isinstance(loss, torch.Tensor) and loss.requires_grad:
                     loss.backward()
         except Exception as error:  # the step is the user's: it may not bear being run twice
-            return dataclasses.replace(
-                trace, notes=(*trace.notes, _NOT_REPEATED.format(type(error).__name__))
-            )
+            note = _NOT_REPEATED.format(type(error).__name__)
+            forget_frames(error)
+            return dataclasses.replace(trace, notes=(*trace.notes, note))
     if grip.lapse is not None:
         raise own_failure(grip.lapse)
     first = len(trace.frames)

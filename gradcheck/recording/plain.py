@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from dataclasses import dataclass
+from traceback import clear_frames
 from types import TracebackType
 
 import torch
@@ -54,6 +55,23 @@ def raised(error: BaseException) -> Raised:
     )
 
 
+def forget_frames(error: BaseException) -> None:
+    """Lets go of the frames that ``error`` came through, and of those of the errors behind it.
+
+    One of them may hold a generator that waits in a context: torch's non-reentrant checkpoint is one (2.4 to 2.14),
+    and its saved-tensor hooks would stay in place for later steps until the collector comes by.
+    """
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        behind = todo.pop()
+        if behind is not None and id(behind) not in seen:
+            seen.add(id(behind))
+            clear_frames(behind.__traceback__)
+            behind.__traceback__ = None  # a frame that was looked at keeps a copy of its variables
+            todo += (behind.__cause__, behind.__context__)
+
+
 def plain_error(
     subject: Subject, settings: Settings, stage: Stage, written: list[torch.Tensor]
 ) -> Raised | None:
@@ -78,7 +96,9 @@ def plain_error(
                     loss.backward()
         except Exception as error:
             preserved.step_raised = True
-            return raised(error)
+            short = raised(error)
+            forget_frames(error)
+            return short
     return None
 
 

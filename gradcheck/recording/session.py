@@ -32,7 +32,7 @@ from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
 )
-from gradcheck.recording.plain import Raised, plain_error, raised
+from gradcheck.recording.plain import Raised, forget_frames, plain_error, raised
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
@@ -320,6 +320,7 @@ class Session:
             call=call,
             op=self._ledger.calls[call].op if call != NONE else "",
         )
+        forget_frames(error)
 
     def _earlier_loss(self, value: int) -> Loss:
         """The loss of a backward that the user's own step ran before it raised."""
