@@ -205,6 +205,19 @@ def user_frame(frame: int, nearest_own: int) -> int:
     return frame if nearest_own == NONE else nearest_own
 
 
+def frozen_meanwhile(trace: Trace) -> Parameters:
+    """Trainable parameters without a gradient which the step itself had frozen for a while."""
+    frozen = {request.parameter for request in trace.gradient_requests if not request.on}
+    return frozenset(
+        i
+        for i in frozen
+        if i != NONE
+        and trace.parameters[i].requires_grad
+        and trace.parameters[i].requires_grad_after
+        and trace.parameters[i].gradient == "missing"
+    )
+
+
 def outside_live_values(trace: Trace) -> tuple[int, ...]:
     """Values that carried a graph when the step began: results of an earlier forward, no parameters."""
     outside = {NONE} | {i for i, call in enumerate(trace.calls) if call.kind == "outside"}

@@ -11,6 +11,8 @@ MAX_RAISED = 240
 """Characters of an exception that are shown."""
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 """A component of an FQN that is an index."""
+_INDEX = "\0"
+"""Stands for one in a template: no name of a module has it."""
 
 
 def folded(names: Iterable[str]) -> tuple[str, ...]:
@@ -18,7 +20,7 @@ def folded(names: Iterable[str]) -> tuple[str, ...]:
     rows: dict[str, list[tuple[int, ...]]] = {}
     for name in dict.fromkeys(names):
         numbers = tuple(int(found) for found in NUMBER.findall(name))
-        rows.setdefault(NUMBER.sub("#", name), []).append(numbers)
+        rows.setdefault(NUMBER.sub(_INDEX, name), []).append(numbers)
     return tuple(text for template, found in rows.items() for text in _spelled(template, found))
 
 
@@ -27,7 +29,7 @@ def _spelled(template: str, rows: list[tuple[int, ...]]) -> list[str]:
     columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
     if math.prod(len(column) for column in columns) == len(rows):
         ranges = iter([ranged(column) for column in columns])
-        return [re.sub("#", lambda _: next(ranges), template)]
+        return [re.sub(_INDEX, lambda _: next(ranges), template)]
     split = next(i for i, column in enumerate(columns) if len(column) > 1)
     parts = [[row for row in rows if row[split] == number] for number in columns[split]]
     return [text for part in parts for text in _spelled(template, part)]

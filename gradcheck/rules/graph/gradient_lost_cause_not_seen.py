@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, first_owner, location, owners, trainable
+from gradcheck.core.selection import (
+    Parameters,
+    first_owner,
+    frozen_meanwhile,
+    location,
+    owners,
+    trainable,
+)
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import call_text, cost_text, listed, place_text, tensor_text
 
@@ -42,7 +49,7 @@ def gradient_lost_cause_not_seen(trace: Trace) -> Iterator[Finding]:
     - Autograd mechanics: https://pytorch.org/docs/stable/notes/autograd.html
     """
     chain = trace.chain
-    lost = (chain.lost | chain.unexplained) & trainable(trace)
+    lost = (chain.lost | chain.unexplained) & trainable(trace) - frozen_meanwhile(trace)
     if not lost:
         return
     last = _last_trace(trace, lost)

@@ -6,7 +6,14 @@ from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, location, sources, trainable, user_frame
+from gradcheck.core.selection import (
+    Parameters,
+    frozen_meanwhile,
+    location,
+    sources,
+    trainable,
+    user_frame,
+)
 from gradcheck.core.trace import NONE, GradientRequest, Trace
 from gradcheck.core.wording import cost_text, maker_text, tensor_text
 
@@ -48,7 +55,7 @@ def loss_made_leaf(trace: Trace) -> Iterator[Finding]:
     - torch.Tensor.requires_grad_: https://pytorch.org/docs/stable/generated/torch.Tensor.requires_grad_.html
     - Leaves: https://pytorch.org/docs/stable/generated/torch.Tensor.is_leaf.html
     """
-    learning = trainable(trace)
+    learning = _without_gradient(trace)
     loss = trace.loss
     if loss is not None and loss.requires_grad and loss.is_leaf and learning:
         yield _finding(
@@ -61,6 +68,17 @@ def loss_made_leaf(trace: Trace) -> Iterator[Finding]:
             frame = user_frame(request.frame, request.user_frame)
             yield _finding(trace, "An activation", request.value, frame, hidden)
             return
+
+
+def _without_gradient(trace: Trace) -> Parameters:
+    """The trainable parameters, those left out that got a gradient all the same.
+
+    Gradient caching goes backward through a surrogate of the loss, from a hook on which the real gradients are made.
+    """
+    if not trace.backward_ran:
+        return trainable(trace)
+    missing = (i for i in trainable(trace) if trace.parameters[i].gradient == "missing")
+    return frozenset(missing)
 
 
 def _frame(trace: Trace, loss: int, made: int) -> int:
@@ -77,7 +95,8 @@ def _frame(trace: Trace, loss: int, made: int) -> int:
 def _starved_before(trace: Trace, request: GradientRequest) -> Parameters:
     if not request.on or request.raised or request.value == NONE or not trace.chain.starved:
         return frozenset()
-    return sources(trace, request.value) & trace.chain.starved
+    reached = sources(trace, request.value) & trace.chain.starved
+    return reached & _without_gradient(trace) - frozen_meanwhile(trace)
 
 
 def _finding(trace: Trace, name: str, value: int, frame: int, parameters: Parameters) -> Finding:

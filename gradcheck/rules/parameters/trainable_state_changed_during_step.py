@@ -6,9 +6,16 @@ from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding, Severity
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, first_owner, location, owners, user_frame
+from gradcheck.core.selection import (
+    Parameters,
+    first_owner,
+    frozen_meanwhile,
+    location,
+    owners,
+    user_frame,
+)
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.core.wording import cost_text, listed, place_text
 
 REFREEZE = Repair(
     name="freeze-again",
@@ -24,7 +31,8 @@ def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
     ## What it does
 
     Compares `requires_grad` of every parameter before and after the step. Parameters that became trainable are an
-    error, parameters that became frozen a warning. The location is the line of your code that set it off.
+    error, parameters that became frozen a warning. An error too are parameters that the step froze, ran, and thawed
+    again, so that they got no gradient. The location is the line of your code that set it off.
 
     ## Why this breaks training
 
@@ -56,6 +64,29 @@ def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
         yield _finding(trace, unfrozen, "error")
     if frozen:
         yield _finding(trace, frozen, "warning")
+    meanwhile = frozen_meanwhile(trace)
+    if meanwhile:
+        yield _frozen_meanwhile(trace, meanwhile)
+
+
+def _frozen_meanwhile(trace: Trace, parameters: Parameters) -> Finding:
+    names = listed(owners(trace, parameters))
+    off = next(r for r in trace.gradient_requests if r.parameter in parameters and not r.on)
+    on = next((r for r in trace.gradient_requests if r.parameter in parameters and r.on), None)
+    thawed = NONE if on is None else user_frame(on.frame, on.user_frame)
+    return finding(
+        trace,
+        "GC106",
+        "error",
+        what=f"{cost_text(trace, parameters)} of {names} were frozen while the forward ran, and thawed after.",
+        why="What a frozen parameter computes is not recorded for it, so they get no gradient though they are listed "
+        "as trainable.",
+        remedy="Take the requires_grad_(False) out of the step, or thaw them before the forward.",
+        module=first_owner(trace, parameters),
+        at=location(trace, user_frame(off.frame, off.user_frame)),
+        parameters=parameters,
+        evidence=(("modules", names), ("thawed", place_text(trace, thawed))),
+    )
 
 
 def _changed(trace: Trace, *, to: bool) -> Parameters:

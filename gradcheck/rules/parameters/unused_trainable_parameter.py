@@ -15,7 +15,7 @@ from gradcheck.core.selection import (
     trainable,
 )
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.core.wording import NUMBER, cost_text, listed
 
 FREEZE = Repair(
     name="freeze-unused",
@@ -34,7 +34,8 @@ def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     Follows the data flow from each trainable parameter to the loss, also where autograd was off, and reports
     parameters from which nothing arrives. If the module that owns them never ran (an expert to which no token was
     routed, the vision tower of a text-only batch) that is a note: another batch may reach it. If it ran and its
-    result was dropped on the way, it is a warning.
+    result was dropped on the way, it is a warning. If the module that holds the layer ran in every block and called
+    it in none, it is an error: no batch will reach it.
 
     ## Why this breaks training
 
@@ -63,15 +64,63 @@ def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     if idle >= trainable(trace):
         return  # nothing at all reaches the loss: another finding's business
     slept = frozenset(i for i in idle if i in chain.empty or _never_ran(trace, i))
+    dead = _dead_by_construction(trace, slept)
     if idle - slept:
         yield _dropped(trace, idle - slept)
-    if slept:
-        yield _never_called(trace, slept)
+    if dead:
+        yield _dead(trace, dead)
+    if slept - dead:
+        yield _never_called(trace, slept - dead)
 
 
 def _never_ran(trace: Trace, parameter: int) -> bool:
     module = owner(trace, parameter)
     return module != NONE and trace.modules[module].num_calls == 0
+
+
+def _dead_by_construction(trace: Trace, slept: Parameters) -> Parameters:
+    """Of ``slept`` those in layers that no block called, though the module that holds them ran in every one.
+
+    An expert without a token, a tower without its modality: there the module that holds the layer did not run either.
+    """
+    index = {module.fqn: number for number, module in enumerate(trace.modules)}
+    places: dict[str, dict[int, set[int]]] = {}
+    for parameter in slept - trace.chain.empty:
+        layer = _layer(trace, parameter)
+        fqn = trace.modules[layer].fqn
+        blocks = places.setdefault(NUMBER.sub("*", fqn), {})
+        blocks.setdefault(layer, set()).add(parameter)
+    found: set[int] = set()
+    for blocks in places.values():
+        holders = [trace.modules[index[trace.modules[at].fqn.rpartition(".")[0]]] for at in blocks]
+        if len(blocks) > 1 and all(holder.num_calls for holder in holders):
+            found.update(*blocks.values())
+    return frozenset(found)
+
+
+def _layer(trace: Trace, parameter: int) -> int:
+    """The adapted layer that the parameter belongs to, or the module that owns it."""
+    for layer in trace.adapter_layers:
+        if any(parameter in held for _, held in layer.adapters):
+            return layer.module
+    return trace.parameters[parameter].module
+
+
+def _dead(trace: Trace, parameters: Parameters) -> Finding:
+    layers = {_layer(trace, parameter) for parameter in sorted(parameters)}
+    names = listed(trace.modules[layer].fqn for layer in sorted(layers))
+    return finding(
+        trace,
+        "GC102",
+        "error",
+        what=f"{cost_text(trace, parameters)} of {names} can not learn: no block calls these layers.",
+        why="The module that holds them ran in every block and did not use them once, as after fuse_projections(), "
+        "which leaves the layers it replaced in place.",
+        remedy="Put the adapters on the layers that run, or fuse after training.",
+        module=min(layers),
+        parameters=parameters,
+        evidence=(("layers", names), ("costs", cost_text(trace, parameters))),
+    )
 
 
 def _dropped(trace: Trace, parameters: Parameters) -> Finding:
