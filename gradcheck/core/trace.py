@@ -239,8 +239,10 @@ class Mutation:
 
     call: int
     grad_fn: str
-    """Name of the autograd node that had made the tensor."""
+    """Name of the autograd node that had made the tensor; empty for a leaf, as an optimizer writes them."""
     shape: tuple[int, ...]
+    target: int = NONE
+    """The value that was written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

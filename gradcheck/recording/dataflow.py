@@ -563,13 +563,11 @@ class DataFlow(TorchFunctionMode):
             written = list(args[:1])
         else:
             written = [kwargs.get("out")]
-        if self.before_write is not None:
-            for tensor in tensors_in(written):  # lists: torch._foreach_add_, fused optimizers
+        for tensor in tensors_in(written):  # lists: torch._foreach_add_, fused optimizers
+            if self.before_write is not None:
                 self.before_write(tensor)
-        targets = [target for target in written if isinstance(target, torch.Tensor)]
-        for target in targets:
-            self.notices.before_call(operation, target)
-        return targets
+            self.notices.before_call(operation, tensor)
+        return [target for target in written if isinstance(target, torch.Tensor)]
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
         value = self.ledger.known(tensor)

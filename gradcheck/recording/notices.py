@@ -38,9 +38,17 @@ class Notices:
 
     def before_call(self, operation: Operation, target: torch.Tensor) -> None:
         """``operation`` is about to write into ``target``."""
-        if target.grad_fn is not None and operation.kind != "requires-grad":
-            call, shape = len(self._ledger.calls), tuple(target.shape)
-            self.mutations.append(Mutation(call=call, grad_fn=target.grad_fn.name(), shape=shape))
+        if operation.kind == "requires-grad" or not (target.requires_grad or target.grad_fn):
+            return
+        known = self._ledger.known(target)
+        self.mutations.append(
+            Mutation(
+                call=len(self._ledger.calls),
+                grad_fn=target.grad_fn.name() if target.grad_fn is not None else "",
+                shape=tuple(target.shape),
+                target=NONE if known is None else known,
+            )
+        )
 
     def after_call(
         self,

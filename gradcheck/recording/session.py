@@ -18,6 +18,7 @@ from gradcheck.errors import BatchError, DiagnosticError, RecordingError
 from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
+from gradcheck.recording.anomaly import with_forward_line
 from gradcheck.recording.collectives import Collectives
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
@@ -86,6 +87,7 @@ def _recorded(
         plain = plain_error(subject, settings, trace.failure.stage, written)
         if not session.raised.alike(plain):
             raise own_failure(session.raised.lapse)
+        trace = with_forward_line(subject, settings, trace, written)
     return trace, session.unseen
 
 

@@ -155,11 +155,16 @@ def is_own(file: str) -> bool:
     return file.startswith(_OWN_ROOT)
 
 
+def is_torch_or_own(file: str) -> bool:
+    """Whether ``file`` is part of torch, of this package or of the import system."""
+    return file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen"))
+
+
 def is_plumbing(frame: FrameType) -> bool:
     """Frames that only pass a call on: torch's own, ours, a module's ``__call__``, a tensor class's dispatch."""
     code = frame.f_code
     file = code.co_filename
-    if file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen")) or file in _PLUMBING_FILES:
+    if is_torch_or_own(file) or file in _PLUMBING_FILES:
         return True
     if code.co_name == "__torch_function__":
         return True

@@ -2,30 +2,10 @@
 
 from gradcheck.core.edit import CloneOutputs, Edit
 from gradcheck.core.finding import Finding
+from gradcheck.core.overwritten import VIEWS
 from gradcheck.core.repair import Repair, repair
 from gradcheck.core.siblings import siblings
 from gradcheck.core.trace import NONE, Trace
-
-SAME_MEMORY = frozenset(
-    {
-        "chunk",
-        "expand",
-        "flatten",
-        "permute",
-        "requires_grad_",
-        "reshape",
-        "split",
-        "squeeze",
-        "t",
-        "transpose",
-        "unbind",
-        "unflatten",
-        "unsqueeze",
-        "view",
-        "__getitem__",
-    }
-)
-"""Last words of the names of the calls whose result is what they were given, or a view of it."""
 
 
 @repair("GC208", change=1)
@@ -55,7 +35,7 @@ def _maker(trace: Trace, call: int) -> int:
         maker, name = trace.calls[made_by].module, trace.calls[made_by].op.rpartition(".")[2]
         if maker != NONE and (writer == NONE or not _is_around(trace, maker, writer)):
             return maker
-        if name not in SAME_MEMORY:
+        if name not in VIEWS:
             return NONE
         inputs = trace.calls[made_by].inputs
     return NONE

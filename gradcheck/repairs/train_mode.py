@@ -5,9 +5,18 @@ from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair, offered, repair
 from gradcheck.core.trace import Trace
 
+STATE_OF_GENERATION = Repair(
+    name="train-mode",
+    summary="Train mode: in eval mode the model keeps a state for generation, and writes it in place.",
+    snippet="model.train()",
+    applicability="unsafe",
+)
 
-@repair("GC303", change=0)
-def train_mode(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+
+@repair("GC208", "GC303", change=0)
+def train_mode(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """``model.train()``: what is to stay in eval mode has to be put back into it."""
     text = offered(finding, "train-mode")
+    if finding.code == "GC208" and trace.modules and not trace.modules[0].training:
+        text = STATE_OF_GENERATION
     return (text, (SetTraining(module=""),)) if text else None

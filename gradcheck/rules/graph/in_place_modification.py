@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from gradcheck.core.evidence import finding
 from gradcheck.core.failures import failure_kind
 from gradcheck.core.finding import Finding
+from gradcheck.core.overwritten import overwrite
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
-from gradcheck.core.trace import NONE, Failure, Mutation, Trace
+from gradcheck.core.trace import NONE, Mutation, Trace
 from gradcheck.core.wording import call_text, raised_text
 
 OUT_OF_PLACE = Repair(
@@ -25,7 +26,8 @@ def in_place_modification(trace: Trace) -> Iterator[Finding]:
     ## What it does
 
     Explains a step that torch refused because of a write in place: into a tensor saved for the backward pass, into
-    a view made by a custom function (bitsandbytes' 8-bit layers), or into a leaf. It names the line that wrote.
+    a view made by a custom function (bitsandbytes' 8-bit layers), or into a leaf. It names the line that wrote; where
+    an optimizer's `step()` wrote a weight that another loss still needs, that line and the weight.
 
     ## Why this breaks training
 
@@ -40,7 +42,8 @@ def in_place_modification(trace: Trace) -> Iterator[Finding]:
 
     ## Repair
 
-    Use the out-of-place form (`q = q * scale`). Where the source is not yours, a forward hook on the layer that
+    Use the out-of-place form (`q = q * scale`). Where an optimizer's `step()` wrote a weight, compute what comes after
+    from a fresh forward. Where the source is not yours, a forward hook on the layer that
     returns `output.clone()` gives the writer a tensor of its own.
 
     ## References
@@ -51,40 +54,47 @@ def in_place_modification(trace: Trace) -> Iterator[Finding]:
     failure = trace.failure
     if failure is None or failure_kind(trace) != "made-in-place":
         return
-    mutation = _mutation(trace, failure) if failure.stage == "backward" else None
+    taken = overwrite(trace, failure) if failure.stage == "backward" else None
+    mutation = taken.mutation if taken else None
     call = mutation.call if mutation else failure.call
+    weight = (
+        trace.values[mutation.target].parameter if mutation and mutation.target != NONE else NONE
+    )
     where = trace.calls[call] if call != NONE else None
     if mutation and where:
         at, module = location(trace, where.frame), where.module
     else:
         at, module = location(trace, failure.frame), failure.module
     writer = where.op if where else failure.op or "a write in place"
+    what, remedy = (
+        f"{writer} overwrites a tensor that autograd still needs.",
+        "Use the out-of-place form, or modify a clone().",
+    )
+    if weight != NONE:
+        fqn, module = trace.parameters[weight].fqn, trace.parameters[weight].module
+        what = f"{fqn} is overwritten while the graph of another loss still needs it."
+        remedy = (
+            "Step after the last backward, or compute that loss after the step, by a fresh forward."
+        )
     yield finding(
         trace,
         "GC208",
         "error",
-        what=f"{writer} overwrites a tensor that autograd still needs.",
+        what=what,
         why=f"torch refuses it in the {failure.stage} pass, so the step does not finish and nothing learns.",
-        remedy="Use the out-of-place form, or modify a clone().",
+        remedy=remedy,
         module=module,
         at=at,
         evidence=(
             ("written by", call_text(trace, call) if call != NONE else ""),
-            ("tensor", f"{list(mutation.shape)} made by {mutation.grad_fn}" if mutation else ""),
+            ("tensor", _tensor(mutation) if mutation else ""),
+            ("needed by", call_text(trace, taken.reader) if taken and taken.reader != NONE else ""),
             ("raised", raised_text(failure)),
         ),
-        repairs=(OUT_OF_PLACE,),
+        repairs=() if weight != NONE else (OUT_OF_PLACE,),
     )
 
 
-def _mutation(trace: Trace, failure: Failure) -> Mutation | None:
-    """The write that the message means: by shape, and by node where that still leaves several."""
-    by_shape = [m for m in trace.mutations if _shape_text(m) in failure.message]
-    by_node = [m for m in by_shape if m.grad_fn and m.grad_fn in failure.message]
-    found = by_node or by_shape or list(trace.mutations)
-    return found[-1] if found else None
-
-
-def _shape_text(mutation: Mutation) -> str:
-    """``[torch.FloatTensor [2, 8]]`` in the message (torch/csrc/autograd/saved_variable.cpp)."""
-    return f" {list(mutation.shape)}]"
+def _tensor(mutation: Mutation) -> str:
+    made = f" made by {mutation.grad_fn}" if mutation.grad_fn else ""
+    return f"{list(mutation.shape)}{made}"

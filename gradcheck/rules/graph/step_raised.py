@@ -43,7 +43,32 @@ HINTS: tuple[tuple[str, str, str], ...] = (
     (
         r"shapes cannot be multiplied|size mismatch|must match the size",
         "Two shapes that have to agree do not.",
-        "Compare the shapes below with what the module expects; a packed 4-bit weight must not be used as a matrix.",
+        "Compare the shapes below with what the module expects.",
+    ),
+    (
+        r"grad can be implicitly created only for scalar outputs",
+        "The loss has several elements, and backward starts from one number.",
+        "Reduce it: loss.mean() or loss.sum().",
+    ),
+    (
+        r"derivative for .* is not implemented",
+        "This call has no derivative in torch, and something that trains went into it.",
+        "Take another function, or detach() what goes into it where no gradient is wanted.",
+    ),
+    (
+        r"must implement either the backward or vjp method",
+        "The custom function has a forward and no backward.",
+        "Write its backward, or compute with torch's own functions.",
+    ),
+    (
+        r"Expected all tensors to be on the same device",
+        "Tensors on different devices meet.",
+        "Move the batch to the device of the model: {k: v.to(model.device) for k, v in batch.items()}.",
+    ),
+    (
+        r"unexpected keyword argument|missing \d+ required positional argument",
+        "The keys of the batch are not the arguments of the forward.",
+        "Compare the keys of the batch with the signature of the model's forward.",
     ),
 )
 """(pattern in the message, what it means, what to do)."""
@@ -103,7 +128,7 @@ def step_raised(trace: Trace) -> Iterator[Finding]:
         why=why,
         remedy=remedy,
         module=failure.module,
-        at=location(trace, failure.frame),
+        at=location(trace, _place(trace, failure)),
         evidence=(
             ("raised", raised_text(failure)),
             ("tensors", _tensors(trace, failure)),
@@ -111,6 +136,13 @@ def step_raised(trace: Trace) -> Iterator[Finding]:
         ),
         repairs=(checkpointing_off(trace),) if prefix else (),
     )
+
+
+def _place(trace: Trace, failure: Failure) -> int:
+    """Where it raised; where backward raised at once, the line that made the loss."""
+    if failure.frame == NONE and failure.stage == "backward" and trace.loss is not None:
+        return trace.loss.frame
+    return failure.frame
 
 
 def _prefix_dropped(trace: Trace) -> str:
