@@ -39,6 +39,16 @@ def units_of(model: torch.nn.Module) -> list[torch.nn.Module]:
     return [module for module in modules if type(module) in units] if units else []
 
 
+def gathering_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules below which gathered parameters hang once their forward begins.
+
+    That are the units, and what a FullyShardedDataParallel wraps: that one gathers in its own forward.
+    """
+    wrapped = (m for m in model.modules() if callable(getattr(type(m), "summon_full_params", None)))
+    inner: list[Any] = [getattr(module, "module", None) for module in wrapped]
+    return units_of(model) + [module for module in inner if module is not None]
+
+
 @contextmanager
 def sharded(model: torch.nn.Module) -> Iterator[tuple[Gathered, ...]]:
     """In its body the parameters of FSDP's modules are the ones that train; then what was gathered is so again."""

@@ -59,10 +59,14 @@ class Collectives:
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             given = (*args[1:], *kwargs.values())
-            # one method may be written with another; what backward gathers is not the step's
-            if self._running or not self._grip.held or graph_task() != -1 or not tensors_in(given):
-                return method(*args, **kwargs)
-            return self._run(name, method, args, kwargs, given)
+            recorded = False
+            with self._grip:
+                # one method may be written with another; what backward gathers is not the step's
+                inside = self._running or graph_task() != -1
+                recorded = self._grip.held and not inside and bool(tensors_in(given))
+            if recorded:
+                return self._run(name, method, args, kwargs, given)
+            return method(*args, **kwargs)
 
         return watched
 
@@ -75,11 +79,13 @@ class Collectives:
         given: tuple[Any, ...],
     ) -> Any:
         frame = sys._getframe(2)
-        written, sent = tensors_in(given[0]), tensors_in(given[1:])
-        sent = sent or written
         read: list[int] = []
         nodes: list[Node] = []
+        written: list[torch.Tensor] = []
+        sent = written
         with self._grip, without_function_modes():
+            written = tensors_in(given[0])
+            sent = tensors_in(given[1:]) or written
             for tensor in written if self._flow.before_write is not None else ():
                 self._flow.before_write(tensor)  # type: ignore[misc]  # asked for in the line above
             read = [self._flow.value_of(tensor) for tensor in sent]

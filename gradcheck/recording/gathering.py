@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gradcheck.internals.modules import parameters_of
-from gradcheck.internals.sharding import units_of
+from gradcheck.internals.sharding import gathering_modules
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
@@ -24,8 +24,8 @@ class GatheredCopies:
     def __init__(self, model: torch.nn.Module, ledger: Ledger, grip: Grip) -> None:
         self._ledger = ledger
         self._grip = grip
-        self._units = units_of(model)
-        self._slots: dict[int, list[tuple[dict[str, Any], str, int]]] = {}
+        self._units = gathering_modules(model)
+        self._slots: dict[int, list[tuple[torch.nn.Module, str, int]]] = {}
 
     @contextmanager
     def watching(self, inventory: Inventory) -> Iterator[None]:
@@ -34,11 +34,10 @@ class GatheredCopies:
         with ExitStack() as stack:
             stack.callback(self._slots.clear)
             for unit in self._units:
-                tables = [parameters_of(module) for module in unit.modules()]
                 self._slots[id(unit)] = [
-                    (table, name, indices[id(parameter)])
-                    for table in tables
-                    for name, parameter in table.items()
+                    (module, name, indices[id(parameter)])
+                    for module in unit.modules()
+                    for name, parameter in parameters_of(module).items()
                     if id(parameter) in indices
                 ]
                 stack.callback(unit.register_forward_pre_hook(self._begins).remove)
@@ -52,9 +51,9 @@ class GatheredCopies:
 
     def _introduce(self, unit: torch.nn.Module) -> None:
         ledger = self._ledger
-        for table, name, index in self._slots.get(id(unit), ()):
-            hanging = table.get(name)
-            if hanging is None:
+        for module, name, index in self._slots.get(id(unit), ()):
+            hanging = parameters_of(module).get(name, vars(module).get(name))
+            if not isinstance(hanging, torch.Tensor):
                 continue
             value = ledger.known(hanging)
             if value is None or value not in ledger.parameter_of:

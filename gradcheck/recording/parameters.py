@@ -145,7 +145,8 @@ def _gradients(before: list[Before]) -> dict[int, tuple[GradientState, float | N
     for index, row in enumerate(before):
         gradient = row.tensor.grad if row.requires_grad else None
         if gradient is None:
-            found[index] = "missing", None
+            # FullyShardedDataParallel may have put all of it into other processes
+            found[index] = ("flows", 0.0) if 0 in row.tensor.shape else ("missing", None)
         elif has_numbers(gradient):
             held = gradient.coalesce().values() if gradient.is_sparse else gradient
             readable[index] = own_part(held.detach())

@@ -1,6 +1,7 @@
 """FSDP2: the parameters are shards, the forward calculates with gathered copies, and the optimizer may hold either."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from gradcheck.core.trace import NONE
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from tests.process_group import joined
+from tests.process_group import joined, said_by_two
 
 pytestmark = [
     pytest.mark.core,
@@ -198,3 +199,60 @@ def test_a_watched_loop_tells_the_gradients_of_the_shards() -> None:
         optimizer.step()
     assert watch.report.healthy
     assert {parameter.gradient for parameter in watch.report.parameters} == {"flows"}
+
+
+OF_TWO = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+import gradcheck
+
+
+class Lookup(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = torch.nn.Embedding(8, 4), torch.nn.Linear(4, 8)
+
+    def forward(self, ids, labels):
+        return {"loss": torch.nn.functional.cross_entropy(self.head(self.embed(ids)), labels)}
+
+
+torch.manual_seed(0)
+model = Lookup()
+fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+ids = torch.tensor([0, 1, 2])  # none of the rows that the second process holds
+report = gradcheck.inspect(model, {"ids": ids, "labels": ids}, optimizer=torch.optim.SGD(model.parameters()))
+print(report.healthy, *sorted({(p.fqn, p.gradient, p.num_elements) for p in report.parameters}))
+"""
+
+
+def test_a_shard_of_zeros_is_no_zero_gradient(tmp_path: Path) -> None:
+    expected = "True ('embed.weight', 'flows', 32) ('head.bias', 'flows', 8) ('head.weight', 'flows', 32)"
+    assert said_by_two(OF_TWO, tmp_path) == [expected, expected]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:FSDP is switching")
+@pytest.mark.parametrize("original", [True, False])
+def test_what_fully_sharded_data_parallel_flattens_is_followed(original: bool) -> None:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    joined()
+    torch.manual_seed(3)
+    inner, batch = Tagger(), {"ids": torch.arange(6).reshape(2, 3)}
+    for index, block in enumerate(inner.blocks):
+        inner.blocks[index] = FullyShardedDataParallel(
+            block, device_id=torch.device("cpu"), use_orig_params=original
+        )
+    model = FullyShardedDataParallel(
+        inner, device_id=torch.device("cpu"), use_orig_params=original
+    )
+    batch["labels"] = batch["ids"].flip(1)
+    report = gradcheck.inspect(model, batch)
+    assert report.healthy
+    assert report.findings == ()
+    assert report.notes == ()
+    inner.detaches = True
+    (finding,) = gradcheck.inspect(model, batch).findings
+    assert finding.code == "GC202"
+    assert finding.location is not None
+    assert finding.location.text == "x = x.detach()"

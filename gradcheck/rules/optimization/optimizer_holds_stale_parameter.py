@@ -92,7 +92,7 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
 
 def _of_copies(trace: Trace, optimizer: Optimizer, copies: Parameters) -> Finding:
     """Of what a forward of FSDP had left gathered when the optimizer was built."""
-    unit = next(unit for parameter, unit in optimizer.gathered if parameter in copies)
+    unit = dict(optimizer.gathered)[min(copies)]
     return finding(
         trace,
         "GC602",
