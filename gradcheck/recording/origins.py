@@ -120,9 +120,10 @@ class Origins(TorchFunctionMode):
     def _follow(self, tensor: torch.Tensor) -> RemovableHandle:
         number = self._know(tensor)
 
-        def hook(gradient: torch.Tensor) -> None:
+        def hook(gradient: torch.Tensor | None) -> None:
             with self._grip:
-                self._states[number] = state_of(bare_tensor(gradient))
+                if gradient is not None:  # that of FSDP's flat parameter, where all of it is cut
+                    self._states[number] = state_of(bare_tensor(gradient))
 
         handle: RemovableHandle = tensor.register_hook(hook)
         return handle

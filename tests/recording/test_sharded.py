@@ -227,7 +227,9 @@ print(report.healthy, *sorted({(p.fqn, p.gradient, p.num_elements) for p in repo
 
 
 def test_a_shard_of_zeros_is_no_zero_gradient(tmp_path: Path) -> None:
-    expected = "True ('embed.weight', 'flows', 32) ('head.bias', 'flows', 8) ('head.weight', 'flows', 32)"
+    expected = (
+        "True ('embed.weight', 'flows', 32) ('head.bias', 'flows', 8) ('head.weight', 'flows', 32)"
+    )
     assert said_by_two(OF_TWO, tmp_path) == [expected, expected]
 
 
@@ -243,9 +245,7 @@ def test_what_fully_sharded_data_parallel_flattens_is_followed(original: bool) -
         inner.blocks[index] = FullyShardedDataParallel(
             block, device_id=torch.device("cpu"), use_orig_params=original
         )
-    model = FullyShardedDataParallel(
-        inner, device_id=torch.device("cpu"), use_orig_params=original
-    )
+    model = FullyShardedDataParallel(inner, device_id=torch.device("cpu"), use_orig_params=original)
     batch["labels"] = batch["ids"].flip(1)
     report = gradcheck.inspect(model, batch)
     assert report.healthy
