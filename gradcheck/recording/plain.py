@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from dataclasses import dataclass
 from traceback import clear_frames
@@ -83,7 +82,6 @@ def plain_error(
         stage: what the recorded step raised in; backward is only run where that was it.
         written: parameters that the recorded step wrote, which this one will write too.
     """
-    gc.collect()  # a DistributedDataParallel that the recorded step made listens at the parameters until it is gone
     preserved = Preserved(Inventory(subject.model), subject)
     with preserved.kept(), settled(subject.model):
         for parameter in written:

@@ -84,6 +84,8 @@ def _recorded(
     if session.grip.lapse is not None:
         raise own_failure(session.grip.lapse)
     if session.raised is not None and trace.failure is not None:
+        if trace.wrappers:  # a DistributedDataParallel listens at the parameters until it is gone
+            gc.collect()
         plain = plain_error(subject, settings, trace.failure.stage, written)
         if not session.raised.alike(plain):
             raise own_failure(session.raised.lapse)
