@@ -104,9 +104,10 @@ class GradcheckCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
     def _judge(self, report: Report, cause: Exception | None) -> None:
         self.report = report
         if report.verdict == "not-judged":
-            warnings.warn(
-                f"gradcheck did not judge the first step: {report.unjudged}", stacklevel=2
-            )
+            if cause is None:  # the step's own error says more
+                warnings.warn(
+                    f"gradcheck did not judge the first step: {report.unjudged}", stacklevel=2
+                )
             return
         (result,) = of_one(report, fail_on=self._settings.fail_on).results
         explained = {STEP_RAISED} if cause is not None else set()

@@ -170,13 +170,15 @@ def test_memory_that_runs_out_is_left_as_it_is(tmp_path: Path) -> None:
     trainer, callback = watched(tmp_path, OutOfMemory)
     with pytest.raises(torch.OutOfMemoryError):
         trainer.train()
-    assert callback.report is None
+    assert callback.report.verdict == "not-judged"
     assert left_behind(trainer) == []
 
 
 def test_rules_that_are_not_selected_do_not_end_it(tmp_path: Path) -> None:
-    trainer, _ = watched(tmp_path, LeafLoss, settings=Settings(select=("GC5",)))
-    trainer.train()
+    trainer, callback = watched(tmp_path, LeafLoss, settings=Settings(select=("GC5",)))
+    with pytest.warns(UserWarning, match="did not judge the first step"):
+        trainer.train()
+    assert callback.report.verdict == "not-judged"
     assert trainer.state.global_step == 2
 
 

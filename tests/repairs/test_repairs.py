@@ -231,6 +231,7 @@ def test_every_repair_is_exercised() -> None:
         "anchor-checkpoints",
         "checkpointing-off",
         "clone-outputs",
+        "hold-the-shards",
         "safe-softmax",
         "tie-weights",
         "unfreeze",
