@@ -10,6 +10,7 @@ import torch
 
 from gradcheck.core.trace import GradientState, Parameter
 from gradcheck.internals.tensors import norms_of
+from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import has_numbers, own_part
@@ -111,9 +112,9 @@ def _measured(
     return found
 
 
-def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
-    """The parameters as rows of the Trace, with the gradients that the step left."""
-    gradients = _gradients(before)
+def parameters_after(before: list[Before], arrivals: Arrivals) -> tuple[Parameter, ...]:
+    """The parameters as rows of the Trace, with the gradients that the step left or took away again."""
+    gradients = _gradients(before, arrivals)
     rows = []
     for index, row in enumerate(before):
         state, norm = gradients[index] if row.requires_grad else ("frozen", None)
@@ -138,13 +139,17 @@ def parameters_after(before: list[Before]) -> tuple[Parameter, ...]:
     return tuple(rows)
 
 
-def _gradients(before: list[Before]) -> dict[int, tuple[GradientState, float | None]]:
+def _gradients(
+    before: list[Before], arrivals: Arrivals
+) -> dict[int, tuple[GradientState, float | None]]:
     """Index of each trainable parameter -> the state and the norm of its gradient."""
     found: dict[int, tuple[GradientState, float | None]] = {}
     readable: dict[int, torch.Tensor] = {}
     for index, row in enumerate(before):
-        gradient = row.tensor.grad if row.requires_grad else None
-        if gradient is None:
+        gradient = arrivals.held_by(index, row.tensor) if row.requires_grad else None
+        if gradient is None and arrivals.at(index):
+            found[index] = "flows", None  # an optimizer that steps inside backward has taken it
+        elif gradient is None:
             # FullyShardedDataParallel may have put all of it into other processes
             found[index] = ("flows", 0.0) if 0 in row.tensor.shape else ("missing", None)
         elif has_numbers(gradient):

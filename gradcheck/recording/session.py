@@ -19,6 +19,7 @@ from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
 from gradcheck.recording.anomaly import with_forward_line
+from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.collectives import Collectives
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
@@ -115,6 +116,7 @@ class Session:
         self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip)
         self._functions = Functions(self._ledger, self.flow)
         self._collectives = Collectives(self.flow)
+        self._arrivals = Arrivals(self.grip)
         self._copies = GatheredCopies(subject.model, self._ledger, self.grip)
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
@@ -165,6 +167,7 @@ class Session:
             stack.enter_context(announced())
             stack.enter_context(self._collectives.watching())
             stack.enter_context(self._copies.watching(self._inventory))
+            stack.enter_context(self._arrivals.watching(row.tensor for row in self._before))
             stack.enter_context(followed(self.flow))
             stack.enter_context(self._modules)
             if self._closer:
@@ -367,7 +370,7 @@ class Session:
             modules=facts.module_rows(
                 self._inventory, self._modules.num_calls, self._layers, self._training
             ),
-            parameters=parameters_after(self._before),
+            parameters=parameters_after(self._before, self._arrivals),
             frames=ledger.lines.rows(),
             values=ledger.value_rows(),
             calls=tuple(ledger.calls),
