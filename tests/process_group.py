@@ -39,4 +39,5 @@ def said_by_two(step: str, folder: Path, *arguments: str) -> list[str]:
         )
         for rank in range(2)
     ]
-    return [process.communicate(timeout=120)[0].strip() for process in ranks]
+    said = [process.communicate(timeout=120)[0].strip() for process in ranks]
+    return [text.splitlines()[-1] for text in said]  # gloo says before that it is connected

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import torch
 
 from gradcheck.core.trace import NONE, Wrapper
 from gradcheck.internals.modules import STATIC_GRAPH_SEEN, forget_used_parameters
+from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.replacing import replace
 
 _SYNC = "require_backward_grad_sync"
 """What ``no_sync`` switches off (torch/nn/parallel/distributed.py)."""
@@ -29,6 +34,25 @@ def reducing(inventory: Inventory) -> Iterator[Wrapper]:
 def _finds_unused(own: dict[str, Any]) -> bool:
     """Whether DDP looks for unused parameters before each backward; with a static graph it does not."""
     return bool(own.get("find_unused_parameters") and not own.get("static_graph"))
+
+
+@contextmanager
+def wrapping_unseen() -> Iterator[None]:
+    """In its body no function mode sees what DDP does to wrap a model.
+
+    It sends the parameters to the other processes and writes them into themselves, all of them in one piece: that is
+    no way from one parameter to another.
+    """
+    parallel = torch.nn.parallel.DistributedDataParallel
+    wrap = parallel.__init__
+
+    def wrap_unseen(self: Any, *args: Any, **kwargs: Any) -> None:
+        with without_function_modes():
+            wrap(self, *args, **kwargs)
+
+    with ExitStack() as stack:
+        replace(stack, parallel, "__init__", wrap_unseen)
+        yield
 
 
 def unreduced(inventory: Inventory) -> Callable[[], None]:

@@ -29,7 +29,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.parallel import reducing
+from gradcheck.recording.parallel import reducing, wrapping_unseen
 from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
@@ -166,6 +166,7 @@ class Session:
             stack.enter_context(self._functions.watching())
             stack.enter_context(announced())
             stack.enter_context(self._collectives.watching())
+            stack.enter_context(wrapping_unseen())
             stack.enter_context(self._copies.watching(self._inventory))
             stack.enter_context(self._arrivals.watching(row.tensor for row in self._before))
             stack.enter_context(followed(self.flow))
