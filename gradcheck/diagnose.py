@@ -52,6 +52,7 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
     shown = tuple(_ranked(_without_symptoms(findings)))
     return Report(
         findings=shown,
+        left_behind=trace.left_behind,
         unjudged=unjudged(trace, (*findings, *waived), tuple(failed)),
         parameters=parameter_records(trace),
         breaks=_breaks(trace),

@@ -3,19 +3,23 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gradcheck.errors import SettingsError
 
 
-def check_paths(*paths: Path | None) -> None:
+def check_paths(*paths: Path | None, read: Iterable[Path] = ()) -> None:
     """Refuses what cannot be written before a model is loaded for it.
 
     Raises:
-        SettingsError: where a path is a folder, lies in no folder or in one that cannot be written, or comes twice.
+        SettingsError: where a path is a folder, lies in no folder or in one that cannot be written, comes twice, or is
+            one of the files in ``read``.
     """
     given = [path for path in paths if path is not None]
+    for path in read:
+        if any(path.resolve() == written.resolve() for written in given):
+            raise SettingsError(f"{path} is read by this command; give the report another file")
     if len({path.resolve() for path in given}) < len(given):
         raise SettingsError(f"two options name the same file, {given[0]}; give each its own")
     for path in given:

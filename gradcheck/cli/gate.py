@@ -96,10 +96,12 @@ def gate(gate: GateFlags, report: ReportOptions, run: RunOptions) -> ExitStatus:
     from gradcheck.cli.reports import check_report
     from gradcheck.configuring.configuration import read
 
-    config = read(gate.config or _found())
+    source = gate.config or _found()
+    config = read(source)
     held = Gate(config, gate.names or ())
     updated = ((held.lock, gate.update_lock), (held.baseline, gate.update_baseline))
-    check_report(report, *(path for path, wanted in updated if wanted))
+    held_files = [source, *(path for path, wanted in updated if not wanted)]
+    check_report(report, *(path for path, wanted in updated if wanted), read=held_files)
     results = held.run(gate.jobs or config.options.jobs, run)
     files: list[tuple[Path, str]] = []
     if gate.update_baseline:

@@ -15,6 +15,8 @@ from gradcheck.errors import TraceError
 if TYPE_CHECKING:
     from gradcheck.core.trace import Trace
 
+MAX_BYTES = 1 << 30
+"""Of a trace; that of a model with 2,000 layers has 60 MB."""
 TraceFile = Annotated[
     Path, typer.Argument(metavar="TRACE.json", help="A file that `inspect --trace` wrote.")
 ]
@@ -33,7 +35,7 @@ def recheck(
     from gradcheck.diagnose import diagnose
 
     settings = judging.settings()
-    check_report(report, trace if report.output or report.report else None)
+    check_report(report, read=[trace])
     judged = diagnose(read_trace(trace), settings)
     deliver(judged, report, run, [], fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
@@ -47,7 +49,13 @@ def read_trace(path: Path) -> Trace:
     """
     from gradcheck.core.trace_json import loads
 
+    if path.exists() and not path.is_file():
+        raise TraceError(f"{path} is no file; give one written by `gradcheck inspect --trace`")
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TraceError(
+                f"{path} has {path.stat().st_size:,} bytes; a trace has {MAX_BYTES:,} at most"
+            )
         text = path.read_text("utf-8")
     except OSError as error:
         raise TraceError(

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +27,20 @@ class Wanted:
     """The file to add to, which others write to as well."""
 
 
-def check_report(report: ReportOptions, *others: Path | None) -> None:
+def check_report(report: ReportOptions, *others: Path | None, read: Iterable[Path] = ()) -> None:
     """Refuses a format that there is not and a file that cannot be written, ``others`` included.
+
+    Args:
+        report: what was asked for.
+        others: files that the command writes besides.
+        read: files that it reads, over which nothing is written.
 
     Raises:
         SettingsError: where there is one of these; the text says what is accepted.
     """
     known_format(report.format, "--format")
     places = (wanted.file or wanted.added_to for wanted in wanted_reports(report))
-    check_paths(report.output, *others, *places)
+    check_paths(report.output, *others, *places, read=read)
 
 
 def wanted_reports(report: ReportOptions) -> list[Wanted]:

@@ -94,6 +94,8 @@ class Report:
     chain: tuple[Link, ...] = ()
     loss: float | None = None
     notes: tuple[str, ...] = ()
+    left_behind: tuple[str, ...] = ()
+    """What the step wrote and gradcheck could not put back; every format says it first."""
     unjudged: str = ""
     """Why the step cannot be called healthy, in one sentence, though nothing is known to be wrong; else empty."""
 

@@ -369,6 +369,8 @@ class Trace:
     """Trainable parameters whose path to the loss was not seen, or is in doubt, and with which the loss changes."""
     independent: tuple[int, ...] = ()
     """The same, with which it does not change by a bit: they are unused."""
+    left_behind: tuple[str, ...] = ()
+    """What the step wrote and could not be put back: names of parameters, and what else it was."""
     notes: tuple[str, ...] = ()
     """Evidence that does not fit together, in words."""
     schema_version: int = SCHEMA_VERSION

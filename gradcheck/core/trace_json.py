@@ -4,6 +4,7 @@ import json
 
 from gradcheck.core.codec import from_json, to_json
 from gradcheck.core.trace import SCHEMA_VERSION, Trace
+from gradcheck.core.trace_indices import check_indices
 from gradcheck.errors import TraceError
 
 
@@ -20,7 +21,10 @@ def loads(text: str, source: str = "trace") -> Trace:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # an integer of 5,000 digits, a hundred thousand brackets
         raise TraceError(
             f"{source} is no JSON ({error}); give a file written by `gradcheck inspect --trace`"
         ) from error
@@ -31,8 +35,10 @@ def loads(text: str, source: str = "trace") -> Trace:
             "`gradcheck inspect --trace`"
         )
     try:
-        return from_json(Trace, data)
-    except (ValueError, TypeError) as error:
+        trace = from_json(Trace, data)
+        check_indices(trace)
+    except (ValueError, TypeError, RecursionError) as error:
         raise TraceError(
             f"{source} is damaged: {error}; record it again with `gradcheck inspect --trace`"
         ) from error
+    return trace

@@ -6,20 +6,14 @@ import io
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import tokenize
 from pathlib import Path
+from typing import BinaryIO
 
 from gradcheck.errors import TargetError
 
-GIT_TIMEOUT_S = 10.0
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
-CLEAN_COMMANDS = (
-    ("ls-files", "--error-unmatch"),
-    ("diff", "--quiet", "--no-ext-diff", "--no-textconv", "HEAD"),
-)
-"""Both answer 0 for a file that git tracks and that is as it was committed."""
 
 
 def read_exactly(path: Path) -> tuple[str, str]:
@@ -48,10 +42,11 @@ def _encoding(content: bytes) -> str:
 
 
 def write_atomically(path: Path, text: str, *, encoding: str = "utf-8") -> Path | None:
-    """Puts ``text`` in place of what the file holds, and gives the backup's path; None where none was needed.
+    """Puts ``text`` in place of what the file holds, and gives the backup's path; None where nothing changes.
 
     A file of the same text is not touched. The permissions stay, a symbolic link stays one, and a reader sees the old
-    file or the new one, never half. No backup is made of a file that git has as it is.
+    file or the new one, never half. git is not asked whether it has the file: it would run the filters that the folder
+    names.
 
     Raises:
         TargetError: where it cannot be written; the file is as it was.
@@ -61,8 +56,12 @@ def write_atomically(path: Path, text: str, *, encoding: str = "utf-8") -> Path 
     try:
         if target.read_bytes() == content:
             return None
-        backup = None if clean_in_git(target) else _backed_up(target)
-        _replace(target, content)
+        backup = _backed_up(target)
+        try:
+            _replace(target, content)
+        except OSError:
+            backup.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise TargetError(f"{path} cannot be written: {error.strerror}; it is as it was") from error
     return backup
@@ -100,33 +99,23 @@ def _backed_up(target: Path) -> Path:
         backup = target.with_name(f"{target.name}.bak{number if number > 1 else ''}")
         try:
             with backup.open("xb") as file:
-                file.write(target.read_bytes())
+                _fill(file, target, backup)
         except FileExistsError:
             number += 1
             continue
-        shutil.copymode(target, backup)
         return backup
 
 
-def clean_in_git(path: Path) -> bool:
-    """Whether git tracks the file and holds it as it is."""
-    git = shutil.which("git")
-    if git is None:
-        return False
-    base = [git, "-c", "core.fsmonitor=false", "-C", str(path.parent)]
+def _fill(file: BinaryIO, target: Path, backup: Path) -> None:
+    """Copies ``target`` into ``file``; on a full disk nothing is left that looks like a backup."""
     try:
-        return all(
-            subprocess.run(  # noqa: S603  # no shell, and only the file's name is the user's
-                [*base, *command, "--", path.name],
-                check=False,
-                capture_output=True,
-                timeout=GIT_TIMEOUT_S,
-            ).returncode
-            == 0
-            for command in CLEAN_COMMANDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+        file.write(target.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+        shutil.copymode(target, backup)
+    except OSError:
+        backup.unlink(missing_ok=True)
+        raise
 
 
 def unified_diff(before: str, after: str, name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from gradcheck.core.finding import SEVERITIES, Finding, Location
 from gradcheck.core.report import Break, Report
 from gradcheck.core.trace import GradientState
+from gradcheck.core.wording import listed
 from gradcheck.formats.text import clean, count
 
 BAD_STATES: tuple[tuple[GradientState, str], ...] = (
@@ -32,7 +33,8 @@ def verdict(report: Report) -> str:
     said = (
         clean(report.unjudged, MAX_REASON) if report.verdict == "not-judged" else _gradients(report)
     )
-    return f"{said} · {counts}" if counts else said
+    stays = f"NOT PUT BACK after the step: {clean(listed(report.left_behind), MAX_REASON)} · "
+    return (stays if report.left_behind else "") + (f"{said} · {counts}" if counts else said)
 
 
 def _gradients(report: Report) -> str:

@@ -32,6 +32,26 @@ def base_of(tensor: torch.Tensor) -> torch.Tensor | None:
     return tensor._base
 
 
+@internal("torch.Tensor._backward_hooks", ">=2.4")
+@internal("torch.Tensor._post_accumulate_grad_hooks", ">=2.4")
+def tensor_hooks(tensor: torch.Tensor) -> tuple[dict[Any, Any] | None, dict[Any, Any] | None]:
+    """The hooks on a tensor and on its accumulated gradient, as they are now: torch hands out no list of them."""
+    found = (tensor._backward_hooks, tensor._post_accumulate_grad_hooks)
+    return tuple(None if hooks is None else dict(hooks) for hooks in found)  # type: ignore[return-value]  # two of them
+
+
+def put_tensor_hooks(
+    tensor: torch.Tensor, before: tuple[dict[Any, Any] | None, dict[Any, Any] | None]
+) -> None:
+    """The hooks of ``tensor`` as ``tensor_hooks`` gave them; the tables that torch knows of stay the ones they are."""
+    for now, then in zip(
+        (tensor._backward_hooks, tensor._post_accumulate_grad_hooks), before, strict=True
+    ):
+        if now is not None and dict(now) != (then or {}):
+            now.clear()
+            now.update(then or {})
+
+
 @internal("torch.UntypedStorage._cdata", ">=2.4")
 def storage_address(tensor: torch.Tensor) -> int:
     """A number that tensors over the same storage share: ``data_ptr`` is 0 without memory, and differs for views.

@@ -13,6 +13,7 @@ from gradcheck.loading.classes import TASK_HEADS, task_type
 from gradcheck.loading.failures import explained
 from gradcheck.loading.hub import hub_files, is_cached
 from gradcheck.loading.linear_layers import all_linear, check_named, linear_names
+from gradcheck.loading.patterns import check_patterns
 from gradcheck.loading.sources import is_hub_id, read_json
 from gradcheck.loading.weight_files import check_adapter_weights
 from gradcheck.loading.weights import reason_to_skip
@@ -133,6 +134,7 @@ def _saved_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str, str
     from peft import PeftModel
 
     folder = _adapter_folder(target)
+    _check_patterns(base, folder)
     shapes = check_adapter_weights(folder, allow_pickle=target.allow_pickle)
     kind = str(read_json(folder / ADAPTER_CONFIG).get("peft_type", "PEFT"))
     absent = _absent_modules(base, folder, shapes)
@@ -152,12 +154,19 @@ def _configured_adapter(base: Any, target: Target) -> tuple[Any, tuple[tuple[str
     """The adapter as its configuration describes it, new: without weights there is nothing to load into it."""
     from peft import PeftConfig, get_peft_model
 
-    config = PeftConfig.from_pretrained(str(_adapter_folder(target, with_weights=False)))
+    folder = _adapter_folder(target, with_weights=False)
+    _check_patterns(base, folder)
+    config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = False
     kind = str(getattr(config.peft_type, "value", config.peft_type))
     return get_peft_model(base, config), (
         ("adapter", f"{kind} as configured in {target.adapter}, for training"),
     )
+
+
+def _check_patterns(base: Any, folder: Path) -> None:
+    names = [name for name, _ in base.named_modules()]
+    check_patterns(read_json(folder / ADAPTER_CONFIG), names, str(folder / ADAPTER_CONFIG))
 
 
 def _adapter_folder(target: Target, *, with_weights: bool = True) -> Path:

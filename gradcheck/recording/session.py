@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ def record(subject: Subject, settings: Settings) -> Trace:
         OwnFailure: where an instrument failed, or the step raises only while it is recorded.
         BatchError: where the step gives nothing that could be a loss.
     """
+    _refuse_lazy(subject.model)
     with sharded(subject.model) as gathered:
         trace, unseen = _recorded(subject, settings, gathered, closer=False)
         if is_worth_a_second_look(trace, unseen):
@@ -91,7 +93,7 @@ def _recorded(
         if not session.raised.alike(plain):
             raise own_failure(session.raised.lapse)
         trace = with_forward_line(subject, settings, trace, written)
-    return trace, session.unseen
+    return replace(trace, left_behind=preserved.left_behind), session.unseen
 
 
 class Session:
@@ -411,6 +413,17 @@ def collector_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _refuse_lazy(model: torch.nn.Module) -> None:
+    """Parameters without a shape get one in the first forward, which cannot be taken back."""
+    lazy = (*model.named_parameters(), *model.named_buffers())
+    names = [name for name, tensor in lazy if torch.nn.parameter.is_lazy(tensor)]
+    if names:
+        raise RecordingError(
+            f"{names[0]} and {len(names) - 1} more tensors have no shape before the first forward (lazy modules); run "
+            "one forward, then inspect"
+        )
 
 
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

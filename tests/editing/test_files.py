@@ -1,5 +1,6 @@
 """Files are written whole or not at all, with what belongs to them, and with a way back."""
 
+import errno
 import os
 import shutil
 import stat
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck.editing import files
-from gradcheck.editing.files import clean_in_git, read_exactly, unified_diff, write_atomically
+from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
 
 
@@ -95,7 +96,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_a_file_that_git_holds_needs_no_backup(tmp_path: Path) -> None:
+def test_nothing_that_the_folder_names_is_run(tmp_path: Path) -> None:
+    """A folder out of an archive brings its .git along, with filters that git would run to compare a file."""
+
     def git(*arguments: str) -> None:
         settings = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         subprocess.run(
@@ -105,14 +108,31 @@ def test_a_file_that_git_holds_needs_no_backup(tmp_path: Path) -> None:
     path = tmp_path / "train.py"
     path.write_text("1")
     git("init", "-q")
-    assert not clean_in_git(path)
     git("add", ".")
-    assert not clean_in_git(path)
     git("commit", "-q", "-m", "first")
-    assert clean_in_git(path)
-    assert write_atomically(path, "2") is None
-    assert not clean_in_git(path)
-    assert write_atomically(path, "3") == tmp_path / "train.py.bak"
+    git("config", "filter.x.clean", f"touch {tmp_path}/ran; cat")
+    (tmp_path / ".git" / "info").mkdir(exist_ok=True)
+    (tmp_path / ".git" / "info" / "attributes").write_text("* filter=x")
+    os.utime(path, (1, 1))
+    assert write_atomically(path, "2") == tmp_path / "train.py.bak"
+    assert not (tmp_path / "ran").exists()
+    os.utime(path, (2, 2))
+    git("status")
+    assert (tmp_path / "ran").exists(), "the filter would not have run"
+
+
+def test_a_full_disk_leaves_no_half_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("1")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TargetError, match="No space left on device; it is as it was"):
+        write_atomically(path, "2")
+    assert [it.name for it in tmp_path.iterdir()] == ["train.py"]
+    assert path.read_text() == "1"
 
 
 def test_a_diff_says_where_the_last_newline_is_missing() -> None:

@@ -93,6 +93,10 @@ NOT_INJECTED = tuple(
         "modules.ModuleStack.__exit__",
     )
 )
+PUTTING_BACK = tuple(
+    f"gradcheck.recording.{name}" for name in ("preserve", "values", "process_state", "memory")
+)
+"""Where that fails, not everything can be as it was."""
 FUNCTIONS = functions()
 LABELS = [label.removeprefix("gradcheck.recording.") for label, _, _ in FUNCTIONS]
 
@@ -201,18 +205,19 @@ def nothing_is_installed() -> bool:
 def test_inspect_says_that_it_failed(label: str, owner: Any, name: str) -> None:
     model = net()
     before = state_of(model)
-    failure = None
+    failure, report = None, None
     with raising(owner, name) as calls:
         try:
-            gradcheck.inspect(model, BATCH)
+            report = gradcheck.inspect(model, BATCH)
         except OwnFailure as caught:
             failure = caught
-    assert (failure is not None) == bool(calls)
+    told = failure is not None or (report is not None and bool(report.left_behind))
+    assert told == bool(calls)
     if failure is not None:
         assert "gradcheck itself failed, not the training step: Injected at " in str(failure)
         assert failure.__cause__ is not None
     assert nothing_is_installed()
-    if "preserve" not in label:
+    if not label.startswith(PUTTING_BACK):
         assert not differences(before, state_of(model))
 
 
