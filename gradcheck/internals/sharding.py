@@ -7,6 +7,7 @@ until backward has run. Whoever asks for ``model.parameters()`` in between is gi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +32,16 @@ _METHODS = ("reshard", "unshard", "set_requires_gradient_sync")
 """Public ones that ``fully_shard`` gives the class of a module (torch/distributed/fsdp, FSDPModule)."""
 
 
+def _in_a_group() -> bool:
+    """Whether there are process groups, without which nothing is sharded: then no module need be looked at."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()
+
+
 def units_of(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The modules that ``fully_shard`` was called on, outer ones first."""
+    if not _in_a_group():
+        return []
     modules = list(model.modules())
     kinds = {type(module) for module in modules}
     units = {kind for kind in kinds if all(callable(getattr(kind, m, None)) for m in _METHODS)}
@@ -44,6 +53,8 @@ def gathering_modules(model: torch.nn.Module) -> list[torch.nn.Module]:
 
     That are the units, and what a FullyShardedDataParallel wraps: that one gathers in its own forward.
     """
+    if not _in_a_group():
+        return []
     wrapped = (m for m in model.modules() if callable(getattr(type(m), "summon_full_params", None)))
     inner: list[Any] = [getattr(module, "module", None) for module in wrapped]
     return units_of(model) + [module for module in inner if module is not None]
