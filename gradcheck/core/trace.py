@@ -208,6 +208,26 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HiddenLeaf:
+    """A leaf of the autograd graph that hangs in the model and is none of its parameters."""
+
+    name: str
+    """Where it hangs: ``adapters[0].up.weight``."""
+    module: int
+    """The one that holds it."""
+    frame: int
+    """The line that read it first."""
+    shape: tuple[int, ...]
+    num_elements: int
+    gradient: bool
+    """Whether backward gave it one."""
+    optimized: bool
+    """Whether the optimizer that was given holds it."""
+    derived: bool
+    """Whether what hangs there is not the leaf but was made of it: ``nn.Parameter(...).to(dtype)``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Labels:
     """What one cross-entropy call was given to learn."""
 
@@ -365,6 +385,7 @@ class Trace:
     """Index into ``frames`` of the first of them, or NONE."""
     weightless: bool = False
     """The step ran on fake tensors: shapes, dtypes and the graph are real, and there are no numbers."""
+    hidden_leaves: tuple[HiddenLeaf, ...] = ()
     depends: tuple[int, ...] = ()
     """Trainable parameters whose path to the loss was not seen, or is in doubt, and with which the loss changes."""
     independent: tuple[int, ...] = ()

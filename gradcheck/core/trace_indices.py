@@ -105,4 +105,6 @@ def _of_events(trace: Trace) -> Iterator[Reference]:
     for origin in trace.origins:
         yield "origins.frame", "frames", (origin.frame,)
         yield "origins.module", "modules", (origin.module,)
+    yield "hidden_leaves.frame", "frames", (row.frame for row in trace.hidden_leaves)
+    yield "hidden_leaves.module", "modules", (row.module for row in trace.hidden_leaves)
     yield "first_backward", "frames", (trace.first_backward,)

@@ -31,6 +31,16 @@ STATIC_GRAPH_SEEN = named(
 )
 
 
+REGISTERED = frozenset(
+    {
+        named("torch.nn.Module._parameters", ">=2.4", why="What hangs there is registered."),
+        named("torch.nn.Module._buffers", ">=2.4", why="What hangs there is registered."),
+        named("torch.nn.Module._modules", ">=2.4", why="What hangs there is registered."),
+    }
+)
+"""The tables of a module in which what it holds is registered."""
+
+
 @internal("torch.nn.Module._parameters", ">=2.4")
 def parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter | None]:
     """The module's own table of parameters: ``named_parameters`` copies, leaves out None and what is tied."""

@@ -83,6 +83,8 @@ class DataFlow(TorchFunctionMode):
         self.leave_implicit: Callable[[int, torch.Tensor], int] | None = None
         self.before_write: Callable[[torch.Tensor], None] | None = None
         """Called with a tensor that is about to be written in place."""
+        self.on_leaf: Callable[[torch.Tensor, torch.Tensor, int], None] | None = None
+        """Called with a leaf of unknown origin, with what was read (itself, or made of it), and with the frame."""
         self.after_backward: Callable[[torch.Tensor], None] | None = None
         """Called with the tensor whose backward just ended."""
         self.backward_of: list[int] = []
@@ -449,6 +451,8 @@ class DataFlow(TorchFunctionMode):
         the leaves of its autograd graph.
         """
         node, held = tensor.grad_fn, self._values_held(tensor)
+        if self.on_leaf is not None and tensor.requires_grad:
+            self._tell_of_leaves(tensor, node)
         if node is not None:
             value = self._add_unseen(node.name(), "outside", self._values_behind(node), tensor)
         elif held:  # its class took the data and nothing of the graph
@@ -464,6 +468,12 @@ class DataFlow(TorchFunctionMode):
         if tensor.is_inference():
             self.ledger.inference.add(value)
         return value
+
+    def _tell_of_leaves(self, tensor: torch.Tensor, node: Node | None) -> None:
+        frame = self.ledger.lines.nearest(sys._getframe(1))
+        for leaf in [tensor] if node is None else leaves_behind(node):
+            if self.on_leaf is not None and self.ledger.known(leaf) is None:
+                self.on_leaf(leaf, tensor, frame)
 
     def _add_unseen(self, name: str, kind: str, read: list[int], tensor: torch.Tensor) -> int:
         value = self.ledger.add_value(tensor, len(self.ledger.calls))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,7 @@ from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.functions import Functions, is_watched
 from gradcheck.recording.gathering import GatheredCopies
 from gradcheck.recording.grip import Grip
+from gradcheck.recording.hidden import HiddenLeaves
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import step_loss
@@ -120,6 +121,7 @@ class Session:
         self._collectives = Collectives(self.flow)
         self._arrivals = Arrivals(self.grip)
         self._copies = GatheredCopies(subject.model, self._ledger, self.grip)
+        self._hidden = HiddenLeaves(inventory, subject.optimizer)
         self._wrappers: list[Wrapper] = []
         self._failure: Failure | None = None
         self.raised: Raised | None = None
@@ -157,6 +159,7 @@ class Session:
         self._introduce_parameters()
         if preserved is not None:
             self.flow.before_write = preserved.before_write
+        self.flow.on_leaf = self._leaf_met(preserved)
         self._switches.begin()
         with ExitStack() as stack:
             stack.callback(self.grip.let_go)  # a thread that the step began may go on
@@ -177,6 +180,16 @@ class Session:
                 stack.enter_context(Beneath())
             stack.enter_context(self.flow)
             yield
+
+    def _leaf_met(
+        self, preserved: Preserved | None
+    ) -> Callable[[torch.Tensor, torch.Tensor, int], None]:
+        def met(leaf: torch.Tensor, seen: torch.Tensor, frame: int) -> None:
+            self._hidden.met(leaf, seen, frame)
+            if preserved is not None:
+                preserved.reached(leaf)
+
+        return met
 
     def _introduce_parameters(self) -> None:
         for index, row in enumerate(self._before):
@@ -361,6 +374,7 @@ class Session:
         self._modules.release()
         self._inventory.release()
         self._at_work.release()
+        self._hidden.release()
         self._before.clear()
         return trace
 
@@ -391,6 +405,7 @@ class Session:
             gradient_requests=tuple(flow.notices.requests),
             parameter_reads=tuple(flow.notices.reads),
             wrappers=tuple(self._wrappers),
+            hidden_leaves=self._hidden.rows(),
             untied=self._untied,
             weightless=self._subject.fake_mode is not None,
             input_grad_hooks=self._input_grad_hooks,
