@@ -6,7 +6,7 @@ from gradcheck.core.repair import Repair, offered, repair
 from gradcheck.core.trace import Trace
 
 
-@repair("GC501", "GC507", change=0)
+@repair("GC501", "GC507", "GC513", change=0)
 def make_adapters_trainable(
     _trace: Trace, finding: Finding
 ) -> tuple[Repair, tuple[Edit, ...]] | None:

@@ -46,6 +46,7 @@ BY_FIXTURE = {
     "GC502": "enable-adapters",
     "GC503": "unmerge",
     "GC504": "activate-adapter",
+    "GC513": "make-adapters-trainable",
     "GC507": "make-adapters-trainable",
     "GC508": "hook-entries",
     "GC509": "keep-unquantized",
