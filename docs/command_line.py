@@ -24,9 +24,9 @@ HEAD = """\
 
 | exit status | meaning |
 |---|---|
-| 0 | healthy: no finding at or over `--fail-on` |
+| 0 | healthy: judged, and no finding at or over `--fail-on` |
 | 1 | findings at or over `--fail-on` |
-| 2 | could not run: bad input, a load failure, out of memory |
+| 2 | could not run, or not judged: bad input, a load failure, out of memory, no backward, gradcheck's own failure |
 """
 
 
