@@ -209,12 +209,12 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HiddenLeaf:
-    """A leaf of the autograd graph that hangs in the model and is none of its parameters."""
+    """A leaf of the autograd graph that the step reads and did not make, and that is none of the model's parameters."""
 
     name: str
-    """Where it hangs: ``adapters[0].up.weight``."""
+    """Where it hangs in the model: ``adapters[0].up.weight``; empty where it was not found there."""
     module: int
-    """The one that holds it."""
+    """The one that holds it, or whose forward was running; NONE where it is none of the model's."""
     frame: int
     """The line that read it first."""
     shape: tuple[int, ...]
@@ -225,6 +225,8 @@ class HiddenLeaf:
     """Whether the optimizer that was given holds it."""
     derived: bool
     """Whether what hangs there is not the leaf but was made of it: ``nn.Parameter(...).to(dtype)``."""
+    parameter: bool = True
+    """Whether it is a ``torch.nn.Parameter``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -457,6 +457,8 @@ class DataFlow(TorchFunctionMode):
             value = self._add_unseen(node.name(), "outside", self._values_behind(node), tensor)
         elif held:  # its class took the data and nothing of the graph
             value = self._add_unseen(type(tensor).__name__, "detach", held, tensor)
+        elif isinstance(tensor, torch.nn.Parameter):  # to be made in the step it would be announced
+            value = self.ledger.add_value(tensor, NONE)
         elif self.passages.any_left and tensor.is_floating_point():
             value = self._add_unseen(
                 "torch.from_numpy", "entry", self.passages.memory(tensor), tensor

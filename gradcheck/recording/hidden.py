@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from gradcheck.core.trace import NONE, HiddenLeaf
-from gradcheck.internals.modules import REGISTERED
+from gradcheck.core.trace import HiddenLeaf
+from gradcheck.internals.tensors import storage_address
 from gradcheck.recording.inventory import Inventory
-
-_MAX_DEPTH = 3
-"""How deep lists and dicts are searched: ``self.layers[0]["up"]``."""
-_MAX_ITEMS = 1000
+from gradcheck.recording.whereabouts import Place, places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +19,8 @@ class _Met:
     seen: torch.Tensor
     """What was read: the leaf itself, or what was made of it before the step."""
     frame: int
+    module: int
+    """The innermost one running, or NONE."""
 
 
 class HiddenLeaves:
@@ -33,31 +31,39 @@ class HiddenLeaves:
         self._optimizer = optimizer
         self._met: dict[int, _Met] = {}
 
-    def met(self, leaf: torch.Tensor, seen: torch.Tensor, frame: int) -> None:
-        """``leaf`` is read at ``frame``, or ``seen``, which was made of it."""
-        self._met.setdefault(id(leaf), _Met(leaf, seen, frame))
+    def met(self, leaf: torch.Tensor, seen: torch.Tensor, frame: int, module: int) -> None:
+        """``leaf`` is read at ``frame`` while ``module`` runs, or ``seen`` is, which was made of it."""
+        self._met.setdefault(id(leaf), _Met(leaf, seen, frame, module))
 
     def rows(self) -> tuple[HiddenLeaf, ...]:
-        """Those that hang somewhere in the model, as they are after the step."""
-        if not self._met:
+        """They, as they are after the step."""
+        met = self._outside_of_parameters()
+        if not met:
             return ()
         held = {id(p) for group in self._groups() for p in group["params"]}
-        places = _places(self._inventory)
-        return tuple(
-            HiddenLeaf(
-                name=name,
-                module=module,
-                frame=met.frame,
-                shape=tuple(met.leaf.shape),
-                num_elements=met.leaf.numel(),
-                gradient=met.leaf.grad is not None,
-                optimized=id(met.leaf) in held,
-                derived=met.seen is not met.leaf,
-            )
-            for met in self._met.values()
-            for name, module in [places.get(id(met.seen), places.get(id(met.leaf), ("", NONE)))]
-            if name
+        places = places_of([it.seen for it in met], self._inventory)
+        return tuple(self._row(it, places.get(id(it.seen)), id(it.leaf) in held) for it in met)
+
+    def _row(self, met: _Met, place: Place | None, optimized: bool) -> HiddenLeaf:
+        leaf = met.leaf
+        return HiddenLeaf(
+            name=place.path if place is not None else "",
+            module=place.holder if place is not None else met.module,
+            frame=met.frame,
+            shape=tuple(leaf.shape),
+            num_elements=leaf.numel(),
+            gradient=leaf.grad is not None,
+            optimized=optimized,
+            derived=met.seen is not leaf,
+            parameter=isinstance(leaf, torch.nn.Parameter),
         )
+
+    def _outside_of_parameters(self) -> list[_Met]:
+        """Not those in the memory of parameters: FSDP's flat parameter lies where they do, and is all of them."""
+        if not self._met:
+            return []
+        memory = {_address(parameter) for _, parameter in self._inventory.parameters} - {None}
+        return [met for met in self._met.values() if _address(met.leaf) not in memory]
 
     def release(self) -> None:
         """Forgets the tensors."""
@@ -67,23 +73,8 @@ class HiddenLeaves:
         return self._optimizer.param_groups if self._optimizer is not None else []
 
 
-def _places(inventory: Inventory) -> dict[int, tuple[str, int]]:
-    """``id`` of a tensor that hangs in the model and is not registered -> (its path, the module that holds it)."""
-    found: dict[int, tuple[str, int]] = {}
-    for index, (fqn, module) in enumerate(inventory.modules):
-        for name, value in vars(module).items():
-            if name not in REGISTERED:
-                for path, tensor in _tensors(value, f"{fqn}.{name}" if fqn else name, 0):
-                    found.setdefault(id(tensor), (path, index))
-    return found
-
-
-def _tensors(value: Any, path: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor):
-        yield path, value
-    elif isinstance(value, torch.nn.Module):
-        yield from ((f"{path}.{name}", tensor) for name, tensor in value.named_parameters())
-    elif isinstance(value, (list, tuple, dict)) and depth < _MAX_DEPTH and len(value) <= _MAX_ITEMS:
-        pairs = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in pairs:
-            yield from _tensors(item, f"{path}[{key!r}]", depth + 1)
+def _address(tensor: torch.Tensor) -> int | None:
+    try:
+        return storage_address(tensor)
+    except (RuntimeError, NotImplementedError):  # without a storage of its own
+        return None

@@ -185,7 +185,7 @@ class Session:
         self, preserved: Preserved | None
     ) -> Callable[[torch.Tensor, torch.Tensor, int], None]:
         def met(leaf: torch.Tensor, seen: torch.Tensor, frame: int) -> None:
-            self._hidden.met(leaf, seen, frame)
+            self._hidden.met(leaf, seen, frame, self._modules.current)
             if preserved is not None:
                 preserved.reached(leaf)
 

@@ -33,7 +33,8 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
 
     Counts parameters of the optimizer that are none of the inspected model's. It is an error where parameters
     that train are missing from the optimizer as well: then the ones it holds have been replaced. Alone it is
-    a warning, since they may belong to a second model or a loss with weights of its own.
+    a warning, since they may belong to a second model or a loss with weights of its own. Those that got a gradient in
+    the step are not counted: they are read.
 
     ## Why this breaks training
 
@@ -59,14 +60,18 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
     - fully_shard, reshard_after_forward: https://pytorch.org/docs/stable/distributed.fsdp.fully_shard.html
     """
     optimizer = trace.optimizer
-    if optimizer is None or optimizer.num_foreign == 0:
+    if optimizer is None:
+        return
+    # those that the step calculates with are no stale ones
+    num_stale = optimizer.num_foreign - sum(leaf.optimized and leaf.gradient for leaf in trace.hidden_leaves)
+    if num_stale <= 0:
         return
     missing = forgotten_by_optimizer(trace)
     copies = frozenset(parameter for parameter, _ in optimizer.gathered) & missing
     if copies:
         yield _of_copies(trace, optimizer, copies)
         return
-    stale = counted(optimizer.num_foreign, "parameter tensor")
+    stale = counted(num_stale, "parameter tensor")
     if missing:
         why = f"The model was changed after it was built: {cost_text(trace, missing)} that train are not in it."
         remedy = "Build the optimizer after the last change to the model."

@@ -1,14 +1,15 @@
 """GC604."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
+from gradcheck.core.finding import SEVERITIES, Finding, Severity
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
-from gradcheck.core.trace import HiddenLeaf, Trace
-from gradcheck.core.wording import counted, listed
+from gradcheck.core.trace import NONE, HiddenLeaf, Trace
+from gradcheck.core.wording import counted, listed, place_text
 
 REGISTER = Repair(
     name="register",
@@ -19,20 +20,23 @@ REGISTER = Repair(
 
 @rule("GC604", needs=("gradients",))
 def unregistered_parameter(trace: Trace) -> Iterator[Finding]:
-    """A tensor of the model gets a gradient, is none of its parameters, and is moved by no optimizer.
+    """A tensor that the model calculates with gets a gradient, is none of its parameters, and is moved by no optimizer.
 
     ## What it does
 
-    Looks at the leaves that backward gave a gradient, that hang in an attribute of the model and that
-    `model.parameters()` does not give. It names where they hang, and the line that used them first. Those that the
-    optimizer holds are left alone.
+    Looks at the leaves that backward gave a gradient and that `model.parameters()` does not give. It names where they
+    hang, and the line that used them first. It is an error where the model reads them; a warning for a bare tensor
+    where no optimizer was given, and for parameters that only the loss function reads, as those of a second model.
+    Left alone are those that the optimizer holds, the batch, and what a step makes for itself: a perturbation, cached
+    representations.
 
     ## Why this breaks training
 
     `nn.Module` registers modules and parameters that are assigned to an attribute; it does not look into lists, tuples
     and dicts. What hangs there is not in `model.parameters()`, so no optimizer moves it, `.to()` does not move it to a
     device, and `state_dict()` does not save it. `nn.Parameter(...).to(dtype)` is no parameter either, but the result
-    of a conversion whose input nobody holds.
+    of a conversion whose input nobody holds. The rest of the model learns around it, so that the loss falls all the
+    same.
 
     ## Example
 
@@ -41,7 +45,8 @@ def unregistered_parameter(trace: Trace) -> Iterator[Finding]:
 
     ## Repair
 
-    Use `nn.ModuleList`, `nn.ModuleDict` or `nn.ParameterList`; make the parameter in its dtype.
+    Use `nn.ModuleList`, `nn.ModuleDict` or `nn.ParameterList`; make the parameter in its dtype. Or give it to the
+    optimizer by name, and save it yourself.
 
     ## References
 
@@ -49,29 +54,63 @@ def unregistered_parameter(trace: Trace) -> Iterator[Finding]:
     - torch.nn.Parameter: https://pytorch.org/docs/stable/generated/torch.nn.parameter.Parameter.html
     """
     lost = [leaf for leaf in trace.hidden_leaves if leaf.gradient and not leaf.optimized]
-    if not lost:
-        return
-    names = listed(leaf.name for leaf in lost)
-    derived = all(leaf.derived for leaf in lost)
-    hang = (
-        "are made of parameters that nobody holds"
-        if derived
-        else "hang in no attribute that registers them"
-    )
-    yield finding(
+    rows = [(severity, leaf) for leaf in lost if (severity := _severity(trace, leaf)) is not None]
+    rows.sort(key=lambda row: SEVERITIES.index(row[0]))
+    for severity, group in groupby(rows, key=lambda row: row[0]):
+        yield _finding(trace, severity, [leaf for _, leaf in group])
+
+
+def _severity(trace: Trace, leaf: HiddenLeaf) -> Severity | None:
+    """How bad it is; None where it is none of the model's business."""
+    with_optimizer = trace.optimizer is not None
+    if leaf.module != NONE:
+        return "error" if with_optimizer or leaf.parameter else "warning"
+    return "warning" if with_optimizer and leaf.parameter else None
+
+
+def _finding(trace: Trace, severity: Severity, leaves: Sequence[HiddenLeaf]) -> Finding:
+    first = leaves[0]
+    names = listed(leaf.name for leaf in leaves if leaf.name)
+    elements = counted(sum(leaf.num_elements for leaf in leaves), "element")
+    are, them = ("is no parameter", "it") if len(leaves) == 1 else ("are no parameters", "them")
+    lacking = f", and {trace.optimizer.type} does not hold {them}" if trace.optimizer else ""
+    return finding(
         trace,
         "GC604",
-        "error",
-        what=f"{counted(len(lost), 'tensor')} ({_elements(lost)}) get a gradient and are no parameters of the model: "
-        f"{names}.",
-        why=f"They {hang}, so model.parameters() leaves them out and no optimizer moves them.",
-        remedy="Put layers into an nn.ModuleList or nn.ModuleDict, and assign an nn.Parameter as it is.",
-        module=lost[0].module,
-        at=location(trace, lost[0].frame),
-        evidence=(("tensors", names), ("elements", _elements(lost))),
+        severity,
+        what=f"{counted(len(leaves), 'tensor')} ({elements}) got a gradient and {are} of the model{lacking}"
+        f"{f': {names}' if names else ''}.",
+        why=f"{_why(first)} model.parameters() leaves {them} out, so that no optimizer moves {them} and no checkpoint "
+        f"holds {them}.",
+        remedy=f"{_remedy(first)} What is not meant to train, freeze.",
+        module=first.module,
+        at=location(trace, first.frame),
+        evidence=(
+            ("tensors", names),
+            ("elements", elements),
+            ("shape", str(list(first.shape))),
+            ("first read", place_text(trace, first.frame)),
+        ),
         repairs=(REGISTER,),
     )
 
 
-def _elements(leaves: list[HiddenLeaf]) -> str:
-    return f"{sum(leaf.num_elements for leaf in leaves):,} elements"
+def _why(leaf: HiddenLeaf) -> str:
+    if leaf.derived:
+        return "What .to() gives of an nn.Parameter is a copy, which a module does not register."
+    if leaf.module == NONE:
+        return "The step reads them from outside of the model."
+    if leaf.parameter:
+        return "A module registers what is assigned to an attribute, and nothing inside a list, a dict or a function."
+    return "A module registers an nn.Parameter, and no bare tensor."
+
+
+def _remedy(leaf: HiddenLeaf) -> str:
+    if leaf.derived:
+        return "Convert first: nn.Parameter(x.to(dtype))."
+    if leaf.module == NONE:
+        return "Make them a part of the model, or give them to the optimizer."
+    if leaf.parameter:
+        kind = "nn.ModuleDict" if "['" in leaf.name else "nn.ModuleList"
+        return f"Use {kind} for layers and nn.ParameterList for tensors, or give them to the optimizer and save them."
+    return "Make it an nn.Parameter, or give it to the optimizer and save it."
