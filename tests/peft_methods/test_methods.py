@@ -46,8 +46,13 @@ FOR_EVERY_VERSION = (
 """What is used most: broken and repaired with each supported version too."""
 KNOWN_PEFT = "0.21"
 """Older versions cannot build or run all that this one can; what they can must be told right."""
-OWN_MEMORY = ("internal_xlora_scalings", "last_shadow_loss", "_seed_shadow_state")
-"""Attributes in which a method keeps something of its last step."""
+OWN_MEMORY = (
+    "internal_xlora_scalings",
+    "last_shadow_loss",
+    "_seed_shadow_state",
+    "compute_type_is_set",  # bitsandbytes before 0.47, at a layer's first forward
+)
+"""Attributes in which a method, or a quantized layer, keeps something of its last step."""
 
 
 PROMPTS = "what PEFT itself keeps frozen in the prompt is thawed too"
