@@ -1,7 +1,7 @@
 """GC513."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
@@ -17,6 +17,8 @@ MAKE_TRAINABLE = Repair(
     snippet="model.set_adapter(model.active_adapter)",
     applicability="safe",
 )
+_HALVES = {"_a": "b", "_b": "a"}
+"""How PEFT calls the two matrices of a pair: ``lora_A`` and ``lora_B``, ``hada_w1_a`` and ``hada_w1_b``."""
 
 
 @rule("GC513", needs=("adapters",))
@@ -25,9 +27,11 @@ def frozen_part_of_adapter(trace: Trace) -> Iterator[Finding]:
 
     ## What it does
 
-    Compares the parameters of each active adapter with each other. It is an error where a layer's adapter is frozen as
-    a whole, or a vector of it (DoRA's magnitude) while its matrices train. It is a warning where one matrix of each
-    pair is frozen everywhere: LoRA-FA trains B alone and means it.
+    Sorts the parameters of each active adapter by their kind: `lora_A`, `lora_embedding_A`, `lora_magnitude_vector`,
+    `modules_to_save`. It is an error where one kind is frozen wherever it occurs and another one trains. It is a
+    warning where the first matrix of each pair is frozen and the second trains, everywhere in the adapter: LoRA-FA does
+    that and means it. Where some layers are frozen with everything in them, and others of the same kinds train, whoever
+    did that went by layer, and they are left alone.
 
     ## Why this breaks training
 
@@ -51,59 +55,79 @@ def frozen_part_of_adapter(trace: Trace) -> Iterator[Finding]:
     - LoRA-FA: https://arxiv.org/abs/2308.03303
     """
     for name in sorted({name for layer in trace.adapter_layers for name in layer.active}):
-        held = _parts(trace, name)
-        training = {i for parts in held for i in parts if trace.parameters[i].requires_grad}
-        frozen = {i for parts in held for i in parts if _is_frozen(trace, i)}
-        if not training or not frozen:
+        kinds = _by_kind(trace, name)
+        frozen = {kind for kind, held in kinds.items() if not _trains(trace, held)}
+        if _by_layer(trace, kinds, frozen):
+            frozen = {kind for kind in frozen if _beside_what_trains(trace, kinds[kind])}
+        if not frozen or len(frozen) == len(kinds):
             continue
-        matrices = _one_matrix_of_each(trace, held, frozen)
-        if frozen - matrices:
-            yield _finding(trace, name, frozenset(frozen - matrices), error=True)
-        if matrices:
-            yield _finding(trace, name, frozenset(matrices), error=False)
+        halves = {kind for kind in frozen if _is_meant_half(kind, kinds, frozen)}
+        for chosen, error in ((frozen - halves, True), (halves, False)):
+            if chosen:
+                held = frozenset().union(*(kinds[kind] for kind in chosen))
+                yield _finding(trace, name, held, error=error)
 
 
-def _parts(trace: Trace, name: str) -> list[tuple[int, ...]]:
-    """The parameters of the adapter ``name``, layer by layer, where it is active."""
-    return [
-        parameters
-        for layer in trace.adapter_layers
-        if name in layer.active and not layer.disabled
-        for adapter, parameters in layer.adapters
-        if adapter == name and parameters
-    ]
+def _by_kind(trace: Trace, name: str) -> dict[str, Parameters]:
+    """The parameters of the adapter ``name`` where it is active, by their kind.
+
+    Not a single number, which PEFT keeps beside the weights (AdaLoRA's ``ranknum``).
+    """
+    kinds: dict[str, set[int]] = defaultdict(set)
+    for layer in trace.adapter_layers:
+        if name not in layer.active or layer.disabled:
+            continue
+        owner = trace.modules[layer.module].fqn
+        for index in dict(layer.adapters).get(name, ()):
+            if trace.parameters[index].num_elements > 1:
+                kinds[_kind(trace, index, owner)].add(index)
+    return {kind: frozenset(held) for kind, held in kinds.items()}
 
 
-def _is_frozen(trace: Trace, index: int) -> bool:
-    """Frozen, and more than a number that PEFT keeps beside the weights (AdaLoRA's ``ranknum``)."""
-    parameter = trace.parameters[index]
-    return not parameter.requires_grad and parameter.num_elements > 1
+def _kind(trace: Trace, index: int, owner: str) -> str:
+    """``lora_A`` of ``...q_proj.lora_A.default.weight``; a bias beside it is of a kind of its own."""
+    parts = trace.parameters[index].fqn.removeprefix(owner).strip(".").split(".")
+    paired = parts[0][-2:].lower() in _HALVES
+    return f"{parts[0]}.bias" if paired and parts[-1] == "bias" else parts[0]
 
 
-def _one_matrix_of_each(trace: Trace, held: list[tuple[int, ...]], frozen: set[int]) -> set[int]:
-    """Matrices of a kind that is frozen in every layer, in which another matrix trains."""
-    kinds: dict[str, list[bool]] = defaultdict(list)
-    found: dict[str, set[int]] = defaultdict(set)
-    for parts in held:
-        trains = any(
-            trace.parameters[i].requires_grad and len(trace.parameters[i].shape) > 1 for i in parts
-        )
-        for index in parts:
-            kind = _kind(trace, index)
-            matrix = len(trace.parameters[index].shape) > 1
-            kinds[kind].append(index in frozen and matrix and trains)
-            found[kind].add(index)
-    return {i for kind, alike in kinds.items() if all(alike) for i in found[kind]}
+def _trains(trace: Trace, parameters: Parameters) -> bool:
+    return any(trace.parameters[index].requires_grad for index in parameters)
 
 
-def _kind(trace: Trace, index: int) -> str:
-    """``lora_A`` of ``...q_proj.lora_A.default.weight``."""
-    parts = trace.parameters[index].fqn.split(".")
-    return next((part for part in parts if part.startswith("lora_")), parts[-1])
+def _by_layer(trace: Trace, kinds: Mapping[str, Parameters], frozen: set[str]) -> bool:
+    """Whether layers are frozen with all they hold though their kinds train elsewhere: who did that went by layer."""
+    training = frozenset().union(*(held for kind, held in kinds.items() if kind not in frozen))
+    return any(held & training and not _trains(trace, held) for held in _layers(trace))
+
+
+def _beside_what_trains(trace: Trace, parameters: Parameters) -> bool:
+    """Whether in a layer that holds one of ``parameters`` something else of its adapter trains."""
+    return any(held & parameters and _trains(trace, held) for held in _layers(trace))
+
+
+def _layers(trace: Trace) -> Iterator[Parameters]:
+    for layer in trace.adapter_layers:
+        yield frozenset(i for name, held in layer.adapters if name in layer.active for i in held)
+
+
+def _is_meant_half(kind: str, kinds: Iterable[str], frozen: set[str]) -> bool:
+    """Whether ``kind`` is one matrix of a pair whose other one trains, and its like trains nowhere else."""
+    half = kind[-2:].lower()
+    if half not in _HALVES:
+        return False
+    letter = _HALVES[half]
+    other = kind[:-1] + (letter.upper() if kind[-1].isupper() else letter)
+    alike = {it for it in kinds if it[-2:].lower() == half}
+    return other in kinds and other not in frozen and alike <= frozen
 
 
 def _finding(trace: Trace, name: str, parameters: Parameters, *, error: bool) -> Finding:
-    parts = listed(dict.fromkeys(_kind(trace, i) for i in sorted(parameters)))
+    layer_of = {
+        i: it.module for it in trace.adapter_layers for _, held in it.adapters for i in held
+    }
+    owner_of = {i: trace.modules[layer_of[i]].fqn for i in parameters}
+    parts = listed(dict.fromkeys(_kind(trace, i, owner_of[i]) for i in sorted(parameters)))
     return finding(
         trace,
         "GC513",

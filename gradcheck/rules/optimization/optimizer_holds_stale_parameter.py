@@ -63,7 +63,9 @@ def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
     if optimizer is None:
         return
     # those that the step calculates with are no stale ones
-    num_stale = optimizer.num_foreign - sum(leaf.optimized and leaf.gradient for leaf in trace.hidden_leaves)
+    num_stale = optimizer.num_foreign - sum(
+        leaf.optimized and leaf.gradient for leaf in trace.hidden_leaves
+    )
     if num_stale <= 0:
         return
     missing = forgotten_by_optimizer(trace)
