@@ -102,6 +102,8 @@ class DataFlow(TorchFunctionMode):
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
         self._written = WrittenMemory()
+        self._from_below: set[int] = set()
+        """Results of operators, whose history autograd may add after the call."""
         self._turn = threading.RLock()
         self._num_threads = 0
         """Other threads that record now: then each call takes its turn."""
@@ -342,6 +344,8 @@ class DataFlow(TorchFunctionMode):
             if exits
             else self._made(made, index)
         )
+        if operation.operator:
+            self._from_below.update(outputs)
         kind = _kind(operation, args, bool(read))
         if kind == "entry":
             read += self.passages.came_back(args, kwargs, result)
@@ -423,8 +427,8 @@ class DataFlow(TorchFunctionMode):
 
         Another view of its memory was written, or something that a function mode does not see wrote into it.
         """
-        if not tensor.requires_grad:
-            self.ledger.live[value] = False
+        if not tensor.requires_grad or value in self._from_below:
+            self.ledger.live[value] = tensor.requires_grad
             return value
         writes = self._written.under([tensor])
         if writes:

@@ -218,6 +218,8 @@ class Operation(NamedTuple):
     """An ordinary call: nothing about it needs a second look, unless it scales by zero."""
     writes: tuple[tuple[int, str], ...] = ()
     """Position and name of the arguments that an operator of ``torch.ops`` writes, as its schema says."""
+    operator: bool = False
+    """Whether it is one of ``torch.ops``: called from below autograd, its result is given its history afterwards."""
 
 
 def classified(function: Callable[..., Any]) -> Operation:
@@ -250,7 +252,7 @@ def _operator(schema: Any) -> Operation:
         for at, given in enumerate(schema.arguments)
         if given.alias_info is not None and given.alias_info.is_write
     )
-    return plain._replace(writes=writes, in_place=bool(writes), plain=plain.plain and not writes)
+    return plain._replace(writes=writes, in_place=bool(writes), plain=False, operator=True)
 
 
 def _kind(short: str) -> str:
