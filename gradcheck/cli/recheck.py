@@ -47,6 +47,7 @@ def read_trace(path: Path) -> Trace:
     Raises:
         TraceError: where there is no such file, or what it holds is no trace.
     """
+    from gradcheck.core.trace_indices import check_indices
     from gradcheck.core.trace_json import loads
 
     if path.exists() and not path.is_file():
@@ -65,4 +66,11 @@ def read_trace(path: Path) -> Trace:
         raise TraceError(
             f"{path} is no text file; give a file written by `gradcheck inspect --trace`"
         ) from error
-    return loads(text, str(path))
+    trace = loads(text, str(path))
+    try:
+        check_indices(trace)
+    except ValueError as error:
+        raise TraceError(
+            f"{path} is damaged: {error}; record it again with `gradcheck inspect --trace`"
+        ) from error
+    return trace

@@ -11,28 +11,29 @@ MAX_RAISED = 240
 """Characters of an exception that are shown."""
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 """A component of an FQN that is an index."""
-_INDEX = "\0"
-"""Stands for one in a template: no name of a module has it."""
 
 
 def folded(names: Iterable[str]) -> tuple[str, ...]:
     """``layers.0-31.q_proj`` for ``layers.0.q_proj`` ... ``layers.31.q_proj``; order of first appearance."""
-    rows: dict[str, list[tuple[int, ...]]] = {}
+    rows: dict[tuple[str, ...], list[tuple[int, ...]]] = {}
     for name in dict.fromkeys(names):
         numbers = tuple(int(found) for found in NUMBER.findall(name))
-        rows.setdefault(NUMBER.sub(_INDEX, name), []).append(numbers)
-    return tuple(text for template, found in rows.items() for text in _spelled(template, found))
+        rows.setdefault(tuple(NUMBER.split(name)), []).append(numbers)
+    return tuple(text for pieces, found in rows.items() for text in _spelled(pieces, found))
 
 
-def _spelled(template: str, rows: list[tuple[int, ...]]) -> list[str]:
-    """One text where ``rows`` are all combinations of their columns, else one for each value of a column."""
+def _spelled(pieces: tuple[str, ...], rows: list[tuple[int, ...]]) -> list[str]:
+    """One text where ``rows`` are all combinations of their columns, else one for each value of a column.
+
+    Between the ``pieces`` of a name stand its numbers: one column for each gap.
+    """
     columns = [sorted(set(column)) for column in zip(*rows, strict=True)]
     if math.prod(len(column) for column in columns) == len(rows):
-        ranges = iter([ranged(column) for column in columns])
-        return [re.sub(_INDEX, lambda _: next(ranges), template)]
+        ranges = [ranged(column) for column in columns]
+        return ["".join(map("".join, zip(pieces, (*ranges, ""), strict=True)))]
     split = next(i for i, column in enumerate(columns) if len(column) > 1)
     parts = [[row for row in rows if row[split] == number] for number in columns[split]]
-    return [text for part in parts for text in _spelled(template, part)]
+    return [text for part in parts for text in _spelled(pieces, part)]
 
 
 def ranged(numbers: list[int]) -> str:
