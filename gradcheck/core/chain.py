@@ -13,7 +13,7 @@ class ChainBreak:
 
     cause: str
     """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective",
-    "custom-function", "reentrant-checkpoint", "hidden-input" or "recompute-mismatch"."""
+    "frozen", "custom-function", "reentrant-checkpoint", "hidden-input" or "recompute-mismatch"."""
     call: int
     frame: int
     module: int

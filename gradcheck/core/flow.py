@@ -197,8 +197,8 @@ def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> str:
     """Why the outputs ``dead`` of ``call`` carry nothing."""
     if call.kind == "exit":
         return "left-torch"
-    if call.kind == "collective":
-        return "collective"
+    if call.kind in ("collective", "frozen"):
+        return call.kind
     if call.switch != NONE:
         return "gradient-disabled"
     if call.kind in ("detach", "arrived"):

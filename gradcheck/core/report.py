@@ -36,7 +36,7 @@ class Break:
     """A call that reads something that carries a gradient, and whose result flows on to the loss and carries none."""
 
     cause: str
-    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective",
+    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective", "frozen",
     "custom-function", "reentrant-checkpoint", "hidden-input"."""
     module: str | None
     location: Location | None

@@ -61,8 +61,9 @@ class Call(NamedTuple):
     kind: str
     """"op"; "detach"; "exit" (the value left torch); "entry" (a tensor made from Python numbers); "zero-derivative"
     (round and its kin); "scaled-to-zero" (multiplied by the number zero); "requires-grad" (made a leaf); "in-place";
-    "outside" (it had a history when it was first seen); "collective"; "arrived" (written into the
-    memory of another tensor, which is read); "region" (the end of a custom function)."""
+    "outside" (it had a history when it was first seen); "collective"; "frozen" (a parameter that the step froze for
+    a while); "arrived" (written into the memory of another tensor, which is read); "region" (the end of a custom
+    function)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from gradcheck.core.bits import single_bits, union
 from gradcheck.core.chain import Chain, ChainBreak
@@ -95,7 +95,7 @@ class _Verdict:
         flow = self._reached
         live, disagreements, unexplained = self._refereed(self._flow.live[self._loss])
         starved = flow & ~live
-        breaks = self._breaks(starved, live)
+        breaks = (*self._breaks(starved, live), *self._left_out(unexplained))
         waiting, empty, scaled = self._held_back(live)
         explained = frozenset[int]().union(*(item.starved for item in breaks))
         return Chain(
@@ -107,7 +107,7 @@ class _Verdict:
             empty=empty,
             scaled_to_zero=scaled,
             disagreements=disagreements,
-            unexplained=unexplained,
+            unexplained=unexplained - explained,
             lost=self._set(self._unseen & ~live) - explained,
         )
 
@@ -127,6 +127,32 @@ class _Verdict:
                 words.append(f"{parameter.fqn}: backward left a gradient, the graphs show no path")
                 live |= bit
         return live, tuple(words), frozenset(unexplained)
+
+    def _left_out(self, unexplained: frozenset[int]) -> Iterator[ChainBreak]:
+        """Calls of a checkpointed forward on the way from ``unexplained``, which its recomputation did not make.
+
+        The graph that backward goes through is that of the recomputation. What hooks or attributes brought in for the
+        length of the forward (the scalings of X-LoRA) is gone by then.
+        """
+        trace, left = self._trace, self._mask(unexplained)
+        first: dict[int, Cut] = {}
+        for index, call in enumerate(trace.calls if left else ()):
+            again = call.region != NONE and trace.regions[call.region].recomputation != "none"
+            reached = union(self._flow.flow, call.inputs) & left if again else 0
+            if reached and call.outputs and all(map(self._is_left_out, call.outputs)):
+                value = next(v for v in call.inputs if self._flow.flow[v] & left)
+                cut = Cut("recompute-mismatch", index, call.region, value, reached, call.outputs)
+                first.setdefault(call.region, cut)
+        folded: dict[int, ChainBreak] = {}
+        for cut in first.values():
+            item = self._break(cut, self._set(cut.mask), frozenset())
+            known = folded.get(item.frame)
+            folded[item.frame] = item if known is None else _merged(known, item)
+        yield from folded.values()
+
+    def _is_left_out(self, value: int) -> bool:
+        row = self._trace.values[value]
+        return row.recomputed is None and not row.dtype.startswith((*INTEGRAL, "python"))
 
     def _held_back(self, live: int) -> tuple[dict[int, int], frozenset[int], frozenset[int]]:
         """Zero gradients with a reason: (waiting, empty, scaled to zero)."""

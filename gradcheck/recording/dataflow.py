@@ -99,6 +99,8 @@ class DataFlow(TorchFunctionMode):
         self._operations = Operations()
         self._roles = _Roles()
         self._reading_region = NONE
+        self._frozen_values: dict[tuple[int, int], int] = {}
+        """(parameter, the line that froze it for a while) -> what it is meanwhile."""
         self._implicit_values: dict[int, int] = {}
         """Value made inside an unannounced custom function -> that region, until it is used outside."""
         self._written = WrittenMemory()
@@ -408,9 +410,26 @@ class DataFlow(TorchFunctionMode):
             bare = bare_tensor(tensor)
             return self._from_outside(tensor) if bare is tensor else self.value_of(bare)
         self._look_at_version(tensor, value)
-        if tensor.requires_grad is not ledger.live[value] and value not in ledger.parameter_of:
-            value = self._carrying_otherwise(tensor, value)
+        if tensor.requires_grad is not ledger.live[value]:
+            if value not in ledger.parameter_of:
+                value = self._carrying_otherwise(tensor, value)
+            elif ledger.live[value]:
+                value = self._frozen(tensor, value)
         return value
+
+    def _frozen(self, tensor: torch.Tensor, value: int) -> int:
+        """What the parameter ``value`` is while it is frozen, where the step began with it trainable."""
+        ledger = self.ledger
+        parameter = ledger.parameter_of[value]
+        where = self.notices.frozen_at(parameter)
+        if (parameter, where) not in self._frozen_values:
+            index, region = len(ledger.calls), self._reading_region
+            frozen = ledger.add_unnamed(tensor, index)
+            made = ((value,), (frozen,), where, self.modules.current, region, NONE, "frozen")
+            # not among the region's calls: a recomputation that finds the parameter thawed makes none
+            ledger.calls.append(_new_call(("Tensor.requires_grad_", *made)))
+            self._frozen_values[parameter, where] = frozen
+        return self._frozen_values[parameter, where]
 
     def _look_at_version(self, tensor: torch.Tensor, value: int) -> None:
         """Notes where the memory of ``tensor`` was written by something that no mode saw."""

@@ -107,6 +107,13 @@ class Ledger:
         self.versions.append(-1)
         return len(self.live) - 1
 
+    def add_unnamed(self, tensor: torch.Tensor, maker: int) -> int:
+        """A new value for ``tensor`` as it is now and will not stay: it goes on being known as what it was."""
+        self._rows.append((tensor.shape, tensor.dtype, maker))
+        self.live.append(tensor.requires_grad)
+        self.versions.append(-1)
+        return len(self.live) - 1
+
     def maker(self, value: int) -> int:
         """The call that made ``value``, or NONE."""
         return self._rows[value][2]

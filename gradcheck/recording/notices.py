@@ -72,6 +72,13 @@ class Notices:
         parameter = NONE if value is None else self._ledger.parameter_of.get(value, NONE)
         self._add_request(bool(asked), parameter, NONE if value is None else value, frame)
 
+    def frozen_at(self, parameter: int) -> int:
+        """The line that froze the parameter last, or NONE."""
+        last = next((r for r in reversed(self.requests) if r.parameter == parameter), None)
+        if last is None or last.on:
+            return NONE
+        return last.frame if last.user_frame == NONE else last.user_frame
+
     def refused(self, operation: Operation, frame: FrameType) -> None:
         """``operation`` raised; where it asked for a gradient, that is worth a note."""
         if operation.short in ("requires_grad_", "requires_grad"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.chain import ChainBreak
 from gradcheck.core.evidence import break_evidence, finding
 from gradcheck.core.failures import failure_kind
 from gradcheck.core.finding import Finding
@@ -9,7 +10,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import counted, module_text, raised_text
+from gradcheck.core.wording import call_text, cost_text, counted, module_text, raised_text
 
 SAME_AGAIN = Repair(
     name="same-again",
@@ -73,7 +74,7 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
         trace,
         "GC304",
         "error" if failure or (broken and broken.starved) else "warning",
-        what=f"{name} does not compute the same again{count}.",
+        what=f"{name} does not compute the same again{count}.{_left_out(trace, broken)}",
         why="Backward differentiates the second run, so the gradients are not those of the loss that was computed.",
         remedy="Make the block a function of its arguments: no cache, counter or mode changed inside.",
         module=module,
@@ -81,4 +82,14 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
         parameters=parameters,
         evidence=evidence,
         repairs=(SAME_AGAIN,),
+    )
+
+
+def _left_out(trace: Trace, broken: ChainBreak | None) -> str:
+    """What the second run lacks, where parameters reach the loss by nothing else."""
+    if broken is None or not broken.starved or trace.calls[broken.call].kind == "region":
+        return ""
+    return (
+        f" The second run leaves out {call_text(trace, broken.call)}, by which "
+        f"{cost_text(trace, broken.starved)} reach the loss: they get no gradient."
     )

@@ -72,6 +72,7 @@ def gradient_lost_cause_not_seen(trace: Trace) -> Iterator[Finding]:
             ("in line", place_text(trace, frame)),
             ("from nowhere", tensor_text(trace.values[origin]) if origin != NONE else ""),
             ("first used in", call_text(trace, reader) if reader != NONE else ""),
+            ("backward", place_text(trace, trace.first_backward)),
             ("costs", cost_text(trace, lost)),
         ),
     )
