@@ -160,6 +160,8 @@ class Parameter:
     """Share of the non-zero elements which an optimizer step of the size of the learning rate would leave as they are,
     because it is under half the distance to the next number of the dtype (half-precision trainable parameters only)."""
     inference: bool = False
+    elsewhere: bool = False
+    """On the meta device, in a step with numbers: its values are loaded for each forward and thrown away after."""
     fresh: bool | None = None
     """Whether the values look like a fresh initialization (frozen, unquantized heads only)."""
 

@@ -133,6 +133,7 @@ def parameters_after(before: list[Before], arrivals: Arrivals) -> tuple[Paramete
                 zero=row.zero,
                 immovable_ratio=row.immovable_ratio,
                 inference=row.tensor.is_inference(),
+                elsewhere=row.tensor.is_meta,
                 fresh=row.fresh,
             )
         )

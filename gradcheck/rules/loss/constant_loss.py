@@ -6,7 +6,13 @@ from gradcheck.core.evidence import finding
 from gradcheck.core.finding import Finding
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
-from gradcheck.core.selection import explained_by_adapters, location, owners, trainable
+from gradcheck.core.selection import (
+    Parameters,
+    explained_by_adapters,
+    location,
+    owners,
+    trainable,
+)
 from gradcheck.core.trace import NONE, Trace
 from gradcheck.core.wording import cost_text, listed, maker_text, tensor_text
 
@@ -59,6 +65,9 @@ def constant_loss(trace: Trace) -> Iterator[Finding]:
         if i != NONE
     ]
     called = "their modules ran" if any(ran) else "none of their modules ran"
+    if not trace.weightless and all(trace.parameters[i].elsewhere for i in learning):
+        yield _offloaded(trace, learning)
+        return
     yield finding(
         trace,
         "GC702",
@@ -74,4 +83,18 @@ def constant_loss(trace: Trace) -> Iterator[Finding]:
             ("trainable", listed(owners(trace, learning))),
         ),
         repairs=(USE_OUTPUTS,),
+    )
+
+
+def _offloaded(trace: Trace, learning: Parameters) -> Finding:
+    return finding(
+        trace,
+        "GC702",
+        "error",
+        what=f"The {cost_text(trace, learning)} that train are on the meta device: they hold no numbers.",
+        why="accelerate's hooks (cpu_offload, disk_offload, a device_map that offloads) load a copy of each weight for "
+        "the length of a forward; the gradient reaches the copy, and goes with it.",
+        remedy="Keep what trains on a device: load without offloading, or offload frozen modules only.",
+        parameters=learning,
+        evidence=(("trainable", listed(owners(trace, learning))),),
     )
