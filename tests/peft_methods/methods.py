@@ -46,7 +46,7 @@ class Method:
                 warnings.simplefilter("ignore")
                 self.config()
         except (AttributeError, ImportError, TypeError):
-            return f"unknown to PEFT {peft.__version__}"
+            return "this version of PEFT does not know it"
         return ""
 
 
