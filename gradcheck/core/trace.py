@@ -382,6 +382,9 @@ class Trace:
     origins: tuple[Origin, ...] = ()
     untied: tuple[tuple[int, int], ...] = ()
     """(input embedding, output embedding): parameters that the configuration ties and that are two."""
+    grown: tuple[tuple[int, int, int], ...] = ()
+    """(what trains of an input embedding, the output embedding tied to it by the configuration, of which nothing
+    trains, number of rows that were added to the vocabulary)."""
     input_grad_hooks: int = 0
     """How many hooks the model itself holds that ask its embedding's output for a gradient."""
     num_backwards: int = 0

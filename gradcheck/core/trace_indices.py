@@ -81,6 +81,7 @@ def _of_model(trace: Trace) -> Iterator[Reference]:
             yield "adapter_layers.adapters", "parameters", held
     if trace.optimizer is not None:
         yield "optimizer.parameters", "parameters", trace.optimizer.parameters
+    yield "grown", "parameters", (index for row in trace.grown for index in row[:2])
     yield "untied", "parameters", (index for pair in trace.untied for index in pair)
     yield "depends", "parameters", (*trace.depends, *trace.independent)
 

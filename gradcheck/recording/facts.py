@@ -134,31 +134,6 @@ def _is_task_head(child: torch.nn.Module, model: Any) -> bool:
     return child.out_features == getattr(getattr(model, "config", None), "num_labels", None)
 
 
-def untied_embeddings(inventory: Inventory) -> tuple[tuple[int, int], ...]:
-    """(input, output embedding) of each transformers model that says they are one parameter, where they are two."""
-    pairs: dict[tuple[int, int], None] = {}
-    index = inventory.parameter_index
-    for _, module in inventory.of_classes_with("tie_weights"):
-        if not _says_tied(module):
-            continue
-        owner: Any = module
-        try:
-            ends = (owner.get_input_embeddings(), owner.get_output_embeddings())
-        except (NotImplementedError, AttributeError):  # a wrapper without embeddings of its own
-            continue
-        weights: list[Any] = [getattr(end, "weight", None) for end in ends]
-        known = [index[id(weight)] for weight in weights if id(weight) in index]
-        if len(set(known)) == 2 and weights[0].shape == weights[1].shape:
-            pairs[known[0], known[1]] = None
-    return tuple(pairs)
-
-
-def _says_tied(module: Any) -> bool:
-    config = vars(module).get("config")
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return getattr(text, "tie_word_embeddings", False) is True
-
-
 def optimizer_row(
     optimizer: torch.optim.Optimizer | None, inventory: Inventory
 ) -> Optimizer | None:

@@ -23,6 +23,7 @@ from gradcheck.recording.anomaly import with_forward_line
 from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.collectives import Collectives
 from gradcheck.recording.dataflow import DataFlow
+from gradcheck.recording.embeddings import grown_embeddings, untied_embeddings
 from gradcheck.recording.functions import Functions, is_watched
 from gradcheck.recording.gathering import GatheredCopies
 from gradcheck.recording.grip import Grip
@@ -138,7 +139,8 @@ class Session:
         self._optimizer = facts.optimizer_row(optimizer, inventory)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
         heads = facts.task_heads(inventory)
-        self._untied = facts.untied_embeddings(inventory)
+        self._untied = untied_embeddings(inventory)
+        self._grown = grown_embeddings(inventory)
         rate = max(rates, default=ASSUMED_LEARNING_RATE)
         self._before = parameters_before(inventory, rate, heads)
         self._layers = adapters.adapter_layers(inventory, adapters.adapter_names(inventory))
@@ -407,6 +409,7 @@ class Session:
             wrappers=tuple(self._wrappers),
             hidden_leaves=self._hidden.rows(),
             untied=self._untied,
+            grown=self._grown,
             weightless=self._subject.fake_mode is not None,
             input_grad_hooks=self._input_grad_hooks,
             num_backwards=flow.num_backwards,
