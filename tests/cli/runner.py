@@ -30,11 +30,11 @@ TRACE = Trace(
     regions=(),
     switches=(),
     loss=None,
-    backward_ran=False,
+    backward_ran=True,
     failure=None,
     batch=(),
 )
-"""A step in which nothing was recorded."""
+"""A step of a model that holds nothing."""
 
 
 @contextmanager

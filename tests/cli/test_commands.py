@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,26 @@ def test_recheck_judges_a_trace_again(tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     assert report["setup"] == [["model", "none"]]
     assert result.exit_code == (0 if report["healthy"] else 1)
+
+
+def test_a_step_without_a_backward_is_not_judged(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    path.write_text(dumps(replace(TRACE, backward_ran=False)), "utf-8")
+    result = run("recheck", str(path), "--format", "json", "--select", "GC204")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert (report["verdict"], report["healthy"]) == ("not-judged", False)
+    assert "no backward ran" in report["unjudged"]
+    assert "NOT JUDGED" in run("recheck", str(path), "--select", "GC204").stdout
+
+
+def test_a_code_that_no_rule_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    path.write_text(dumps(TRACE), "utf-8")
+    for option in ("--select", "--ignore"):
+        result = run("recheck", str(path), option, "GC999")
+        assert result.exit_code == 2
+        assert "no rule is called GC999" in result.stderr
 
 
 def test_recheck_does_not_overwrite_its_trace(tmp_path: Path) -> None:

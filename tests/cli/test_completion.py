@@ -36,7 +36,7 @@ def answered(line: str) -> list[str]:
         ("gradcheck fix --app", ["--apply"]),
         ("gradcheck inspect --checkpointing re", ["reentrant"]),
         ("gradcheck inspect --format sa", ["sarif"]),
-        ("gradcheck rule GC30", ["GC301", "GC302", "GC303", "GC304"]),
+        ("gradcheck rule GC30", ["GC301", "GC302", "GC303", "GC304", "GC305"]),
         ("gradcheck rule GC9", []),
     ],
 )
