@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
+from gradcheck.core.finding import Finding, Severity
+from gradcheck.core.idle import Idle
 from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import (
@@ -15,7 +16,7 @@ from gradcheck.core.selection import (
     trainable,
 )
 from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import NUMBER, cost_text, listed
+from gradcheck.core.wording import cost_text, listed
 
 FREEZE = Repair(
     name="freeze-unused",
@@ -35,7 +36,8 @@ def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     parameters from which nothing arrives. If the module that owns them never ran (an expert to which no token was
     routed, the vision tower of a text-only batch) that is a note: another batch may reach it. If it ran and its
     result was dropped on the way, it is a warning. If the module that holds the layer ran in every block and called
-    it in none, it is an error: no batch will reach it.
+    it in none, it is an error: no batch will reach it. It is one too where most of what should train is left out by
+    code that ran: neither experts, nor a tower that has its modality missing, nor the heads of other tasks.
 
     ## Why this breaks training
 
@@ -64,13 +66,19 @@ def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     if idle >= trainable(trace):
         return  # nothing at all reaches the loss: another finding's business
     slept = frozenset(i for i in idle if i in chain.empty or _never_ran(trace, i))
-    dead = _dead_by_construction(trace, slept)
+    layers = Idle(trace)
+    dead = layers.dead_by_construction(slept - chain.empty)
+    lost = (idle - dead) - chain.empty - layers.for_another_batch(slept - dead)
+    mostly = 2 * len(lost) > len(trainable(trace))
     if idle - slept:
-        yield _dropped(trace, idle - slept)
+        yield _dropped(trace, idle - slept, "error" if mostly else "warning")
     if dead:
-        yield _dead(trace, dead)
-    if slept - dead:
-        yield _never_called(trace, slept - dead)
+        yield _dead(trace, dead, {layers.layer(parameter) for parameter in dead})
+    skipped = slept & lost if mostly else frozenset()
+    if skipped:
+        yield _left_out(trace, skipped)
+    if slept - dead - skipped:
+        yield _never_called(trace, slept - dead - skipped)
 
 
 def _never_ran(trace: Trace, parameter: int) -> bool:
@@ -78,42 +86,13 @@ def _never_ran(trace: Trace, parameter: int) -> bool:
     return module != NONE and trace.modules[module].num_calls == 0
 
 
-def _dead_by_construction(trace: Trace, slept: Parameters) -> Parameters:
-    """Of ``slept`` those in layers that no block called, though the module that holds them ran in every one.
-
-    An expert without a token, a tower without its modality: there the module that holds the layer did not run either.
-    """
-    index = {module.fqn: number for number, module in enumerate(trace.modules)}
-    places: dict[str, dict[int, set[int]]] = {}
-    for parameter in slept - trace.chain.empty:
-        layer = _layer(trace, parameter)
-        fqn = trace.modules[layer].fqn
-        blocks = places.setdefault(NUMBER.sub("*", fqn), {})
-        blocks.setdefault(layer, set()).add(parameter)
-    found: set[int] = set()
-    for blocks in places.values():
-        holders = [trace.modules[index[trace.modules[at].fqn.rpartition(".")[0]]] for at in blocks]
-        if len(blocks) > 1 and all(holder.num_calls for holder in holders):
-            found.update(*blocks.values())
-    return frozenset(found)
-
-
-def _layer(trace: Trace, parameter: int) -> int:
-    """The adapted layer that the parameter belongs to, or the module that owns it."""
-    for layer in trace.adapter_layers:
-        if any(parameter in held for _, held in layer.adapters):
-            return layer.module
-    return trace.parameters[parameter].module
-
-
-def _dead(trace: Trace, parameters: Parameters) -> Finding:
-    layers = {_layer(trace, parameter) for parameter in sorted(parameters)}
+def _dead(trace: Trace, parameters: Parameters, layers: set[int]) -> Finding:
     names = listed(trace.modules[layer].fqn for layer in sorted(layers))
     return finding(
         trace,
         "GC102",
         "error",
-        what=f"{cost_text(trace, parameters)} of {names} can not learn: no block calls these layers.",
+        what=f"{cost_text(trace, parameters)} of {names} cannot learn: no block calls these layers.",
         why="The module that holds them ran in every block and did not use them once, as after fuse_projections(), "
         "which leaves the layers it replaced in place.",
         remedy="Put the adapters on the layers that run, or fuse after training.",
@@ -123,13 +102,29 @@ def _dead(trace: Trace, parameters: Parameters) -> Finding:
     )
 
 
-def _dropped(trace: Trace, parameters: Parameters) -> Finding:
+def _left_out(trace: Trace, parameters: Parameters) -> Finding:
+    names = listed(owners(trace, parameters))
+    share = f"{len(parameters):,} of {len(trainable(trace)):,} trainable tensors"
+    return finding(
+        trace,
+        "GC102",
+        "error",
+        what=f"Most of what should train took no part in this step: {share}, those of {names}.",
+        why="The code around these layers ran and did not call them, so their gradient stays missing.",
+        remedy="Call them in the forward, or freeze them. If only this batch leaves them out, give another one.",
+        module=first_owner(trace, parameters),
+        parameters=parameters,
+        evidence=(("modules", names), ("costs", cost_text(trace, parameters))),
+    )
+
+
+def _dropped(trace: Trace, parameters: Parameters, severity: Severity) -> Finding:
     names = listed(owners(trace, parameters))
     module = trace.module_fqn(first_owner(trace, parameters))
     return finding(
         trace,
         "GC102",
-        "warning",
+        severity,
         what=f"{cost_text(trace, parameters)} of {names} do not reach the loss, although their module ran.",
         why="What they compute is dropped on the way, so their gradient stays missing and they never learn.",
         remedy="Freeze them or leave them out of target_modules; or use their result in the loss.",
