@@ -8,6 +8,7 @@ from gradcheck.core.bits import single_bits, union
 from gradcheck.core.chain import Chain, ChainBreak
 from gradcheck.core.flow import INTEGRAL, Cut, Flow
 from gradcheck.core.trace import NONE, Call, Trace
+from gradcheck.core.wording import listed
 
 _FAMILY = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
@@ -115,18 +116,26 @@ class _Verdict:
         """``live`` corrected by the gradients that the real backward left, what it says against it, what it lacks."""
         if not self._trace.backward_ran or self._trace.failure is not None:
             return live, (), frozenset()
-        words: list[str] = []
-        unexplained = set()
+        lost: list[int] = []
+        found: list[str] = []
         for index, bit in self._bits.items():
             parameter = self._trace.parameters[index]
             if live & bit and parameter.gradient == "missing":
-                words.append(f"{parameter.fqn}: the graphs show a path, backward left no gradient")
-                unexplained.add(index)
+                lost.append(index)
                 live &= ~bit
             elif not live & bit and parameter.gradient in ("flows", "non-finite"):
-                words.append(f"{parameter.fqn}: backward left a gradient, the graphs show no path")
+                found.append(parameter.fqn)
                 live |= bit
-        return live, tuple(words), frozenset(unexplained)
+        missing = (self._trace.parameters[index].fqn for index in lost)
+        words = (
+            (f"{listed(missing)}: the graphs show a path, backward left no gradient",)
+            if lost
+            else (),
+            (f"{listed(found)}: backward left a gradient, the graphs show no path",)
+            if found
+            else (),
+        )
+        return live, words[0] + words[1], frozenset(lost)
 
     def _left_out(self, unexplained: frozenset[int]) -> Iterator[ChainBreak]:
         """Calls of a checkpointed forward on the way from ``unexplained``, which its recomputation did not make.
@@ -182,7 +191,11 @@ class _Verdict:
             mask = cut.lost_on(self._needed)
             if not mask:
                 continue
-            item = self._break(cut, self._set(mask & starved), self._set(mask & live))
+            # what backward reached by a way that was not seen has not lost a part of its ways for certain
+            partial = mask & live & self._flow.live[self._loss]
+            if not mask & starved | partial:
+                continue
+            item = self._break(cut, self._set(mask & starved), self._set(partial))
             key = (_FAMILY.get(item.cause, item.cause), item.frame)
             folded[key] = _merged(folded[key], item) if key in folded else item
         ranked = sorted(folded.values(), key=lambda b: (-len(b.starved), -len(b.partial), b.call))

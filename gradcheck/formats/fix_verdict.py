@@ -11,7 +11,9 @@ MAX_NAMES = 3
 
 
 def fix_word(report: FixReport, *, dry_run: bool = False) -> str:
-    """``REPAIRED`` (``REPAIRABLE``), ``STILL BROKEN``, or ``HEALTHY`` where there was nothing to repair."""
+    """``REPAIRED`` (``REPAIRABLE``), ``STILL BROKEN``, ``NOT JUDGED``, or ``HEALTHY`` with nothing to repair."""
+    if report.after.verdict == "not-judged":
+        return verdict_word(report.after)
     if not report.healthy:
         return "STILL BROKEN"
     if not report.verified:
@@ -23,6 +25,8 @@ def fix_verdict(report: FixReport) -> str:
     """The verdict after its word: by what, or why not."""
     repairs = list(dict.fromkeys(outcome.repair.name for outcome in report.verified))
     names = named(repairs)
+    if report.after.verdict == "not-judged":
+        return verdict(report.after)
     if report.healthy and names:
         return f"by {names}, verified on the recorded step"
     if report.healthy:

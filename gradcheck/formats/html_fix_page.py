@@ -28,7 +28,8 @@ MAX_REASON = 1000
 def fix_page(report: FixReport, scope: Scope, *, dry_run: bool) -> str:
     """The page of one repaired model."""
     word = fix_word(report, dry_run=dry_run)
-    tone = "error" if not report.healthy else "warning" if word == "REPAIRABLE" else "good"
+    unsure = word in ("REPAIRABLE", "NOT JUDGED")
+    tone = "warning" if unsure else "good" if report.healthy else "error"
     name = subject(report.before)
     hero = banner(word, fix_verdict(report), tone, eyebrow=name, figures=None)
     body = frame(hero, _parts(report, scope))
@@ -55,8 +56,9 @@ def _sides(report: FixReport, scope: Scope) -> Element:
 
 
 def _side(title: str, side: Report, scope: Scope) -> Element:
-    tone = "good" if side.healthy else "error"
-    mark = glyph("✔" if side.healthy else "✖")
+    tones = {"healthy": ("good", "✔"), "not-judged": ("warning", "?"), "broken": ("error", "✖")}
+    tone, sign = tones[side.verdict]
+    mark = glyph(sign)
     word = h("span", mark, f" {verdict_word(side).lower()}", class_=f"badge {tone}")
     return h(
         "div",

@@ -48,7 +48,9 @@ def joined(parts: list[str]) -> str:
 
 def verdict_paragraph(word: str, sentence: str, *, healthy: bool) -> str:
     """The first line of a report."""
-    colored_word = colored(word, "good" if healthy else "error")
+    colored_word = colored(
+        word, "good" if healthy else "warning" if word == "NOT JUDGED" else "error"
+    )
     return f'<p style="font-size:15px;margin:0 0 6px">{colored_word} &nbsp;{escape(sentence)}</p>'
 
 

@@ -36,7 +36,7 @@ FOOTER = "Made by gradcheck. This page is one file: it loads nothing and sends n
 def page(report: Report, scope: Scope) -> str:
     """The page of one report."""
     word = verdict_word(report)
-    tone = "good" if report.healthy else "error"
+    tone = {"healthy": "good", "not-judged": "warning"}.get(report.verdict, "error")
     hero = banner(word, verdict(report), tone, eyebrow=subject(report), figures=figures(report))
     body = frame(hero, report_parts(report, scope))
     return document(f"{word.capitalize()} · {subject(report)}", tone=tone, body=body)

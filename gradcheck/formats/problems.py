@@ -127,7 +127,8 @@ def _problem(
     name = clean(result.name, MAX_NAME)
     match about:
         case "could-not-run":
-            message = f"{name} could not run: {_ended(result.could_not_run or '')}"
+            fate = "could not run" if result.report is None else "was not judged"
+            message = f"{name} {fate}: {_ended(result.could_not_run or '')}"
             return _own(COULD_NOT_RUN, name, message, homes[name])
         case "lock-drift":
             lines = [drift_words(drift) for drift in result.drift[:MAX_DRIFT]]

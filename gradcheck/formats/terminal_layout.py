@@ -21,6 +21,8 @@ STATE_STYLES = {
     "frozen": "dim",
 }
 SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
+UNKNOWN = ("NOT JUDGED", "COULD NOT RUN")
+"""Verdicts that are none."""
 MAX_PROSE = 110
 """Columns over which a paragraph is hard to read; tables may be wider."""
 LABEL_WIDTH = 8
@@ -45,7 +47,7 @@ def prose_width(width: int) -> int:
 
 def verdict_line(word: str, sentence: str, *, healthy: bool) -> Text:
     """The first line of a report."""
-    style = "bold green" if healthy else "bold red"
+    style = "bold green" if healthy else "bold yellow" if word in UNKNOWN else "bold red"
     return Text.assemble((word, style), (f"  {sentence}", "bold"))
 
 

@@ -43,8 +43,8 @@ class Arrivals:
         grip, arrived = self._grip, self._arrived
 
         @unserializable_hook  # type: ignore[untyped-decorator]  # torch.utils.hooks is not typed
-        def arrives(_gradient: torch.Tensor) -> None:
-            if grip.held:
+        def arrives(gradient: torch.Tensor | None) -> None:
+            if gradient is not None and grip.held:  # none: what gives none is on the way
                 arrived.add(index)
 
         return arrives

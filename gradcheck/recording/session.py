@@ -238,7 +238,10 @@ class Session:
             self.grip.lost(error)
         if not self.grip.held:
             return
-        if isinstance(output, torch.Tensor) and not self._had_its_own_backward(output):
+        if self._had_its_own_backward(output):
+            self._backward_ran = True
+            self._loss = self._differentiated(self._loss)
+        elif isinstance(output, torch.Tensor):
             self._modules.moves_on("backward")
             try:
                 output.backward()
@@ -262,13 +265,34 @@ class Session:
             self._modules.on_move = None
             observer.ends()
 
-    def _had_its_own_backward(self, loss: torch.Tensor) -> bool:
-        """Whether the user's loss function ran the backward itself and gave its loss back for the record."""
+    def _had_its_own_backward(self, loss: Any) -> bool:
+        """Whether the user's loss function made the gradients itself and gave its loss back for the record.
+
+        By a backward, or by ``torch.autograd.grad`` or ``torch.func``, whose results it put into ``.grad``.
+        """
+        carries = isinstance(loss, torch.Tensor) and loss.requires_grad
         done = self.flow.backward_of
-        if done and (not loss.requires_grad or self._ledger.known(loss) in done):
-            self._backward_ran = True
+        if done and (not carries or self._ledger.known(loss) in done):
             return True
-        return False
+        held = (self._arrivals.held_by(i, row.tensor) for i, row in enumerate(self._before))
+        return not carries and any(gradient is not None for gradient in held)
+
+    def _differentiated(self, loss: Loss | None) -> Loss | None:
+        """``loss``, which was given back without a graph, as what the gradients were made of."""
+        if loss is None or (loss.is_tensor and self.flow.backward_of):
+            return loss
+        calls = self._ledger.calls
+        asked = [c.inputs[0] for c in calls if c.op == "torch.autograd.grad" and c.inputs]
+        value = next(reversed(self.flow.backward_of or asked), NONE)
+        maker = self._ledger.maker(value) if value != NONE else NONE
+        return replace(
+            loss,
+            value=value,
+            requires_grad=True,
+            is_leaf=False,
+            is_tensor=True,
+            frame=calls[maker].frame if maker != NONE else loss.frame,
+        )
 
     def loss_row(self, output: Any) -> Loss:
         """What came out as the loss."""

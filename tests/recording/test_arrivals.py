@@ -1,6 +1,7 @@
 """Gradients that arrive and do not stay, and those that an earlier step left."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -98,3 +99,23 @@ def test_no_hook_stays_on_a_parameter() -> None:
     model = Two(both)
     inspected(model)
     assert not any(parameter._backward_hooks for parameter in model.parameters())
+
+
+class Silent(torch.autograd.Function):
+    """Gives no gradient, and says so where one is asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> None:
+        return None
+
+
+def test_a_function_that_gives_none_lets_nothing_arrive() -> None:
+    report = inspected(Two(lambda m, x: m.second(Silent.apply(m.first(x))).mean()))
+    assert gradients(report)["first.weight"] == "missing"
+    assert [finding.code for finding in report.findings] == ["GC206"]
+    straight = Two(lambda m, x: m.second(x * Silent.apply(m.first.weight).sum()).mean())
+    assert gradients(inspected(straight))["first.weight"] == "missing"

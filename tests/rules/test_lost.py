@@ -186,3 +186,87 @@ def test_a_leaf_from_which_nothing_is_made_is_an_error() -> None:
     report = gradcheck.inspect(encoder(), batch(), leaf_without_a_second_pass)
     assert "GC207" in {finding.code for finding in errors(report)}
     assert len(missing(report)) == 4
+
+
+def by_autograd_grad(model: Any, data: Batch) -> torch.Tensor:
+    loss = model(data["x"]).pow(2).mean()
+    parameters = list(model.parameters())
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    return loss.detach()
+
+
+def by_autograd_grad_as_a_number(model: Any, data: Batch) -> Any:
+    return by_autograd_grad(model, data).item()
+
+
+def by_func(model: Any, data: Batch) -> torch.Tensor:
+    def loss_of(parameters: Any) -> torch.Tensor:
+        return torch.func.functional_call(model, parameters, (data["x"],)).pow(2).mean()
+
+    detached = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    gradients, loss = torch.func.grad_and_value(loss_of)(detached)
+    for name, parameter in model.named_parameters():
+        parameter.grad = gradients[name]
+    return loss
+
+
+def backward_and_a_number(model: Any, data: Batch) -> Any:
+    loss = model(data["x"]).pow(2).mean()
+    loss.backward()
+    return loss.item()
+
+
+def accumulated(model: Any, data: Batch) -> Any:
+    total = 0.0
+    for piece in data["x"].split(1):
+        loss = model(piece).pow(2).mean() / 3
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+OWN = [by_autograd_grad, by_autograd_grad_as_a_number, by_func, backward_and_a_number, accumulated]
+
+
+@pytest.mark.parametrize("step", OWN)
+def test_gradients_that_the_step_makes_itself_are_its_gradients(step: Any) -> None:
+    model = encoder()
+    report = gradcheck.inspect(model, batch(), step)
+    assert missing(report) == set()
+    assert report.findings == ()
+    assert report.verdict == "healthy"
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def for_the_last_layer_alone(model: Any, data: Batch) -> torch.Tensor:
+    loss = model(data["x"]).pow(2).mean()
+    last = list(model[2].parameters())
+    for parameter, gradient in zip(last, torch.autograd.grad(loss, last), strict=True):
+        parameter.grad = gradient
+    return loss.detach()
+
+
+def test_and_what_it_leaves_out_is_an_error() -> None:
+    report = gradcheck.inspect(encoder(), batch(), for_the_last_layer_alone)
+    (finding,) = errors(report)
+    assert set(finding.parameters) == missing(report) == {"0.weight", "0.bias"}
+
+
+def test_a_number_without_gradients_is_no_loss() -> None:
+    report = gradcheck.inspect(encoder(), batch(), lambda m, b: m(b["x"]).pow(2).mean().item())
+    assert report.verdict == "broken"
+
+
+def test_hundreds_of_parameters_make_one_note() -> None:
+    model = nn.ModuleList([Two() for _ in range(40)])
+
+    def step(layers: Any, data: Batch) -> torch.Tensor:
+        losses = [layer(data["x"]) for layer in layers]
+        for loss in losses:
+            loss.backward()
+        return losses[-1].detach()
+
+    report = gradcheck.inspect(model, batch(), step)
+    assert report.verdict == "healthy"
+    assert len(report.notes) == 1
