@@ -18,6 +18,8 @@ MAX_LOOKED_AT = 50_000
 MAX_DEPTH = 8
 _PLAIN = (str, bytes, int, float, complex, bool, type, types.ModuleType, type(None))
 """What holds no tensor, or too much of what is none of the model's."""
+_TELLING = (torch.nn.Module, torch.Tensor, list, tuple, dict)
+"""What is looked at in a class and among globals, where most is none of the model's."""
 
 
 class Place(NamedTuple):
@@ -52,8 +54,10 @@ def places_of(tensors: Iterable[torch.Tensor], inventory: Inventory) -> dict[int
 
 
 def _attributes_of(module: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """(name, value) of what a module holds, and of the globals that its forward uses."""
+    """(name, value) of what a module and its class hold, and of the globals that its forward uses."""
     yield from ((name, held) for name, held in vars(module).items() if name not in REGISTERED)
+    for kind in type(module).__mro__:
+        yield from ((name, held) for name, held in vars(kind).items() if isinstance(held, _TELLING))
     forward = type(module).forward
     if isinstance(forward, types.FunctionType):
         yield from _globals_used(forward)
@@ -63,7 +67,7 @@ def _globals_used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Layers, tensors and containers of a module of Python that ``function`` names."""
     for name in function.__code__.co_names:
         held = function.__globals__.get(name)
-        if isinstance(held, (torch.nn.Module, torch.Tensor, list, tuple, dict)):
+        if isinstance(held, _TELLING):
             yield name, held
 
 
@@ -80,6 +84,8 @@ def _held_by(value: Any) -> Iterator[tuple[str, Any]]:
         cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
         filled = ((name, cell) for name, cell in cells if cell != types.CellType())
         yield from ((f".{name}", cell.cell_contents) for name, cell in filled)
+        defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+        yield from ((".<default>", held) for held in defaults)
         yield from ((f".{name}", held) for name, held in _globals_used(value))
     elif isinstance(value, types.MethodType):
         yield "", value.__self__

@@ -14,7 +14,7 @@ from gradcheck.core.report import Report
 pytestmark = [
     pytest.mark.core,
     # PEFT and transformers warn of what is tested here
-    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
+    pytest.mark.filterwarnings("ignore:Model (has|with) `tie_word_embeddings=True`"),
     pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False"),
 ]
 VOCABULARY = 48

@@ -76,7 +76,14 @@ def closure() -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda h: layer(h)
 
 
+def by_default() -> Callable[[torch.Tensor], torch.Tensor]:
+    """A function whose layer is a default."""
+    hidden = nn.Linear(4, 4)
+    return lambda h, layer=hidden: layer(h)
+
+
 FOUND = {
+    "default": (called, by_default, "extra.<default>"),
     "list": (in_list, lambda: [nn.Linear(4, 4)], "extra[0].{weight,bias}"),
     "dict in a tuple": (in_tuple_of_dicts, lambda: ({"deep": nn.Linear(4, 4)},), "['deep']"),
     "closure": (called, closure, "extra.layer.{weight,bias}"),
