@@ -58,6 +58,9 @@ class Belongings:
             self._keep_container(held, depth)
         elif isinstance(held, tuple):
             self._follow(held, depth)
+        if isinstance(held, self._roots):
+            kind = type(held)
+            self._put_back.append(lambda: put_class(held, kind))
         attributes = _attributes(held)
         if attributes is not None and not _is_standard(type(held)):
             self._keep_container(attributes, depth)
@@ -100,6 +103,12 @@ def _is_standard(kind: type) -> bool:
     """Whether ``kind`` is a class of the standard library that is no container of somebody's own."""
     root = (kind.__module__ or "").partition(".")[0]
     return root in sys.stdlib_module_names and not issubclass(kind, _CONTAINERS)
+
+
+def put_class(held: object, kind: type) -> None:
+    """``held`` is of class ``kind`` again; parametrizations give a module a class of its own."""
+    if type(held) is not kind:
+        held.__class__ = kind
 
 
 def put_table(container: dict[Any, Any], table: dict[Any, Any]) -> None:

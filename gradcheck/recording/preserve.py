@@ -92,11 +92,8 @@ class Preserved:
 
     def _keep_numbers(self, held: Any) -> None:
         self._values.keep(held, self._names.get(id(held), "a tensor that the model holds"))
-        if (
-            isinstance(held, torch.Tensor)
-            and held.is_leaf
-            and (held.requires_grad or held.grad is not None)
-        ):
+        # a frozen one too: the step may thaw it
+        if isinstance(held, torch.Tensor) and held.is_leaf:
             self._keep_gradient(held)
 
     def _keep_gradient(self, leaf: torch.Tensor) -> None:
@@ -132,7 +129,7 @@ class Preserved:
             self._belongings.put_back()
             names = list(self._values.put_back())
             for leaf, gradient in self._gradients.values():
-                if leaf.grad is not gradient:
+                if leaf.is_leaf and leaf.grad is not gradient:
                     leaf.grad = gradient
         weightless = any(not has_numbers(p) for p in self._parameters())
         self.left_behind = () if weightless else tuple(dict.fromkeys(names))
