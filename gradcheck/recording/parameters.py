@@ -153,6 +153,8 @@ def _gradients(
         elif gradient is None:
             # FullyShardedDataParallel may have put all of it into other processes
             found[index] = ("flows", 0.0) if 0 in row.tensor.shape else ("missing", None)
+        elif 0 in row.tensor.shape:
+            found[index] = "flows", 0.0  # there is no number in it that could be zero
         elif has_numbers(gradient):
             held = gradient.coalesce().values() if gradient.is_sparse else gradient
             readable[index] = own_part(held.detach())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 
-def replace(stack: ExitStack, owner: type, name: str, replacement: Any) -> None:
+def replace(stack: ExitStack, owner: type | ModuleType, name: str, replacement: Any) -> None:
     """Sets ``replacement`` on ``owner`` until ``stack`` is closed; what stood there comes back as it was."""
     if name in owner.__dict__:
         stack.callback(setattr, owner, name, owner.__dict__[name])

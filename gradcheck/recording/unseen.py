@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch.overrides import handle_torch_function
+from torch.overrides import handle_torch_function, has_torch_function
 
 from gradcheck.internals.calls import MAKE_SUBCLASS
-from gradcheck.internals.tensors import function_mode_counter, python_dispatch
+from gradcheck.internals.tensors import (
+    function_mode_counter,
+    python_dispatch,
+    without_function_modes,
+)
 from gradcheck.recording.replacing import replace
 
 
@@ -25,6 +30,7 @@ def announced() -> Iterator[None]:
     with ExitStack() as stack:
         replace(stack, torch.Tensor, MAKE_SUBCLASS, staticmethod(_announcing(make)))
         replace(stack, torch.jit.ScriptFunction, "__call__", _announcing(script_function))
+        replace(stack, torch.jit, "trace", _unwatched(torch.jit.trace))
         replace(stack, torch.Tensor, "as_subclass", _announcing(torch.Tensor.as_subclass))
         yield
 
@@ -46,12 +52,26 @@ class Beneath(python_dispatch().TorchDispatchMode):  # type: ignore[misc]  # its
         return func(*args, **(kwargs or {}))
 
 
+def _unwatched(trace: Callable[..., Any]) -> Callable[..., Any]:
+    """``trace`` without a mode: it compares the lines that called each operator, which would be the recorder's.
+
+    What it runs are trials on its example inputs, no part of the step; the function that it makes announces itself.
+    """
+
+    @functools.wraps(trace)
+    def unwatched(*args: Any, **kwargs: Any) -> Any:
+        with without_function_modes():
+            return trace(*args, **kwargs)
+
+    return unwatched
+
+
 def _announcing(function: Callable[..., Any]) -> Callable[..., Any]:
     num_modes = function_mode_counter()
 
     def announcing(*args: Any, **kwargs: Any) -> Any:
         given = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        if not given or num_modes() == 0:
+        if not given or num_modes() == 0 or not has_torch_function(given):
             return function(*args, **kwargs)
         return handle_torch_function(function, given, *args, **kwargs)
 
