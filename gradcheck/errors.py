@@ -55,6 +55,14 @@ class EditError(DiagnosticError):
     """An edit cannot be made on this model: the repair that needs it is rejected with this sentence."""
 
 
+def words_of(error: BaseException) -> str:
+    """What ``error`` says; an error's own ``__str__`` may raise as well."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(its message cannot be had: __str__ raises {type(second).__name__})"
+
+
 def why_it_could_not_run(error: BaseException) -> str:
     """One sentence for whatever ended a command or the recording of a target."""
     if isinstance(error, DiagnosticError):
@@ -72,6 +80,6 @@ def why_it_could_not_run(error: BaseException) -> str:
             "memory ran out; use a smaller --batch-size or --seq-len, --quant 4bit, or --device cpu"
         )
     return (
-        f"an error that gradcheck did not expect ({kind}: {error}); run again with --debug for the traceback, and "
-        "put it and the output of `gradcheck env` in a bug report"
+        f"an error that gradcheck did not expect ({kind}: {words_of(error)}); run again with --debug for the "
+        "traceback, and put it and the output of `gradcheck env` in a bug report"
     )

@@ -91,7 +91,14 @@ class _Tree:
         self._trace = trace
         self._children: dict[str, list[int]] = {}
         self._below: dict[str, list[int]] = {}
+        self._holds_numbered: set[str] = set()
+        """Modules with a numbered one somewhere below."""
         for index, module in enumerate(trace.modules):
+            parts = module.fqn.split(".")
+            if parts[-1].isdigit():
+                self._holds_numbered.update(
+                    ".".join(parts[:length]) for length in range(1, len(parts))
+                )
             if module.fqn:
                 self._children.setdefault(module.fqn.rpartition(".")[0], []).append(index)
         for index, parameter in enumerate(trace.parameters):
@@ -114,7 +121,7 @@ class _Tree:
             if not self._below.get(child.fqn):
                 continue
             numbered = child.fqn.rpartition(".")[2].isdigit()
-            if not numbered and self._holds_numbered(child.fqn):
+            if not numbered and child.fqn in self._holds_numbered:
                 yield from self._flush(folded)
                 yield from self.links(child.fqn)
                 continue
@@ -126,12 +133,6 @@ class _Tree:
             else:
                 yield link
         yield from self._flush(folded)
-
-    def _holds_numbered(self, fqn: str) -> bool:
-        return any(
-            module.fqn.rpartition(".")[2].isdigit() or self._holds_numbered(module.fqn)
-            for module in (self._trace.modules[i] for i in self._children.get(fqn, ()))
-        )
 
     def _flush(self, folded: list[tuple[str, Link]]) -> Iterator[Link]:
         if folded:

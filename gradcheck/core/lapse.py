@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import ParamSpec, TypeVar
 
-from gradcheck.errors import DiagnosticError, OwnFailure
+from gradcheck.errors import DiagnosticError, OwnFailure, words_of
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -53,7 +53,7 @@ def lapse_of(error: BaseException) -> Lapse:
     where = f"{os.path.relpath(own[-1].filename, _PACKAGE)}:{own[-1].lineno}" if own else "?"
     return Lapse(
         type=type(error).__name__,
-        message=" ".join(str(error).split())[:_MAX_MESSAGE],
+        message=" ".join(words_of(error).split())[:_MAX_MESSAGE],
         where=where,
         details="".join(traceback.format_exception(type(error), error, error.__traceback__)),
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NONE = -1
+RAGGED = -1
+"""The size of a dimension along which the rows of a nested tensor differ."""
 
 GradientState = Literal["flows", "missing", "zero", "non-finite", "frozen"]
 Stage = Literal["forward", "backward"]

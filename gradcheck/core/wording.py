@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from gradcheck.core.trace import NONE, Failure, Origin, Trace, Value
+from gradcheck.core.trace import NONE, RAGGED, Failure, Origin, Trace, Value
 
 DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 MAX_RAISED = 240
@@ -78,9 +78,14 @@ def dtype_text(dtype: str) -> str:
     return DTYPES.get(dtype, dtype)
 
 
+def shape_text(shape: tuple[int, ...]) -> str:
+    """``[1, 128, 2048]``; a question mark where the rows of a nested tensor differ."""
+    return f"[{', '.join('?' if size == RAGGED else str(size) for size in shape)}]"
+
+
 def tensor_text(value: Value) -> str:
     """``bf16[1, 128, 2048]``."""
-    return f"{dtype_text(value.dtype)}{list(value.shape)}"
+    return f"{dtype_text(value.dtype)}{shape_text(value.shape)}"
 
 
 def cost_text(trace: Trace, parameters: Iterable[int]) -> str:
@@ -125,7 +130,7 @@ def origin_text(trace: Trace, origin: Origin | None) -> str:
     if origin is None:
         return ""
     place = place_text(trace, origin.frame)
-    tensor = f"{dtype_text(origin.dtype)}{list(origin.shape)}"
+    tensor = f"{dtype_text(origin.dtype)}{shape_text(origin.shape)}"
     return f"{origin.op} in {module_text(trace, origin.module)}{', ' if place else ''}{place}: {tensor}"
 
 

@@ -1,6 +1,7 @@
 """The trainable parameters of a page: by group as a table, and one by one for the script to sort and search."""
 
 from gradcheck.core.report import ParameterRecord, Report
+from gradcheck.core.trace import RAGGED
 from gradcheck.formats.html_element import Child, Element, embedded, h
 from gradcheck.formats.html_scope import Scope, glyph, section
 from gradcheck.formats.summary import GroupRow, Totals, frozen_row, group_rows, totals
@@ -163,7 +164,7 @@ def _tensor(record: ParameterRecord) -> list[object]:
     finite = gradient_norm is not None and abs(gradient_norm) < float("inf")
     return [
         clean(record.fqn, 300),
-        "×".join(map(str, record.shape)),
+        "×".join("?" if extent == RAGGED else str(extent) for extent in record.shape),
         record.num_elements,
         short_dtype(record.dtype),
         record.gradient,

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from gradcheck.core.formatter import RenderOptions
 from gradcheck.core.report import Break, Link, ParameterRecord, Report
+from gradcheck.core.trace import RAGGED
 from gradcheck.formats.module_branches import Branch, branches
 from gradcheck.formats.places import place_of
 from gradcheck.formats.text import clean, short_dtype
@@ -186,7 +187,8 @@ def _state(inside: list[Node], trainable: int, reached: int) -> str:
 def _note(dtype: str, shape: tuple[int, ...], explanation: str) -> str:
     """``fp32[16, 576] · waits for lora_B``."""
     why = f" · {clean(explanation, 120)}" if explanation else ""
-    return f"{short_dtype(dtype)}[{', '.join(f'{extent:,}' for extent in shape)}]{why}"
+    extents = ("?" if extent == RAGGED else f"{extent:,}" for extent in shape)
+    return f"{short_dtype(dtype)}[{', '.join(extents)}]{why}"
 
 
 def _cut_note(cut: Break, options: RenderOptions) -> str:

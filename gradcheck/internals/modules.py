@@ -44,19 +44,22 @@ REGISTERED = frozenset(
 @internal("torch.nn.Module._parameters", ">=2.4")
 def parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter | None]:
     """The module's own table of parameters: ``named_parameters`` copies, leaves out None and what is tied."""
-    return module._parameters
+    found: dict[str, Any] = getattr(module, "_parameters", {})  # none before super().__init__()
+    return found
 
 
 @internal("torch.nn.Module._buffers", ">=2.4")
 def buffers_of(module: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     """The module's own table of buffers: ``named_buffers`` copies, leaves out None and what is shared."""
-    return module._buffers
+    found: dict[str, Any] = getattr(module, "_buffers", {})  # none before super().__init__()
+    return found
 
 
 @internal("torch.nn.Module._modules", ">=2.4")
 def children_of(module: torch.nn.Module) -> dict[str, torch.nn.Module | None]:
     """The module's own table of children: ``named_children`` leaves out one that hangs in two places."""
-    return module._modules
+    found: dict[str, Any] = getattr(module, "_modules", {})  # none before super().__init__()
+    return found
 
 
 @internal("torch.nn.Module._forward_hooks", ">=2.4")

@@ -20,7 +20,7 @@ from gradcheck.recording.loss import step_loss
 from gradcheck.recording.packing import codes_in
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.stance import eager
-from gradcheck.recording.tensors import own_part
+from gradcheck.recording.tensors import is_readable, own_part
 from gradcheck.subject import Subject
 
 MAX_FORWARDS = 24
@@ -128,7 +128,8 @@ class _Trial:
         with preserved.kept(), settled(subject.model):
             for parameter in chosen:
                 preserved.before_write(parameter)
-                _change(own_part(parameter))
+            if not all(_changed(own_part(parameter)) for parameter in chosen):
+                return None
             seed_everything(self._seed)
             try:
                 with subject.without_weights(), eager():
@@ -137,16 +138,25 @@ class _Trial:
                 preserved.step_raised = True
                 return None
             if isinstance(loss, torch.Tensor):
-                return float(loss.detach()) if loss.numel() == 1 else None
+                return float(loss.detach()) if loss.numel() == 1 and not loss.is_complex() else None
             return float(loss) if isinstance(loss, (int, float)) else None
 
 
-def _change(parameter: torch.Tensor) -> None:
-    """Other values of about the same size, the same ones each time."""
-    if not parameter.is_floating_point() or codes_in(parameter) is not None:
-        return
+def _changed(parameter: torch.Tensor) -> bool:
+    """Gives it other values of about the same size, the same ones each time; False where that cannot be done."""
+    if not (parameter.is_floating_point() or parameter.is_complex()):
+        return True  # codes, which no gradient moves
+    if codes_in(parameter) is not None:
+        return True
+    if not is_readable(parameter):
+        return False
     generator = torch.Generator(device="cpu").manual_seed(parameter.numel())
-    noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
-    with torch.no_grad():
-        size = parameter.float().pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE)
-        parameter.add_((noise.to(parameter.device) * size).to(parameter.dtype))
+    try:
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+        with torch.no_grad():
+            magnitudes = parameter.abs().float()
+            size = magnitudes.pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE)
+            parameter.add_((noise.to(parameter.device) * size).to(parameter.dtype))
+    except RuntimeError:  # sparse, nested, or of a class that knows no such arithmetic
+        return False
+    return True

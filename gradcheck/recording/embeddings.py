@@ -9,7 +9,7 @@ import torch
 
 from gradcheck.core.trace import NONE
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.tensors import has_numbers, own_part
+from gradcheck.recording.tensors import is_readable, own_part
 
 _ALIKE_RATIO = 4e-3
 """How far a row that transformers added may lie from the mean of the old ones, in their standard deviations.
@@ -93,7 +93,7 @@ def _around(inventory: Inventory, module: torch.nn.Module) -> Iterator[torch.nn.
 
 def _rows_at_the_mean(weight: torch.Tensor) -> int:
     """How many rows at the end lie where the mean of those before them is: where new tokens are put."""
-    if weight.dim() != 2 or not weight.is_floating_point() or not has_numbers(weight):
+    if weight.dim() != 2 or not weight.is_floating_point() or not is_readable(weight):
         return 0
     rows = own_part(weight).detach().float()
     spread = float(rows.std()) * _ALIKE_RATIO

@@ -10,6 +10,7 @@ import torch
 from gradcheck.core.trace import HiddenLeaf
 from gradcheck.internals.tensors import storage_address
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.whereabouts import Place, places_of
 
 
@@ -50,7 +51,7 @@ class HiddenLeaves:
             name=place.path if place is not None else "",
             module=place.holder if place is not None else met.module,
             frame=met.frame,
-            shape=tuple(leaf.shape),
+            shape=shape_of(leaf),
             num_elements=leaf.numel(),
             gradient=leaf.grad is not None,
             optimized=optimized,
@@ -76,5 +77,5 @@ class HiddenLeaves:
 def _address(tensor: torch.Tensor) -> int | None:
     try:
         return storage_address(tensor)
-    except (RuntimeError, NotImplementedError):  # without a storage of its own
+    except (RuntimeError, ValueError):  # without a storage of its own
         return None

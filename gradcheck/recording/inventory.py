@@ -38,7 +38,7 @@ class Inventory:
         for name, parameter in parameters_of(module).items():
             if parameter is not None and id(parameter) not in seen:
                 seen.add(id(parameter))
-                self.parameters.append((prefix + name, parameter))
+                self.parameters.append((f"{prefix}{name}", parameter))
                 self.owners.append(index)
         for buffer in buffers_of(module).values():
             if buffer is not None and id(buffer) not in seen:
@@ -46,7 +46,7 @@ class Inventory:
                 self.buffers.append(buffer)
         for name, child in children_of(module).items():
             if child is not None and id(child) not in seen:
-                self._walk(prefix + name, child, index, seen)
+                self._walk(f"{prefix}{name}", child, index, seen)
 
     def holding(self, attribute: str) -> list[tuple[int, torch.nn.Module]]:
         """(index, module) of the modules that hold ``attribute`` themselves, whatever their class holds."""

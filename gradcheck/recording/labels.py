@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradcheck.core.trace import Labels
-from gradcheck.recording.tensors import has_numbers
+from gradcheck.recording.tensors import is_readable
 
 _IGNORE_INDEX = -100
 """Default of ``torch.nn.functional.cross_entropy``."""
@@ -23,7 +23,7 @@ def label_counts(call: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> li
         or target.is_floating_point()
     ):
         return []
-    if not (has_numbers(target) and has_numbers(logits)):
+    if not (is_readable(target) and is_readable(logits)):
         return []
     ignore = kwargs.get("ignore_index", _IGNORE_INDEX)
     num_classes = logits.shape[1] if logits.dim() > 1 else logits.shape[0]

@@ -11,6 +11,7 @@ import torch
 
 from gradcheck.core.trace import NONE, Call, Region, Switch, Value
 from gradcheck.internals.tensors import counted_version
+from gradcheck.recording.shapes import plain_shape, shape_of
 from gradcheck.recording.source import SourceLines
 
 
@@ -86,7 +87,11 @@ class Ledger:
         """A new value for ``tensor``, made by the call ``maker``."""
         live = self.live
         index = len(live)
-        self._rows.append((tensor.shape, tensor.dtype, maker))
+        try:
+            shape: tuple[int, ...] = tensor.shape
+        except RuntimeError:
+            shape = shape_of(tensor)
+        self._rows.append((shape, tensor.dtype, maker))
         live.append(tensor.requires_grad)
         self.versions.append(counted_version(tensor))
         self.entries[id(tensor)] = (weakref.ref(tensor), index)
@@ -109,7 +114,7 @@ class Ledger:
 
     def add_unnamed(self, tensor: torch.Tensor, maker: int) -> int:
         """A new value for ``tensor`` as it is now and will not stay: it goes on being known as what it was."""
-        self._rows.append((tensor.shape, tensor.dtype, maker))
+        self._rows.append((shape_of(tensor), tensor.dtype, maker))
         self.live.append(tensor.requires_grad)
         self.versions.append(-1)
         return len(self.live) - 1
@@ -123,7 +128,9 @@ class Ledger:
         if not self._rows:
             return ()
         shapes, dtypes, makers = zip(*self._rows, strict=True)
-        plain = {shape: tuple(shape) for shape in set(shapes)}  # torch.Size is torch's
+        plain = {shape: plain_shape(shape) for shape in set(shapes)}  # torch.Size is torch's
+        if max(makers) >= len(self.calls):  # the stack ended between a value and its call
+            makers = tuple(maker if maker < len(self.calls) else NONE for maker in makers)
         names = {
             dtype: str(dtype).removeprefix("torch.") if dtype else "python" for dtype in set(dtypes)
         }

@@ -16,7 +16,7 @@ def storage_key(tensor: torch.Tensor) -> int:
     """A number that tensors over the same memory share."""
     try:
         return storage_address(tensor)
-    except (RuntimeError, NotImplementedError):  # sparse, and wrappers without memory of their own
+    except (RuntimeError, ValueError):  # sparse, wrappers without memory of their own, lazy ones
         return id(tensor)
 
 

@@ -12,6 +12,7 @@ from gradcheck.recording.labels import label_counts
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation
+from gradcheck.recording.shapes import shape_of
 
 _PARAMETER_FILE = torch.nn.parameter.__file__
 _CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})
@@ -45,7 +46,7 @@ class Notices:
             Mutation(
                 call=len(self._ledger.calls),
                 grad_fn=target.grad_fn.name() if target.grad_fn is not None else "",
-                shape=tuple(target.shape),
+                shape=shape_of(target),
                 target=NONE if known is None else known,
             )
         )

@@ -29,6 +29,7 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.plain import forget_frames
 from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import is_zero, tensors_in
 from gradcheck.subject import Subject
@@ -105,7 +106,7 @@ class Origins(TorchFunctionMode):
         number = self._count
         dtype = str(tensor.dtype).removeprefix("torch.")
         self._sites[number] = _Site(
-            operation.name, frame, self._modules.current, tuple(tensor.shape), dtype
+            operation.name, frame, self._modules.current, shape_of(tensor), dtype
         )
         self._inputs[number] = inputs
         if any(is_zero(given) for given in read):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from gradcheck.internals.modules import buffers_of, parameters_of
+from gradcheck.recording.shapes import shape_of
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _BITS_OF_A_BYTE = 8
@@ -60,11 +61,11 @@ def logical_shape(tensor: torch.Tensor, module: torch.nn.Module | None) -> tuple
     # bitsandbytes, not packed yet or loaded without its state
     if type(tensor).__name__ == "Params4bit":
         packed = getattr(tensor, "bnb_quantized", False)
-        return (tensor.numel() * 2 * tensor.element_size(),) if packed else tuple(tensor.shape)
+        return (tensor.numel() * 2 * tensor.element_size(),) if packed else shape_of(tensor)
     codes = type(tensor) in _PLAIN and is_code(tensor)
     if codes and module is not None and _packed_matrix(module) is tensor:
-        return _matrix_shape(module) or tuple(tensor.shape)
-    return tuple(tensor.shape)
+        return _matrix_shape(module) or shape_of(tensor)
+    return shape_of(tensor)
 
 
 def module_bits(module: torch.nn.Module) -> int | None:

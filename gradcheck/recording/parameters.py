@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from gradcheck.core.trace import GradientState, Parameter
+from gradcheck.core.trace import RAGGED, GradientState, Parameter
 from gradcheck.internals.tensors import norms_of
 from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
-from gradcheck.recording.tensors import has_numbers, own_part
+from gradcheck.recording.tensors import elements_of, is_readable, own_part
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""
@@ -46,7 +46,7 @@ def parameters_before(
     rows = []
     for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
-        readable = trainable and has_numbers(tensor)
+        readable = trainable and is_readable(tensor)
         owner = inventory.owners[index]
         rows.append(
             Before(
@@ -66,9 +66,9 @@ def parameters_before(
 def _zero_ones(inventory: Inventory) -> set[int]:
     """Indices of the trainable parameters that are all zero."""
     tensors = {
-        index: own_part(tensor.detach())
+        index: elements_of(own_part(tensor))
         for index, (_, tensor) in enumerate(inventory.parameters)
-        if tensor.requires_grad and has_numbers(tensor)
+        if tensor.requires_grad and is_readable(tensor)
     }
     suspects = {index: tensors[index] for index, norm in _norms(tensors).items() if norm == 0}
     return {index for index, largest in _magnitudes(suspects).items() if largest == 0}
@@ -99,17 +99,43 @@ def _magnitudes(tensors: dict[int, torch.Tensor]) -> dict[int, float]:
 def _measured(
     tensors: dict[int, torch.Tensor], measure: Callable[[list[torch.Tensor]], torch.Tensor]
 ) -> dict[int, float]:
-    """What ``measure`` gives for each tensor; one transfer a device and dtype. Zero for empty tensors."""
+    """What ``measure`` gives for each tensor; one transfer a device and dtype. Zero for empty tensors.
+
+    A tensor of a class that knows no such arithmetic is left out.
+    """
     alike: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, tensor in tensors.items():
         if tensor.numel():
             alike.setdefault((tensor.device, tensor.dtype), []).append(index)
-    found = dict.fromkeys(tensors, 0.0)
+    found: dict[int, float | None] = dict.fromkeys(tensors, 0.0)
     for (_, dtype), indices in alike.items():
         narrow = dtype.itemsize == 1  # float8 knows no arithmetic
         members = [tensors[index].float() if narrow else tensors[index] for index in indices]
-        found.update(zip(indices, measure(members).tolist(), strict=True))
-    return found
+        measured = _each(measure, members)
+        found.update(zip(indices, measured, strict=True))
+    return {index: number for index, number in found.items() if number is not None}
+
+
+def _each(
+    measure: Callable[[list[torch.Tensor]], torch.Tensor], members: list[torch.Tensor]
+) -> list[float | None]:
+    """The number of each of ``members``, together where that can be, and else one by one."""
+    try:
+        numbers: list[float | None] = measure(members).tolist()
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError):  # a tensor subclass of the user's own
+        numbers = [_alone(measure, member) for member in members]
+    return numbers
+
+
+def _alone(
+    measure: Callable[[list[torch.Tensor]], torch.Tensor], member: torch.Tensor
+) -> float | None:
+    try:
+        return float(measure([member]))
+    except (RuntimeError, TypeError):
+        return None
 
 
 def parameters_after(before: list[Before], arrivals: Arrivals) -> tuple[Parameter, ...]:
@@ -124,7 +150,7 @@ def parameters_after(before: list[Before], arrivals: Arrivals) -> tuple[Paramete
                 module=row.module,
                 shape=row.shape,
                 dtype=str(storage_dtype(row.tensor)).removeprefix("torch."),
-                num_elements=prod(row.shape),
+                num_elements=prod(row.shape) if RAGGED not in row.shape else row.tensor.numel(),
                 quantized=is_quantized(row.tensor),
                 requires_grad=row.requires_grad,
                 requires_grad_after=row.tensor.requires_grad,
@@ -155,15 +181,17 @@ def _gradients(
             found[index] = ("flows", 0.0) if 0 in row.tensor.shape else ("missing", None)
         elif 0 in row.tensor.shape:
             found[index] = "flows", 0.0  # there is no number in it that could be zero
-        elif has_numbers(gradient):
-            held = gradient.coalesce().values() if gradient.is_sparse else gradient
-            readable[index] = own_part(held.detach())
+        elif is_readable(gradient):
+            readable[index] = elements_of(own_part(gradient))
         else:
             found[index] = "flows", None
     norms = _norms(readable)
+    found.update((index, ("flows", None)) for index in readable if index not in norms)
     found.update((index, ("flows", norm)) for index, norm in norms.items() if 0 < norm < inf)
     doubtful = {index: readable[index] for index in norms if index not in found}
-    for index, largest in _magnitudes(doubtful).items():
+    magnitudes = _magnitudes(doubtful)
+    found.update((index, ("flows", None)) for index in doubtful if index not in magnitudes)
+    for index, largest in magnitudes.items():
         if 0 < largest < inf or (largest == 0 and _is_a_part(before[index].tensor)):
             found[index] = "flows", largest
         else:
@@ -197,7 +225,7 @@ def _looks_fresh(tensor: torch.Tensor, initializer_range: float) -> bool:
 
     Tested on the standard deviation, within four standard errors of a sample of that size.
     """
-    if tensor.dim() != 2 or not tensor.is_floating_point() or not has_numbers(tensor):
+    if tensor.dim() != 2 or not tensor.is_floating_point() or not is_readable(tensor):
         return False
     values = own_part(tensor).detach().float()
     count, fan_in = values.numel(), values.shape[1]

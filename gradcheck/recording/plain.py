@@ -11,6 +11,7 @@ import torch
 
 from gradcheck.core.lapse import Lapse, lapse_of
 from gradcheck.core.trace import Stage
+from gradcheck.errors import words_of
 from gradcheck.internals.sharding import settled
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
@@ -48,7 +49,7 @@ def raised(error: BaseException) -> Raised:
     """``error`` in short."""
     return Raised(
         type=type(error),
-        message=_NUMBERS.sub("#", str(error)),
+        message=_NUMBERS.sub("#", words_of(error)),
         line=_users_line(error.__traceback__),
         lapse=lapse_of(error),
     )

@@ -80,7 +80,9 @@ class Preserved:
         # small ones first: they are the ones that are copied; buffers first of all, C++ kernels write them unseen
         for tensor in (*inventory.buffers, *sorted(self._parameters(), key=torch.Tensor.numel)):
             self._belongings.keep(tensor)
-        for _, module in inventory.modules:
+        for _, module in reversed(
+            inventory.modules
+        ):  # the innermost first: none is reached through a thousand
             if not isinstance(module, _SCRIPT):
                 self._belongings.keep(module)
         self._belongings.keep(self._subject.batch)

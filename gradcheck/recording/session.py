@@ -15,7 +15,7 @@ from gradcheck.core.lapse import own_failure
 from gradcheck.core.second_look import is_worth_a_second_look
 from gradcheck.core.selection import ASSUMED_LEARNING_RATE
 from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
-from gradcheck.errors import BatchError, DiagnosticError, RecordingError
+from gradcheck.errors import BatchError, DiagnosticError, RecordingError, words_of
 from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording import adapters, facts
@@ -39,10 +39,11 @@ from gradcheck.recording.parameters import (
 )
 from gradcheck.recording.plain import Raised, forget_frames, plain_error, raised
 from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import PlainAccess, has_numbers, tensors_in
+from gradcheck.recording.tensors import PlainAccess, elements_of, is_readable, tensors_in
 from gradcheck.recording.threads import followed
 from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
@@ -62,7 +63,6 @@ def record(subject: Subject, settings: Settings) -> Trace:
         OwnFailure: where an instrument failed, or the step raises only while it is recorded.
         BatchError: where the step gives nothing that could be a loss.
     """
-    _refuse_lazy(subject.model)
     with sharded(subject.model) as gathered:
         trace, unseen = _recorded(subject, settings, gathered, closer=False)
         if is_worth_a_second_look(trace, unseen):
@@ -77,6 +77,7 @@ def _recorded(
     """The Trace, and its values of unknown origin; ``closer``: with the operators that C++ calls by itself."""
     with PlainAccess():
         inventory = Inventory(subject.model, gathered)
+        _refuse_lazy(inventory)
         session = Session(subject, settings, inventory, closer=closer)
     preserved = Preserved(inventory, subject)
     with collector_paused(), preserved.kept(), settled(subject.model):
@@ -134,7 +135,7 @@ class Session:
     def _describe(self) -> None:
         """What is known before the step."""
         inventory, optimizer = self._inventory, self._subject.optimizer
-        self._training = [module.training for _, module in inventory.modules]
+        self._training = [getattr(module, "training", True) for _, module in inventory.modules]
         self._wrappers += reducing(inventory)
         self._optimizer = facts.optimizer_row(optimizer, inventory)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
@@ -305,7 +306,8 @@ class Session:
         if not output.requires_grad and done:
             value = done[-1]
         with without_function_modes():
-            number = float(output.detach()) if output.numel() == 1 and has_numbers(output) else None
+            single = output.numel() == 1 and is_readable(output) and not output.is_complex()
+            number = float(elements_of(output)) if single else None
         own = value in done
         return Loss(
             value=value,
@@ -362,7 +364,7 @@ class Session:
         self._failure = Failure(
             stage=stage,
             type=type(error).__name__,
-            message=" ".join(str(error).split())[:_MAX_MESSAGE],
+            message=" ".join(words_of(error).split())[:_MAX_MESSAGE],
             frame=nearest,
             user_frame=user,
             module=self._module_of(error),
@@ -457,20 +459,21 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _refuse_lazy(model: torch.nn.Module) -> None:
+def _refuse_lazy(inventory: Inventory) -> None:
     """Parameters without a shape get one in the first forward, which cannot be taken back."""
-    lazy = (*model.named_parameters(), *model.named_buffers())
-    names = [name for name, tensor in lazy if torch.nn.parameter.is_lazy(tensor)]
-    if names:
+    is_lazy = torch.nn.parameter.is_lazy
+    names = [name for name, parameter in inventory.parameters if is_lazy(parameter)]
+    if names or any(map(is_lazy, inventory.buffers)):
+        what = f"{names[0]} of the model is" if names else "a buffer of the model is"
         raise RecordingError(
-            f"{names[0]} and {len(names) - 1} more tensors have no shape before the first forward (lazy modules); run "
-            "one forward, then inspect"
+            f"{what} lazy: it has no shape before the first forward, which cannot be undone; run the model once, "
+            "model(**batch), then inspect it"
         )
 
 
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:
     return tuple(
-        (str(key), tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        (str(key), shape_of(tensor), str(tensor.dtype).removeprefix("torch."))
         for key, value in batch.items()
         for tensor in tensors_in(value)
     )

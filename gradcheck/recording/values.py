@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from gradcheck.internals.tensors import counted_version, put_tensor_hooks, tensor_hooks
 from gradcheck.recording.memory import storage_key
-from gradcheck.recording.tensors import has_numbers
+from gradcheck.recording.tensors import is_readable
 
 COPIED_BYTES = 512 << 20
 """Of tensors that are copied before anything is known to write them: all that trains in a usual QLoRA set-up."""
@@ -44,7 +45,7 @@ class Values:
         kept = self._kept[id(tensor)] = _Kept(tensor, name)
         self._by_memory.setdefault(storage_key(tensor), []).append(kept)
         size = kept.num_bytes
-        if size <= self._left and _can_be_read(tensor):
+        if size <= self._left and is_readable(tensor):
             self._left -= size
             kept.copy()
 
@@ -95,8 +96,11 @@ class _Kept:
         return self.tensor.numel() * self.tensor.element_size()
 
     def copy(self) -> None:
-        if self._copied is None and _can_be_read(self._data):
-            self._copied = self._data.clone()
+        if self._copied is None and is_readable(self._data):
+            with suppress(
+                RuntimeError
+            ):  # int4 and the like, which torch can only view: its version tells of a write
+                self._copied = self._data.clone()
 
     def put_back(self) -> bool:
         """Whether the numbers are what they were, put back where they were not."""
@@ -109,11 +113,18 @@ class _Kept:
             return not moved and counted_version(tensor) == self._version
         if moved:
             tensor.data = self._data
-        if not _can_be_read(self._data):  # FSDP has let go of a gathered copy
+        if not is_readable(self._data):  # FSDP has let go of a gathered copy
             return True
-        if not _equal(self._data, self._copied):
+        if not self._is_as_it_was():
             self._data.copy_(self._copied)
         return True
+
+    def _is_as_it_was(self) -> bool:
+        """By its numbers; where these cannot be compared, of sparse and nested tensors, by its version."""
+        try:
+            return self._copied is not None and _equal(self._data, self._copied)
+        except RuntimeError:
+            return self._version != -1 and counted_version(self.tensor) == self._version
 
 
 def _tried(put_back: Callable[[], bool]) -> bool:
@@ -122,16 +133,6 @@ def _tried(put_back: Callable[[], bool]) -> bool:
         return put_back()
     except Exception:
         return False
-
-
-def _can_be_read(tensor: torch.Tensor) -> bool:
-    """Whether there are numbers, and memory that holds them: FSDP frees that of what it has gathered."""
-    if not has_numbers(tensor):
-        return False
-    try:
-        return tensor.numel() == 0 or tensor.untyped_storage().nbytes() > 0
-    except (RuntimeError, NotImplementedError):  # sparse, and wrappers without memory of their own
-        return True
 
 
 def _equal(tensor: torch.Tensor, copied: torch.Tensor) -> bool:

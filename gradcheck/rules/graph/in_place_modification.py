@@ -10,7 +10,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, Mutation, Trace
-from gradcheck.core.wording import call_text, raised_text
+from gradcheck.core.wording import call_text, raised_text, shape_text
 
 OUT_OF_PLACE = Repair(
     name="out-of-place",
@@ -97,4 +97,4 @@ def in_place_modification(trace: Trace) -> Iterator[Finding]:
 
 def _tensor(mutation: Mutation) -> str:
     made = f" made by {mutation.grad_fn}" if mutation.grad_fn else ""
-    return f"{list(mutation.shape)}{made}"
+    return f"{shape_text(mutation.shape)}{made}"

@@ -9,7 +9,7 @@ from gradcheck.core.repair import Repair
 from gradcheck.core.rule import rule
 from gradcheck.core.selection import location
 from gradcheck.core.trace import NONE, HiddenLeaf, Trace
-from gradcheck.core.wording import counted, listed, place_text
+from gradcheck.core.wording import counted, listed, place_text, shape_text
 
 REGISTER = Repair(
     name="register",
@@ -88,7 +88,7 @@ def _finding(trace: Trace, severity: Severity, leaves: Sequence[HiddenLeaf]) -> 
         evidence=(
             ("tensors", names),
             ("elements", elements),
-            ("shape", str(list(first.shape))),
+            ("shape", shape_text(first.shape)),
             ("first read", place_text(trace, first.frame)),
         ),
         repairs=(REGISTER,),
