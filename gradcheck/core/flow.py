@@ -10,6 +10,7 @@ each value:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -144,11 +145,12 @@ class Flow:
         number = self.regions.ended_by(index)
         region = self._trace.regions[number]
         alive = tuple(value for value in call.outputs if self.regions.carries(value))
+        given_up = union(self.live, (*region.cuts, *self.regions.read_past_autograd(number)))
         lost: dict[int, int] = {}
         for value, wanted, kept in self._at_the_end(index, call, number):
             if value in alive:
                 self.live[value] |= kept
-            lost[value] = wanted & ~kept if alive else wanted
+            lost[value] = (wanted & ~kept) | given_up if alive else wanted
         if call.switch != NONE and not alive:  # whatever it is made of
             source = next((v for v in call.inputs if self.live[v]), NONE)
             self._cut(_of_outputs("gradient-disabled", index, NONE, source, lost))
@@ -170,16 +172,15 @@ class Flow:
         results = call.inputs[len(region.arguments) :]
         known = region.kind == "checkpoint" and not self.regions.is_opaque(number)
         given = union(self.live, region.arguments)
-        reached = union(self.live, set(region.arguments).difference(region.cuts))
+        reached = union(self.live, Counter(region.arguments) - Counter(region.cuts))
         for value, sources in self.sources(index, call):
-            own = sources if region.kind == "checkpoint" and results else results
+            recorded = region.kind == "checkpoint" and bool(results)
+            own = sources if recorded else results
             inside = union(self._pending, own) | union(self.live, own)
             if known:  # what was lost inside was recorded there
                 yield value, inside, inside
-            elif len(sources) < len(results):
-                yield value, inside, reached
             else:
-                yield value, inside | given, reached
+                yield value, inside if recorded else inside | given, reached
 
     def _cut(self, cut: Cut) -> None:
         if cut.mask and cut.outputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gradcheck.core.trace import NONE, Trace
 
 
@@ -110,22 +112,27 @@ class Regions:
 
     def hidden_inputs(self, region: int) -> tuple[int, ...]:
         """Values that carry a gradient, are read inside ``region``, come from outside, and are not its arguments."""
-        row = self._trace.regions[region]
+        hidden = self._trace.regions[region].hidden
+        found = [value for _, value in hidden if self._trace.values[value].live]
+        read = self._read_from_outside(region)
+        found += [value for value in read if self._trace.values[value].parameter == NONE]
+        return tuple(dict.fromkeys(found))
+
+    def read_past_autograd(self, region: int) -> tuple[int, ...]:
+        """What a custom function reads, parameters included, that autograd was not given: its backward has no slot."""
+        function = self._trace.regions[region].kind == "function"
+        return tuple(dict.fromkeys(self._read_from_outside(region))) if function else ()
+
+    def _read_from_outside(self, region: int) -> Iterator[int]:
+        row, values = self._trace.regions[region], self._trace.values
         arguments = set(row.arguments)
-        values = self._trace.values
-        found = [value for _, value in row.hidden if values[value].live]
         for call in self._trace.calls[self._first.get(region, 0) : max(row.ends, default=0)]:
             if call.region == NONE or region not in self._ancestors[call.region]:
                 continue
             for value in call.inputs:
-                outside = (
-                    values[value].parameter == NONE
-                    and value not in arguments
-                    and values[value].live
-                )
-                if outside and region not in self._made_in(value):
-                    found.append(value)
-        return tuple(dict.fromkeys(found))
+                given = value in arguments or not values[value].live
+                if not given and region not in self._made_in(value):
+                    yield value
 
     def _made_in(self, value: int) -> frozenset[int]:
         region = self.region_of_value(value)

@@ -188,7 +188,7 @@ class _Verdict:
         """The cuts that count, those of one cause on one line folded, ranked."""
         folded: dict[tuple[str, int], ChainBreak] = {}
         for cut in self._flow.cuts:
-            mask = cut.lost_on(self._needed)
+            mask = cut.lost_on(self._needed) & (starved | live)
             if not mask:
                 continue
             # what backward reached by a way that was not seen has not lost a part of its ways for certain

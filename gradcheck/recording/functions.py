@@ -256,11 +256,9 @@ class Functions:
         with self._grip:
             returned = result if isinstance(result, (tuple, list)) else (result,)
             pairs = zip(returned, ctx.needs_input_grad, strict=False)
-            given = {True: set[int](), False: set[int]()}
             for at, (gradient, needed) in enumerate(pairs):
-                if needed and at in region.positions:
-                    given[gradient is not None].add(region.positions[at])
-            region.cuts |= given[False] - given[True]  # the same tensor may be given twice
+                if needed and gradient is None and at in region.positions:
+                    region.cut_at.add(at)
         return result
 
     def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:

@@ -35,7 +35,8 @@ class OpenRegion:
     ends: list[int] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
     """Calls inside, those of nested regions included, in order."""
-    cuts: set[int] = field(default_factory=set)
+    cut_at: set[int] = field(default_factory=set)
+    """Positions whose argument needed a gradient that the backward did not give."""
     recomputation: Literal["none", "matched", "mismatch"] = "none"
 
     def row(self) -> Region:
@@ -49,7 +50,7 @@ class OpenRegion:
             module=self.module,
             arguments=self.arguments,
             hidden=self.hidden,
-            cuts=tuple(sorted(self.cuts)),
+            cuts=tuple(sorted(self.positions[at] for at in self.cut_at)),
             recomputation=self.recomputation,
         )
 

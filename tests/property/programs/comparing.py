@@ -40,7 +40,7 @@ class Checked:
                 for fqn, state in self.truth.states.items()
                 if states.get(fqn) != state
             ]
-            if "non-finite" not in states.values():
+            if "non-finite" not in {*states.values(), *self.truth.healed.values()}:
                 found += [*self._breaks(), *self._missed(), *self._findings(), *self._notes()]
         return found
 
@@ -83,13 +83,15 @@ class Checked:
         for cut in self.report.breaks:
             line = self._line(cut)
             for fqn in (*cut.starved, *cut.partial):
+                if self.truth.healed.get(fqn) == "zero":
+                    continue  # rounded away, say: there is nothing to lose
                 if line not in self._lines(fqn):
                     yield (
                         f"{fqn} is said to be cut on line {line} ({cut.cause}), in plain torch on "
                         f"{sorted(self._lines(fqn))}"
                     )
             for fqn in cut.starved:
-                if fqn not in self.truth.lost:
+                if fqn not in self.truth.lost and self.truth.healed.get(fqn) != "zero":
                     yield f"{fqn} is said to starve on line {line}, and has a gradient"
 
     def _line(self, cut: Break) -> int | None:
@@ -104,11 +106,19 @@ class Checked:
         for fqn, keys in self.truth.breaks.items():
             placed = {self._line(it) for it in self.report.breaks if fqn in it.starved + it.partial}
             for key in keys:
-                if fqn not in self.truth.lost and "inferred" in cuts[key].kind.tags:
+                if fqn not in self.truth.lost and self._is_inferred(key):
                     continue
                 outer = {line for it in cuts[key].inside for line in cuts[it].lines}
                 if not placed & (cuts[key].lines | outer):
                     yield f"{fqn} is cut by {cuts[key].kind.name} on {sorted(cuts[key].lines)}, unseen"
+
+    def _is_inferred(self, key: CutKey) -> bool:
+        """Whether what is cut, or something inside of what cuts, carries no sign of where it was."""
+        return any(
+            "inferred" in cut.kind.tags
+            for cut in self.source.cuts
+            if cut.key == key or key in cut.inside
+        )
 
     def _findings(self) -> Iterator[str]:
         """Errors in a wrong place, parameters lost of which no error speaks, and words that ``.grad`` contradicts."""

@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 
 from tests.property.programs.kinds import Kind, catalog
+from tests.property.programs.left_out import LEFT_OUT
 from tests.property.programs.program import Block, Call, Layer, Program, Statement
 
 _STYLES = ("tuple", "tuple", "tuple", "list", "dictionary", "dataclass")
@@ -24,7 +25,7 @@ class _Drawing:
         self._values = 0
         self._blocks = 0
         self._layers: dict[int, list[Layer]] = {}
-        self._wide = rng.random() < 0.12
+        self._wide = rng.random() < 0.15
         self._share_of_cuts = rng.choice((0.25, 0.5) if checkpoints else (0.0, 0.06, 0.15, 0.3))
 
     def program(self) -> Program:
@@ -35,12 +36,12 @@ class _Drawing:
         number = self._blocks
         self._blocks += 1
         available, body = list(inputs), list[Statement | Call]()
-        for at in range(size):
+        for _ in range(size):
             if depth < _DEEPEST and size > 2 and self._rng.random() < 0.2:
                 item = self._call(available, depth=depth, flat=flat)
                 made = item.block.outputs
             else:
-                item = self._statement(number, available, flat=flat, first=at == 0)
+                item = self._statement(number, available, flat=flat)
                 made = (item.out,)
             body.append(item)
             available += made
@@ -72,18 +73,21 @@ class _Drawing:
     def _kind(self, kinds: list[Kind]) -> Kind:
         """One that may cut, as often as this program is to have them, or one that does not."""
         cutting = self._rng.random() < self._share_of_cuts
-        fit = [kind for kind in kinds if bool(kind.cuts) is cutting] or kinds
-        return self._rng.choices(fit, [4 if "often" in kind.tags else 1 for kind in fit])[0]
+        known = [kind for kind in kinds if kind.name not in LEFT_OUT]
+        fit = [kind for kind in known if bool(kind.cuts) is cutting] or known
+        return self._rng.choices(fit, [_weight(kind) for kind in fit])[0]
 
-    def _statement(self, block: int, available: list[int], *, flat: bool, first: bool) -> Statement:
+    def _statement(self, block: int, available: list[int], *, flat: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
-        if self._wide and self._rng.random() < 0.35:
+        if self._wide and self._rng.random() < 0.45:
             files = ["quantized"]
         elif self._checkpoints and self._rng.random() < 0.5:
             files = ["checkpoints"]
         kinds = [it for file in files for it in catalog(file) if flat or "flat" not in it.tags]
         kind = self._kind(kinds)
         inputs = tuple(self._some(available) for _ in kind.inputs)
+        if "apart" in kind.tags and len(set(inputs)) < len(inputs):
+            return self._statement(block, available, flat=flat)
         layers = tuple(self._layer(block, letter) for letter in kind.layers)
         self._values += 1
         return Statement(kind, self._values, inputs, layers)
@@ -98,6 +102,10 @@ class _Drawing:
         layer = Layer(f"l{len(layers)}", letter[0], frozen)
         layers.append(layer)
         return layer
+
+
+def _weight(kind: Kind) -> float:
+    return 4 if "often" in kind.tags else 0.2 if "rare" in kind.tags else 1
 
 
 def _made(item: Statement | Call) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ WIDTH, DTYPE = {width}, torch.{dtype}
 """
 _TAIL = """
 def build():
-    torch.manual_seed(11)
+    torch.default_generator.manual_seed(11)
     model = Block0()
     return model, {"x": torch.randn(3, WIDTH, dtype=DTYPE)}
 
@@ -93,6 +93,8 @@ class Cut:
     """Lines on which it may be placed."""
     inside: tuple[CutKey, ...] = ()
     """Cuts of the calls around it, the outermost first."""
+    around: tuple[Kind, ...] = ()
+    """The calls around it."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ class _Writer:
         for item in block.body:
             keys = [] if item.healed else [(_uid(item), n) for n in range(item.kind.cuts)]
             for key in keys:
-                self.cuts[key] = Cut(key, item.kind, inside=inside)
+                self.cuts[key] = Cut(
+                    key, item.kind, inside=inside, around=tuple(it.kind for it in path)
+                )
                 for call in path:
                     if "threaded" in call.kind.tags:
                         self._late[_uid(call)] = (*self._late.get(_uid(call), ()), key)

@@ -55,7 +55,9 @@ def _without(block: Block, at: int) -> Iterator[Block]:
 
 def _renamed(item: Statement | Call, names: dict[int, int]) -> Statement | Call:
     if isinstance(item, Statement):
-        return replace(item, inputs=tuple(names.get(value, value) for value in item.inputs))
+        inputs = tuple(names.get(value, value) for value in item.inputs)
+        alike = "apart" in item.kind.tags and len(set(inputs)) < len(inputs)
+        return replace(item, inputs=inputs, kind=kind("add") if alike else item.kind)
     block = _renamed_in(item.block, names)
     alone = len(block.inputs) < 2 and "last" in item.kind.inputs
     return replace(item, block=block, kind=kind("call") if alone else item.kind)

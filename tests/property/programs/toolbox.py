@@ -218,7 +218,7 @@ class Same(Function):
 class StraightThrough(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return torch.round(x * 8) / 8
+        return torch.round(x * 8) / 8 + 0.3
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
