@@ -99,7 +99,7 @@ class Switches:
             result = enter(manager)
             with self._grip:
                 if manager.mode:
-                    self.inference.append(self._add(self._switch("inference_mode", caller())))
+                    self.inference.append(self._off_already(caller()))
             return result
 
         def watched_leave(manager: Any, *exception: Any) -> Any:
@@ -111,6 +111,12 @@ class Switches:
             replace(stack, cls, "__enter__", watched_enter)
             replace(stack, cls, "__exit__", watched_leave)
             yield
+
+    def _off_already(self, frame: FrameType | None) -> int:
+        """The switch that counts where ``inference_mode`` is entered: whoever switched autograd off first."""
+        if self.current != NONE:
+            return self.current
+        return self._add(self._switch("inference_mode", frame))
 
     def _switch(self, kind: Any, frame: FrameType | None) -> Switch:
         """The line to blame: the decorator of a function of the user's, else the line that entered or called."""

@@ -60,7 +60,7 @@ class Checked:
         states = set(truth.states.values())
         if truth.error is not None or truth.lost or "non-finite" in states:
             return "broken"
-        if not states & {"flows"} or {"missing", "zero"} & set(truth.healed.values()):
+        if not states & {"flows"} or "missing" in truth.healed.values() or truth.dim:
             return None
         ways = {cut.kind.name for cut in self.source.cuts if self._effective(cut.key)}
         return None if any("reentrant" in way or "function" in way for way in ways) else "healthy"
@@ -83,15 +83,15 @@ class Checked:
         for cut in self.report.breaks:
             line = self._line(cut)
             for fqn in (*cut.starved, *cut.partial):
-                if self.truth.healed.get(fqn) == "zero":
-                    continue  # rounded away, say: there is nothing to lose
+                if fqn in self.truth.dim:
+                    continue
                 if line not in self._lines(fqn):
                     yield (
                         f"{fqn} is said to be cut on line {line} ({cut.cause}), in plain torch on "
                         f"{sorted(self._lines(fqn))}"
                     )
             for fqn in cut.starved:
-                if fqn not in self.truth.lost and self.truth.healed.get(fqn) != "zero":
+                if fqn not in self.truth.lost | self.truth.dim:
                     yield f"{fqn} is said to starve on line {line}, and has a gradient"
 
     def _line(self, cut: Break) -> int | None:
@@ -128,7 +128,7 @@ class Checked:
             where = finding.location.line if finding.location else None
             if finding.code in _PLACED and finding.severity == "error":
                 told |= set(finding.parameters)
-                if where not in lines:
+                if where not in lines and not self.truth.dim & set(finding.parameters):
                     yield f"{finding.code} on line {where}, which cuts nothing"
             if finding.code == "GC201":
                 told |= self.truth.lost

@@ -49,6 +49,8 @@ class Truth:
     """Parameter -> the cuts that change its gradient."""
     faint: dict[str, set[CutKey]] = field(default_factory=dict)
     """Cuts that may be named besides: they change as little as rounding may, or lie behind a soft one."""
+    dim: frozenset[str] = frozenset()
+    """Parameters of whose gradient nothing is left but rounding, as of a bias before a normalization."""
     cut_states: dict[str, Gradient] = field(default_factory=dict)
     """Like ``states``, with what is zero at the beginning filled first."""
 
@@ -58,7 +60,9 @@ class Truth:
         return {
             fqn
             for fqn, state in self.healed.items()
-            if state == "flows" and self.cut_states.get(fqn) in ("missing", "zero")
+            if state == "flows"
+            and fqn not in self.dim
+            and self.cut_states.get(fqn) in ("missing", "zero")
         }
 
 
@@ -98,16 +102,18 @@ def _breaks(source: Source, name: str, keys: list[CutKey], found: Truth) -> dict
     before = step(source.text(frozenset()), name, filled=True)
     if before.error is not None:
         raise Healed from before.error
-    found.healed, found.filled = before.states(), before.filled
+    found.healed, found.filled, found.dim = before.states(), before.filled, _dim(before)
     for number, key in enumerate(keys, 1):
         after = step(source.text(frozenset(keys[:number])), name, filled=True)
         if after.error is not None:
             found.error = after.error
             return breaks
         for fqn, gradient in before.gradients.items():
+            if fqn in found.dim:
+                continue
             change = _change(gradient, after.gradients[fqn])
-            small, large = (1e-12, 1e-9) if _double(gradient) else (1e-6, 1e-3)
-            if change > small:
+            large = 1e-9 if _double(gradient) else 1e-3
+            if change:
                 (breaks if change > large else found.faint).setdefault(fqn, set()).add(key)
         before = after
     found.states = found.cut_states = before.states()
@@ -128,13 +134,24 @@ def _agreed(found: Truth, other: dict[str, set[CutKey]]) -> None:
         found.faint.setdefault(fqn, set()).update(both[0] ^ both[1])
 
 
+def _dim(ran: Ran) -> frozenset[str]:
+    sizes = {fqn: float(it.abs().max()) for fqn, it in ran.gradients.items() if it is not None}
+    least = max(sizes.values(), default=0.0)
+    return frozenset(
+        fqn
+        for fqn, size in sizes.items()
+        if size <= least * (1e-12 if _double(ran.gradients[fqn]) else 1e-6)
+    )
+
+
 def _double(gradient: Tensor | None) -> bool:
     return gradient is not None and gradient.dtype == torch.float64
 
 
 def _change(before: Tensor | None, after: Tensor | None) -> float:
-    if before is None or after is None:
-        return 0.0 if before is after else float("inf")
+    if before is None or after is None:  # none at all, or exactly zero: nothing comes either way
+        other = after if before is None else before
+        return 0.0 if other is None or not other.any() else float("inf")
     scale = torch.maximum(before.abs().max(), after.abs().max())
     if not torch.isfinite(scale):
         return 0.0
