@@ -56,8 +56,9 @@ def failure(program: Program) -> str:
 
 
 @pytest.mark.parametrize("of", STATEMENTS, ids=lambda it: it.name)
-def test_each_kind_of_statement_alone(of: Kind) -> None:
-    assert failure(one(of)) == ""
+@pytest.mark.parametrize("last", [False, True], ids=["a layer after it", "nothing after it"])
+def test_each_kind_of_statement_alone(of: Kind, last: bool) -> None:
+    assert failure(one(of, last=last)) == ""
 
 
 @pytest.mark.parametrize("first", range(0, NUM_PROGRAMS, 250))

@@ -25,6 +25,7 @@ def _programs(words: list[str]) -> Iterator[tuple[str, Program]]:
     for kind in everything():
         if "ins" not in kind.inputs and (not words or kind.name in words):
             yield kind.name, one(kind)
+            yield f"{kind.name}, last", one(kind, last=True)
 
 
 def main() -> None:

@@ -14,11 +14,6 @@ _PLACED = frozenset({"GC202", "GC203", "GC204", "GC205", "GC206", "GC301", "GC30
 """Rules whose findings stand on the line that cuts."""
 
 
-def said(report: Report) -> str:
-    """The verdict of ``report``."""
-    return getattr(report, "verdict", "healthy" if report.healthy else "broken")
-
-
 @dataclass(frozen=True)
 class Checked:
     """One program, the truth about it, and the Report."""
@@ -31,7 +26,7 @@ class Checked:
     def wrong(self) -> list[str]:
         """Where they differ, in words; empty where they agree."""
         found = list(self._verdict())
-        if said(self.report) == "not-judged":
+        if self.report.verdict == "not-judged":
             return found
         if self.truth.error is None:
             states = {record.fqn: record.gradient for record in self.report.parameters}
@@ -46,9 +41,9 @@ class Checked:
 
     def _verdict(self) -> Iterator[str]:
         expected = self.verdict()
-        if expected is not None and said(self.report) != expected:
+        if expected is not None and self.report.verdict != expected:
             codes = [f"{finding.code} {finding.severity}" for finding in self.report.findings]
-            yield f"{said(self.report)} {codes}, in plain torch {expected}"
+            yield f"{self.report.verdict} {codes}, in plain torch {expected}"
 
     def verdict(self) -> str | None:
         """What the verdict must be; None where plain torch cannot tell.
@@ -106,7 +101,7 @@ class Checked:
         for fqn, keys in self.truth.breaks.items():
             placed = {self._line(it) for it in self.report.breaks if fqn in it.starved + it.partial}
             for key in keys:
-                if fqn not in self.truth.lost and self._is_inferred(key):
+                if self._is_inferred(key) and (placed or fqn not in self.truth.lost):
                     continue
                 outer = {line for it in cuts[key].inside for line in cuts[it].lines}
                 if not placed & (cuts[key].lines | outer):

@@ -116,18 +116,17 @@ def _read(item: Statement | Call) -> tuple[int, ...]:
     return item.inputs if isinstance(item, Statement) else item.block.inputs
 
 
-def one(kind: Kind) -> Program:
-    """A program around one statement of ``kind``: layers before it and after it."""
-    rng = random.Random(0)
-    drawing = _Drawing(rng)
+def one(kind: Kind, *, last: bool = False) -> Program:
+    """A program around one statement of ``kind``: layers before it and, unless it is the ``last``, one after it."""
     linear = next(it for it in catalog("plain") if it.name == "linear_tanh")
-    add = next(it for it in catalog("plain") if it.name == "residual")
+    residual = next(it for it in catalog("plain") if it.name == "residual")
 
     def plain(of: Kind, number: int, read: int) -> Statement:
         return Statement(of, number, (read,), (Layer(f"p{number}", "l"),))
 
-    first = [plain(linear, 1, 0), plain(linear, 2, 0), plain(linear, 3, 0)]
-    layers = tuple(replace(drawing._layer(0, letter), frozen="") for letter in kind.layers)
+    first = [plain(linear, number, 0) for number in range(1, len(kind.inputs) + 1)]
+    layers = tuple(Layer(f"l{at}", letter[0]) for at, letter in enumerate(kind.layers))
     middle = Statement(kind, 4, tuple(range(1, len(kind.inputs) + 1)), layers)
-    body = (*first[: len(kind.inputs)], middle, plain(add, 5, 4))
-    return Program(Block(0, (0,), body, (5,)), wide=any(it[0] in "ef" for it in kind.layers))
+    body = (*first, middle) if last else (*first, middle, plain(residual, 5, 4))
+    wide = any(it[0] in "ef" for it in kind.layers)
+    return Program(Block(0, (0,), body, (body[-1].out,)), wide=wide)
