@@ -247,6 +247,8 @@ class Functions:
 
     def _backward(self, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
         index = getattr(ctx, _MARK, NONE)
+        if index == NONE and self._recomputation is not None:
+            index = self._unmarked(ctx)
         if index == NONE or not self._grip.held:
             return original(ctx, *grads)
         region = self._ledger.regions[index]
@@ -260,6 +262,18 @@ class Functions:
                 if needed and gradient is None and at in region.positions:
                     region.cut_at.add(at)
         return result
+
+    def _unmarked(self, ctx: Any) -> int:
+        """The function of the recomputed block that ``ctx`` is, where no wrapper announced it and one has its name."""
+        name, inside = type(ctx).__name__, self._recomputation
+        found = [
+            index
+            for index, region in enumerate(self._ledger.regions)
+            if inside is not None
+            and region.parent == inside.region
+            and f"{region.name}Backward" == name
+        ]
+        return found[0] if len(found) == 1 else NONE
 
     def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
         outer, modules = self._recomputation, self._flow.modules

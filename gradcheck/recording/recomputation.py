@@ -52,7 +52,8 @@ class Recomputation(TorchFunctionMode):
         self._grip = grip
         self._ledger = ledger
         self._modules = modules
-        self._index = region
+        self.region = region
+        """Index of the region that is recomputed."""
         self._region = ledger.regions[region]
         self._threads: set[int] = set()
         """Threads on which it is active: those of Python take no function mode over from the one that started them."""
@@ -217,7 +218,7 @@ class Recomputation(TorchFunctionMode):
         calls, rows = self._region.calls, self._ledger.calls
         for position in range(self._position, len(calls)):
             row = rows[calls[position]]
-            if row.region != self._index:
+            if row.region != self.region:
                 continue
             if row.kind == "region" and row.op == name and row.module == module:
                 return position

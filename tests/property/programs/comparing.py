@@ -80,7 +80,7 @@ class Checked:
             for fqn in (*cut.starved, *cut.partial):
                 if fqn in self.truth.dim:
                     continue
-                if line not in self._lines(fqn):
+                if line not in self._lines(fqn) | self._numbers(cut, fqn):
                     yield (
                         f"{fqn} is said to be cut on line {line} ({cut.cause}), in plain torch on "
                         f"{sorted(self._lines(fqn))}"
@@ -88,6 +88,12 @@ class Checked:
             for fqn in cut.starved:
                 if fqn not in self.truth.lost | self.truth.dim:
                     yield f"{fqn} is said to starve on line {line}, and has a gradient"
+
+    def _numbers(self, cut: Break, fqn: str) -> set[int]:
+        """Where numbers leave torch: for a parameter that is lost, one of them may be taken for what came back."""
+        if cut.cause != "left-torch" or fqn not in self.truth.lost:
+            return set()
+        return {line for it in self.source.cuts for line in it.lines}
 
     def _line(self, cut: Break) -> int | None:
         return cut.location.line if cut.location and cut.location.file == self.file else None
@@ -108,12 +114,9 @@ class Checked:
                     yield f"{fqn} is cut by {cuts[key].kind.name} on {sorted(cuts[key].lines)}, unseen"
 
     def _is_inferred(self, key: CutKey) -> bool:
-        """Whether what is cut, or something inside of what cuts, carries no sign of where it was."""
-        return any(
-            "inferred" in cut.kind.tags
-            for cut in self.source.cuts
-            if cut.key == key or key in cut.inside
-        )
+        """Whether what is cut, or something behind it, carries no sign of where it was."""
+        numbers = [cut.key for cut in self.source.cuts]
+        return any("inferred" in cut.kind.tags for cut in self.source.cuts[numbers.index(key) :])
 
     def _findings(self) -> Iterator[str]:
         """Errors in a wrong place, parameters lost of which no error speaks, and words that ``.grad`` contradicts."""
@@ -129,7 +132,7 @@ class Checked:
                 told |= self.truth.lost
             if finding.code == "GC102":
                 for fqn in finding.parameters:
-                    if self.truth.healed[fqn] != "missing":
+                    if self.truth.healed[fqn] != "missing" and fqn not in self.truth.dim:
                         yield f"{finding.code} says that {fqn} is unused"
         for fqn in sorted(self.truth.lost - told):
             yield f"no error speaks of {fqn}, which is lost"

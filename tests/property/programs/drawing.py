@@ -23,6 +23,7 @@ class _Drawing:
         self._rng = rng
         self._checkpoints = checkpoints
         self._values = 0
+        self._numbers: set[str] = set()
         self._blocks = 0
         self._layers: dict[int, list[Layer]] = {}
         self._wide = rng.random() < 0.15
@@ -73,9 +74,19 @@ class _Drawing:
     def _kind(self, kinds: list[Kind]) -> Kind:
         """One that may cut, as often as this program is to have them, or one that does not."""
         cutting = self._rng.random() < self._share_of_cuts
-        known = [kind for kind in kinds if kind.name not in LEFT_OUT]
+        known = [kind for kind in kinds if kind.name not in LEFT_OUT and self._is_clear(kind)]
         fit = [kind for kind in known if bool(kind.cuts) is cutting] or known
         return self._rng.choices(fit, [_weight(kind) for kind in fit])[0]
+
+    def _is_clear(self, kind: Kind) -> bool:
+        """Whether it can be told where numbers that leave torch come back: of several, it is a guess.
+
+        Not covered: an array of numbers that nobody knows again beside other numbers, or beside the tensors that the
+        layers of bitsandbytes keep to themselves.
+        """
+        if "inferred" in kind.tags:
+            return not self._numbers and not self._wide
+        return "number" not in kind.tags or "inferred" not in self._numbers and not self._wide
 
     def _statement(self, block: int, available: list[int], *, flat: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
@@ -85,6 +96,7 @@ class _Drawing:
             files = ["checkpoints"]
         kinds = [it for file in files for it in catalog(file) if flat or "flat" not in it.tags]
         kind = self._kind(kinds)
+        self._numbers |= kind.tags & {"inferred", "number"}
         inputs = tuple(self._some(available) for _ in kind.inputs)
         if "apart" in kind.tags and len(set(inputs)) < len(inputs):
             return self._statement(block, available, flat=flat)

@@ -83,11 +83,16 @@ def truth(source: Source, name: str) -> Truth:
         Healed: where the program does not run with cuts healed.
     """
     found = Truth()
-    soft = [cut.key for cut in source.cuts if _is_soft(cut)]
+    soft = [cut.key for cut in source.cuts if _is_soft(cut, source)]
     hard = [cut.key for cut in source.cuts if cut.key not in soft]
     found.breaks = _breaks(source, name, [cut.key for cut in source.cuts], found)
     if soft and hard:
         _agreed(found, _breaks(source, name, hard + soft, found))
+    if found.filled and any("inferred" in cut.kind.tags for cut in source.cuts):
+        # what is behind a zero moves no number that could be known again
+        found.dim |= {
+            fqn for fqn, it in step(source.text(frozenset()), name).states().items() if it == "zero"
+        }
     if found.filled or found.error is not None:
         actual = step(source.text(), name)
         if found.error is not None and actual.error is None:
@@ -120,14 +125,19 @@ def _breaks(source: Source, name: str, keys: list[CutKey], found: Truth) -> dict
     return breaks
 
 
-def _is_soft(cut: Cut) -> bool:
-    """Whether it may be that only backward shows it: what a reentrant checkpoint does inside, it shows there."""
+def _is_soft(cut: Cut, source: Source) -> bool:
+    """Whether another cut may be named instead, or besides.
+
+    So it is with what backward alone shows (what a reentrant checkpoint does inside, it shows there), and with
+    ``no_grad`` around a thread, which does not take it over.
+    """
     inner = any("reentrant" in it.name for it in cut.around) or cut.key[1] > 0
-    return inner or "soft" in cut.kind.tags
+    threads = any("thread" in it.kind.name for it in source.cuts if cut.key in it.inside)
+    return inner or threads or "soft" in cut.kind.tags
 
 
 def _agreed(found: Truth, other: dict[str, set[CutKey]]) -> None:
-    """What backward alone shows is not seen where a later cut keeps backward away: that one may be named, or both."""
+    """Of two orders in which the cuts may count, what holds in both must be said, and what holds in one may be."""
     for fqn in {*found.breaks, *other}:
         both = found.breaks.get(fqn, set()), other.get(fqn, set())
         found.breaks[fqn] = both[0] & both[1]
