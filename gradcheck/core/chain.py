@@ -56,6 +56,8 @@ class Chain:
     """Parameters whose gradient is missing though the graphs show a path."""
     lost: frozenset[int] = frozenset()
     """Those of ``starved`` at none of the breaks: the numbers alone say that data flows from them to the loss."""
+    guessed: frozenset[int] = frozenset()
+    """Data flows from them to the loss if what left torch behind them is what came back into it later."""
 
     @staticmethod
     def of(trace: Trace) -> Chain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from gradcheck.core.bits import single_bits, union
 from gradcheck.core.chain import Chain, ChainBreak
@@ -21,7 +22,10 @@ def verdict(trace: Trace) -> Chain:
         return _NOTHING
     judged = _Verdict(trace, loss, {})
     inferred = judged.passages()
-    return (_Verdict(trace, loss, inferred) if inferred else judged).chain()
+    if not inferred:
+        return judged.chain()
+    guess = _Verdict(trace, loss, inferred)
+    return replace(guess.chain(), guessed=guess.reached - judged.reached)
 
 
 class _Verdict:
@@ -40,8 +44,12 @@ class _Verdict:
         self._unseen = self._mask(trace.depends) & ~seen
         """Parameters that the loss depends on, by a path that was not recorded."""
         self._reached = seen & ~self._mask(trace.independent) | self._unseen
-        """Parameters from which data flows to the loss."""
         self._need_ends()
+
+    @property
+    def reached(self) -> frozenset[int]:
+        """Trainable parameters from which data flows to the loss."""
+        return self._set(self._reached)
 
     def _need_what_leads_there(self) -> None:
         needed = self._needed

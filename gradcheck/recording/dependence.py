@@ -35,7 +35,9 @@ def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
     """``trace`` that says on which parameters without a path, or with a guessed one, the loss depends."""
     doubtful = _doubtful(trace)
     number = trace.loss.number if trace.loss is not None else None
-    if trace.weightless or trace.failure is not None or number is None or not doubtful:
+    # a loss without a graph makes backward raise, and is a number all the same
+    failed = trace.failure is not None and (trace.loss is None or trace.loss.requires_grad)
+    if trace.weightless or failed or number is None or not doubtful:
         return trace
     trial = _Trial(subject, seed, number)
     groups = list(_by_layer(trace, doubtful).values())
@@ -49,10 +51,11 @@ def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
 
 
 def _doubtful(trace: Trace) -> frozenset[int]:
-    """Trainable parameters without a path to the loss, or with none but a number that was taken for another."""
-    breaks = trace.chain.breaks
-    by_number = _starved(it for it in breaks if it.cause == "left-torch")
-    return trace.chain.unused | (by_number - _starved(b for b in breaks if b.cause != "left-torch"))
+    """Trainable parameters without a path to the loss, or with none but a guess, or a number taken for another."""
+    chain = trace.chain
+    by_number = _starved(it for it in chain.breaks if it.cause == "left-torch")
+    otherwise = _starved(it for it in chain.breaks if it.cause != "left-torch")
+    return chain.unused | chain.guessed | (by_number - otherwise)
 
 
 def _starved(breaks: Iterable[ChainBreak]) -> frozenset[int]:

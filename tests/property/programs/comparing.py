@@ -80,7 +80,7 @@ class Checked:
             for fqn in (*cut.starved, *cut.partial):
                 if fqn in self.truth.dim:
                     continue
-                if line not in self._lines(fqn) | self._numbers(cut, fqn):
+                if line not in self._lines(fqn) | self._guessed(fqn):
                     yield (
                         f"{fqn} is said to be cut on line {line} ({cut.cause}), in plain torch on "
                         f"{sorted(self._lines(fqn))}"
@@ -89,9 +89,10 @@ class Checked:
                 if fqn not in self.truth.lost | self.truth.dim:
                     yield f"{fqn} is said to starve on line {line}, and has a gradient"
 
-    def _numbers(self, cut: Break, fqn: str) -> set[int]:
-        """Where numbers leave torch: for a parameter that is lost, one of them may be taken for what came back."""
-        if cut.cause != "left-torch" or fqn not in self.truth.lost:
+    def _guessed(self, fqn: str) -> set[int]:
+        """Where a parameter that is lost unseen may be told too: on any way out that leads nowhere else."""
+        inferred = any("inferred" in it.kind.tags for it in self.source.cuts)
+        if fqn not in self.truth.lost or not inferred:
             return set()
         return {line for it in self.source.cuts for line in it.lines}
 
@@ -120,7 +121,9 @@ class Checked:
 
     def _findings(self) -> Iterator[str]:
         """Errors in a wrong place, parameters lost of which no error speaks, and words that ``.grad`` contradicts."""
-        lines = {line for fqn in self.truth.healed for line in self._lines(fqn)}
+        lines = {
+            line for fqn in self.truth.healed for line in self._lines(fqn) | self._guessed(fqn)
+        }
         told = set()
         for finding in self.report.findings:
             where = finding.location.line if finding.location else None

@@ -1,7 +1,6 @@
 """Random programs."""
 
 import random
-from dataclasses import replace
 
 from tests.property.programs.kinds import Kind, catalog
 from tests.property.programs.left_out import LEFT_OUT
@@ -24,6 +23,8 @@ class _Drawing:
         self._checkpoints = checkpoints
         self._values = 0
         self._numbers: set[str] = set()
+        self._reentrant = False
+        """Whether a reentrant checkpoint surrounds what is drawn: no transforms of torch.func there, not covered."""
         self._blocks = 0
         self._layers: dict[int, list[Layer]] = {}
         self._wide = rng.random() < 0.15
@@ -37,6 +38,9 @@ class _Drawing:
         number = self._blocks
         self._blocks += 1
         available, body = list(inputs), list[Statement | Call]()
+        if depth == 0 and self._rng.random() < 0.7:  # most of what follows has something to lose
+            body.append(self._first(number))
+            available += _made(body[0])
         for _ in range(size):
             if depth < _DEEPEST and size > 2 and self._rng.random() < 0.2:
                 item = self._call(available, depth=depth, flat=flat)
@@ -47,6 +51,11 @@ class _Drawing:
             body.append(item)
             available += made
         return Block(number, inputs, tuple(body), self._outputs(inputs, body))
+
+    def _first(self, block: int) -> Statement:
+        self._values += 1
+        kind = next(it for it in catalog("plain") if it.name == "linear_tanh")
+        return Statement(kind, self._values, (0,), (self._layer(block, "l0"),))
 
     def _outputs(self, inputs: tuple[int, ...], body: list[Statement | Call]) -> tuple[int, ...]:
         """What nothing in the block reads, now and then one of these dropped."""
@@ -68,7 +77,9 @@ class _Drawing:
         kind = self._kind(kinds)
         size = self._rng.randint(1, 4)
         flat = flat and kind.name in _PLAIN_CALLS
+        outer, self._reentrant = self._reentrant, self._reentrant or "reentrant" in kind.name
         block = self._block(inputs, size, depth=depth + 1, flat=flat)
+        self._reentrant = outer
         return Call(kind, block, self._rng.choice(_STYLES))
 
     def _kind(self, kinds: list[Kind]) -> Kind:
@@ -82,11 +93,13 @@ class _Drawing:
         """Whether it can be told where numbers that leave torch come back: of several, it is a guess.
 
         Not covered: an array of numbers that nobody knows again beside other numbers, or beside the tensors that the
-        layers of bitsandbytes keep to themselves.
+        layers of bitsandbytes keep to themselves, or among many checkpoints.
         """
+        if "transform" in kind.tags and self._reentrant:
+            return False
         if "inferred" in kind.tags:
-            return not self._numbers and not self._wide
-        return "number" not in kind.tags or "inferred" not in self._numbers and not self._wide
+            return not self._numbers and not self._wide and not self._checkpoints
+        return "number" not in kind.tags or ("inferred" not in self._numbers and not self._wide)
 
     def _statement(self, block: int, available: list[int], *, flat: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
@@ -99,7 +112,9 @@ class _Drawing:
         self._numbers |= kind.tags & {"inferred", "number"}
         inputs = tuple(self._some(available) for _ in kind.inputs)
         if "apart" in kind.tags and len(set(inputs)) < len(inputs):
-            return self._statement(block, available, flat=flat)
+            if len(available) < len(inputs):
+                return self._statement(block, available, flat=flat)
+            inputs = tuple(self._rng.sample(available, len(inputs)))
         layers = tuple(self._layer(block, letter) for letter in kind.layers)
         self._values += 1
         return Statement(kind, self._values, inputs, layers)
