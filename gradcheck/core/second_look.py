@@ -19,7 +19,7 @@ def is_worth_a_second_look(trace: Trace, unseen: frozenset[int]) -> bool:
     sizes = {prod(trace.values[value].shape) for value in unseen if needed[value]}
     if not sizes:
         return False
-    if trace.chain.unused:
+    if trace.chain.unused | trace.chain.guessed:
         return True
     read = {value for call in trace.calls for value in call.inputs}
     return any(

@@ -147,7 +147,7 @@ class DataFlow(TorchFunctionMode):
         """Records what the body runs, on a thread where autograd is in the state that torch gives a new thread."""
         self._num_threads += 1
         try:
-            with self.switches.afresh(), self:
+            with self:
                 yield
         finally:
             self._num_threads -= 1
@@ -483,9 +483,10 @@ class DataFlow(TorchFunctionMode):
         elif isinstance(tensor, torch.nn.Parameter):  # to be made in the step it would be announced
             value = self.ledger.add_value(tensor, NONE)
         elif self.passages.any_left and tensor.is_floating_point():
-            value = self._add_unseen(
-                "torch.from_numpy", "entry", self.passages.memory(tensor), tensor
-            )
+            known = self.passages.memory(tensor)
+            value = self._add_unseen("torch.from_numpy", "entry", known, tensor)
+            if not known:  # or C++ has made it
+                self.ledger.unseen.add(value)
         else:
             value = self.ledger.add_value(tensor, NONE)
             if tensor.is_floating_point():
@@ -521,6 +522,14 @@ class DataFlow(TorchFunctionMode):
         """``values`` were made inside ``region``; where that is an unannounced function, they may leave it."""
         if region != NONE and region not in self.region_stack:
             self._implicit_values.update(dict.fromkeys(values, region))
+
+    def given_back(self, tensor: torch.Tensor, region: int) -> int | None:
+        """The value with which ``region`` gives ``tensor`` back; an unannounced function that made it is left first."""
+        value = self.ledger.known(tensor)
+        made_in = NONE if value is None else self._implicit_values.get(value, NONE)
+        if made_in in (NONE, region) or self.leave_implicit is None:
+            return value
+        return self.leave_implicit(made_in, tensor)
 
     def _sharing(self, tensor: torch.Tensor) -> list[int]:
         """The last value over the memory of ``tensor`` that is another tensor's."""

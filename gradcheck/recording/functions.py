@@ -166,7 +166,8 @@ class Functions:
         """Ends the region: its tensors get new values, made by a call of kind "region"."""
         ledger, region = self._ledger, self._ledger.regions[index]
         tensors = tensors_in(result)
-        inside = [value for value in map(ledger.known, tensors) if value is not None]
+        given_back = (self._flow.given_back(tensor, index) for tensor in tensors)
+        inside = [value for value in given_back if value is not None]
         read = (*region.arguments, *inside)
         outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
         if not ledger.zero.isdisjoint(read):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,9 +25,10 @@ _TRANSFORMS = os.path.dirname(functorch_apis().__file__) + os.sep
 _WORDS = {"no_grad": ("no_grad", "set_grad_enabled"), "inference_mode": ("inference_mode",)}
 
 
-class Switches:
+class Switches(threading.local):
     """Follows ``no_grad``, ``set_grad_enabled``, ``enable_grad`` and ``inference_mode``.
 
+    Each thread has its own, as it has in torch: ``__init__`` runs again on each, where nothing is switched off yet.
     ``torch._C._set_grad_enabled`` is seen by the function mode; entering ``inference_mode`` is not, so its
     ``__enter__`` is wrapped for the length of the session.
     """
@@ -58,15 +60,6 @@ class Switches:
         if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
             frame = self._ledger.lines.nearest_user(caller())
             self._grad = self._add(Switch(kind="before-step", frame=frame, module=NONE))
-
-    @contextmanager
-    def afresh(self) -> Iterator[None]:
-        """Nothing is switched off in the body, which runs on a thread of its own."""
-        before, self._grad = self._grad, NONE
-        try:
-            yield
-        finally:
-            self._grad = before
 
     def grad_mode_set(self, enabled: bool, frame: FrameType | None) -> None:
         """``torch._C._set_grad_enabled(enabled)`` is about to run, called at ``frame``."""

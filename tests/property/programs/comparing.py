@@ -55,7 +55,8 @@ class Checked:
         states = set(truth.states.values())
         if truth.error is not None or truth.lost or "non-finite" in states:
             return "broken"
-        if not states & {"flows"} or "missing" in truth.healed.values() or truth.dim:
+        unknown = {"missing", "non-finite"} & set(truth.healed.values())
+        if not states & {"flows"} or unknown or truth.dim:
             return None
         ways = {cut.kind.name for cut in self.source.cuts if self._effective(cut.key)}
         return None if any("reentrant" in way or "function" in way for way in ways) else "healthy"

@@ -10,6 +10,7 @@ _STYLES = ("tuple", "tuple", "tuple", "list", "dictionary", "dataclass")
 _PLAIN_CALLS = frozenset({"call", "keyword"})
 _FROZEN = ("", "", "", "", "all", "weight", "bias")
 _DEEPEST = 2
+_NUMBERS = frozenset({"inferred", "number"})
 
 
 def drawn(seed: int, *, checkpoints: bool = False) -> Program:
@@ -22,9 +23,10 @@ class _Drawing:
         self._rng = rng
         self._checkpoints = checkpoints
         self._values = 0
-        self._numbers: set[str] = set()
+        self._seen: set[str] = set()
+        """Tags of the kinds drawn so far."""
         self._reentrant = False
-        """Whether a reentrant checkpoint surrounds what is drawn: no transforms of torch.func there, not covered."""
+        """Whether a reentrant checkpoint surrounds what is drawn."""
         self._blocks = 0
         self._layers: dict[int, list[Layer]] = {}
         self._wide = rng.random() < 0.15
@@ -90,16 +92,17 @@ class _Drawing:
         return self._rng.choices(fit, [_weight(kind) for kind in fit])[0]
 
     def _is_clear(self, kind: Kind) -> bool:
-        """Whether it can be told where numbers that leave torch come back: of several, it is a guess.
+        """Whether plain torch and gradcheck can know what is so of ``kind`` beside what was drawn before.
 
-        Not covered: an array of numbers that nobody knows again beside other numbers, or beside the tensors that the
-        layers of bitsandbytes keep to themselves, or among many checkpoints.
+        Where it left torch is settled by asking whether the loss depends on it. So two things are not covered: numbers
+        with which the loss moves in steps, and several arrays that nobody knows again, or such ones inside a reentrant
+        checkpoint.
         """
-        if "transform" in kind.tags and self._reentrant:
+        if kind.tags & _NUMBERS and "steps" in self._seen:
             return False
-        if "inferred" in kind.tags:
-            return not self._numbers and not self._wide and not self._checkpoints
-        return "number" not in kind.tags or ("inferred" not in self._numbers and not self._wide)
+        if "steps" in kind.tags and _NUMBERS & self._seen:
+            return False
+        return "inferred" not in kind.tags or not (self._reentrant or "inferred" in self._seen)
 
     def _statement(self, block: int, available: list[int], *, flat: bool) -> Statement:
         files = ["plain", "cuts", "checkpoints"]
@@ -109,7 +112,7 @@ class _Drawing:
             files = ["checkpoints"]
         kinds = [it for file in files for it in catalog(file) if flat or "flat" not in it.tags]
         kind = self._kind(kinds)
-        self._numbers |= kind.tags & {"inferred", "number"}
+        self._seen |= kind.tags
         inputs = tuple(self._some(available) for _ in kind.inputs)
         if "apart" in kind.tags and len(set(inputs)) < len(inputs):
             if len(available) < len(inputs):

@@ -83,11 +83,11 @@ def truth(source: Source, name: str) -> Truth:
         Healed: where the program does not run with cuts healed.
     """
     found = Truth()
-    soft = [cut.key for cut in source.cuts if _is_soft(cut, source)]
-    hard = [cut.key for cut in source.cuts if cut.key not in soft]
-    found.breaks = _breaks(source, name, [cut.key for cut in source.cuts], found)
-    if soft and hard:
-        _agreed(found, _breaks(source, name, hard + soft, found))
+    keys = [cut.key for cut in source.cuts]
+    later = [cut.key for cut in sorted(source.cuts, key=_softness)]
+    found.breaks = _breaks(source, name, keys, found)
+    if later != keys:
+        _agreed(found, _breaks(source, name, later, found))
     if found.filled and any("inferred" in cut.kind.tags for cut in source.cuts):
         # what is behind a zero moves no number that could be known again
         found.dim |= {
@@ -125,15 +125,15 @@ def _breaks(source: Source, name: str, keys: list[CutKey], found: Truth) -> dict
     return breaks
 
 
-def _is_soft(cut: Cut, source: Source) -> bool:
-    """Whether another cut may be named instead, or besides.
+def _softness(cut: Cut) -> int:
+    """How far another cut may be named instead, or besides.
 
     So it is with what backward alone shows (what a reentrant checkpoint does inside, it shows there), and with
     ``no_grad`` around a thread, which does not take it over.
     """
-    inner = any("reentrant" in it.name for it in cut.around) or cut.key[1] > 0
-    threads = any("thread" in it.kind.name for it in source.cuts if cut.key in it.inside)
-    return inner or threads or "soft" in cut.kind.tags
+    inner = sum("reentrant" in it.name for it in cut.around) + cut.key[1]
+    last = 100 if cut.threads else 0
+    return inner + ("soft" in cut.kind.tags) + last
 
 
 def _agreed(found: Truth, other: dict[str, set[CutKey]]) -> None:

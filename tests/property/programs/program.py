@@ -95,6 +95,8 @@ class Cut:
     """Cuts of the calls around it, the outermost first."""
     around: tuple[Kind, ...] = ()
     """The calls around it."""
+    threads: bool = False
+    """Whether something inside runs on a thread of its own."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,12 @@ class _Writer:
             keys = [] if item.healed else [(_uid(item), n) for n in range(item.kind.cuts)]
             for key in keys:
                 self.cuts[key] = Cut(
-                    key, item.kind, inside=inside, around=tuple(it.kind for it in path)
+                    key,
+                    item.kind,
+                    inside=inside,
+                    around=tuple(it.kind for it in path),
+                    threads=isinstance(item, Call)
+                    and any("thread" in it.kind.name for it in statements(item.block)),
                 )
                 for call in path:
                     if "threaded" in call.kind.tags:
