@@ -69,20 +69,14 @@ class _Verdict:
         return mask
 
     def _need_ends(self) -> None:
-        """What left torch, or was read no more, with a parameter behind it whose path was not seen, came back on it.
-
-        Where a gradient came as far as one of these ends, it is that one: the class that a metric chose is the other.
-        """
+        """What left torch, or was read no more, with a parameter behind it whose path was not seen, came back on it."""
         if not self._unseen:
             return
-        flow, live = self._flow.flow, self._flow.live
         read = {value for call in self._trace.calls for value in call.inputs}
-        ends = [c for c in self._trace.calls if c.kind == "exit" or not read & {*c.outputs}]
-        carried = union([union(live, end.inputs) for end in ends], range(len(ends))) & self._unseen
-        for end in ends:
-            sought = (union(live, end.inputs) & carried) | (self._unseen & ~carried)
-            if union(flow, end.outputs) & sought:
-                for value in end.outputs:
+        for call in self._trace.calls:
+            ends = call.kind == "exit" or not read.intersection(call.outputs)
+            if ends and union(self._flow.flow, call.outputs) & self._unseen:
+                for value in call.outputs:
                     self._needed[value] = True
         self._need_what_leads_there()
 

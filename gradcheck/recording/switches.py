@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType

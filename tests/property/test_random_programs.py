@@ -168,9 +168,7 @@ def test_a_failing_program_is_made_small() -> None:
 
     program = next(it for it in map(drawn, range(1000)) if fails(it))
     small = shrunk(program, fails)
-    names = [item.kind.name for item in statements(small.root)]
-    assert "item" in names
-    assert len(names) <= 3 < len(list(statements(program.root)))
+    assert [item.kind.name for item in statements(small.root)] in (["item"], ["call", "item"])
 
 
 def _with_break(report: Report, cut: object) -> Report:
