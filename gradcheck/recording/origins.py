@@ -31,7 +31,7 @@ from gradcheck.recording.plain import forget_frames
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines
-from gradcheck.recording.tensors import is_zero, stored, tensors_in
+from gradcheck.recording.tensors import elements_of, is_zero, tensors_in
 from gradcheck.subject import Subject
 
 State = Literal["fine", "zero", "non-finite"]
@@ -234,12 +234,12 @@ def _unexplained(trace: Trace) -> bool:
 
 
 def _has_nan(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and bool(torch.isnan(stored(tensor.detach())).any())
+    return tensor.is_floating_point() and bool(torch.isnan(elements_of(tensor)).any())
 
 
 def state_of(gradient: torch.Tensor) -> State:
     """What ``gradient`` is, taken as a whole."""
-    numbers = stored(gradient)
+    numbers = elements_of(gradient)
     if not bool(torch.isfinite(numbers).all()):
         return "non-finite"
     return "fine" if bool(numbers.any()) else "zero"

@@ -92,7 +92,7 @@ def test_the_programs_are_healthy_broken_and_in_between() -> None:
         seen["broken"] += bool(truth.lost)
         seen["partial"] += bool(set(truth.breaks) - truth.lost)
         seen["flows and is missing"] += {"flows", "missing"} <= states
-    assert min(seen[it] for it in ("whole", "broken", "partial", "flows and is missing")) >= 15
+    assert min(seen[it] for it in ("whole", "broken", "partial", "flows and is missing")) >= 10
     assert seen["does not run healed"] + seen["raises"] <= 15, seen
 
 
@@ -168,7 +168,9 @@ def test_a_failing_program_is_made_small() -> None:
 
     program = next(it for it in map(drawn, range(1000)) if fails(it))
     small = shrunk(program, fails)
-    assert [item.kind.name for item in statements(small.root)] in (["item"], ["call", "item"])
+    names = [item.kind.name for item in statements(small.root)]
+    assert "item" in names
+    assert len(names) <= 3 < len(list(statements(program.root)))
 
 
 def _with_break(report: Report, cut: object) -> Report:
