@@ -152,6 +152,18 @@ def test_a_report_over_the_configuration_is_refused(
     assert own.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["inspect", "fix"])
+def test_a_report_over_what_the_target_is_made_of_is_refused(command: str, tmp_path: Path) -> None:
+    script, data, config = (tmp_path / name for name in ("train.py", "data.jsonl", "config.json"))
+    for path in (script, data, config):
+        path.write_text("{}", "utf-8")
+    for target, written in ((f"{script}:make", script), ("a/b", data), (str(tmp_path), config)):
+        result = run(command, target, "--data", str(data), "--output", str(written))
+        assert result.exit_code == 2, result.stdout
+        assert "is read by this command" in result.stderr
+        assert written.read_text("utf-8") == "{}"
+
+
 def test_an_unknown_code_is_an_error_with_a_hint(recorded: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     path.write_text(json.dumps(recorded), "utf-8")

@@ -97,7 +97,7 @@ def fix(
             )
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
-    check_report(report, repair.write)
+    check_report(report, repair.write, read=target.read())
     result = (
         _repaired_apart(request, settings, run, timeout)
         if timeout

@@ -52,7 +52,7 @@ def inspect(
     from gradcheck.cli.reports import check_report
 
     request, settings = target.request(), judging.settings(target.seed)
-    check_report(report, trace)
+    check_report(report, trace, read=target.read())
     keep = trace is not None
     if timeout:
         judged, recorded = _recorded_apart(request, settings, run, timeout, keep_trace=keep)

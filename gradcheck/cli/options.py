@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from gradcheck.settings import Settings
 
 SETUP, BATCH, TRUST, JUDGING, OUTPUT = "Set-up", "Batch", "Trust", "Judging", "Output"
 """The panels of the help page."""
+_CHECKPOINT = ("*config.json", "*.safetensors*", "*.bin", "*.gguf", "token*", "vocab*", "*.py")
+"""The files of a model's or an adapter's folder that transformers and PEFT read."""
 
 
 def completed_format(incomplete: str) -> list[str]:
@@ -169,6 +172,14 @@ class TargetOptions:
             trust_remote_code=self.trust_remote_code,
             allow_pickle=self.allow_pickle,
         )
+
+    def read(self) -> list[Path]:
+        """The files of the user's that the target is read from, over which no report is written."""
+        script = self.target.rpartition(":")[0]
+        files = [file for file in (self.data, script) if file and Path(file).is_file()]
+        folders = [folder for folder in (self.target, self.adapter) if folder]
+        held = (Path(folder).glob(name) for folder in folders for name in _CHECKPOINT)
+        return [*map(Path, files), *chain.from_iterable(held)]
 
 
 TimeoutOption = Annotated[
