@@ -29,6 +29,8 @@ MAX_CHANGED_BYTES = 2 << 30
 """Of parameters that are copied and changed at once: beyond, nothing is tried."""
 _LEAST_CHANGE = 0.05
 """Where a parameter is zero it is moved by noise of this size."""
+_CHANGES = (1.0, 100.0)
+"""Sizes of the changes, against that of the parameter: a large one also moves what is rounded later."""
 
 
 def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
@@ -109,7 +111,8 @@ class _Trial:
 
     def differs(self, parameters: list[int]) -> bool | None:
         """Whether the loss changes with ``parameters``; None where that cannot be said."""
-        number = self._loss_with(parameters)
+        numbers = (self._loss_with(parameters, change) for change in _CHANGES)
+        number = next((it for it in numbers if it != self._number), self._number)
         if number is None or not math.isfinite(number):
             return None
         if number == self._number:
@@ -119,7 +122,7 @@ class _Trial:
             self._noise = math.inf if again is None else abs(again - self._number)
         return True if abs(number - self._number) > 10 * self._noise else None
 
-    def _loss_with(self, parameters: list[int]) -> float | None:
+    def _loss_with(self, parameters: list[int], change: float = 1.0) -> float | None:
         if self._left == 0:
             return None
         self._left -= 1
@@ -131,7 +134,7 @@ class _Trial:
         with preserved.kept(), settled(subject.model):
             for parameter in chosen:
                 preserved.before_write(parameter)
-            if not all(_changed(own_part(parameter)) for parameter in chosen):
+            if not all(_changed(own_part(parameter), change) for parameter in chosen):
                 return None
             seed_everything(self._seed)
             try:
@@ -145,8 +148,8 @@ class _Trial:
             return float(loss) if isinstance(loss, (int, float)) else None
 
 
-def _changed(parameter: torch.Tensor) -> bool:
-    """Gives it other values of about the same size, the same ones each time; False where that cannot be done."""
+def _changed(parameter: torch.Tensor, change: float) -> bool:
+    """Moves it by ``change`` times its size, the same way each time; False where that cannot be done."""
     if not (parameter.is_floating_point() or parameter.is_complex()):
         return True  # codes, which no gradient moves
     if codes_in(parameter) is not None:
@@ -158,7 +161,7 @@ def _changed(parameter: torch.Tensor) -> bool:
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
         with torch.no_grad():
             magnitudes = parameter.abs().float()
-            size = magnitudes.pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE)
+            size = magnitudes.pow(2).mean().sqrt().clamp(min=_LEAST_CHANGE) * change
             parameter.add_((noise.to(parameter.device) * size).to(parameter.dtype))
     except RuntimeError:  # sparse, nested, or of a class that knows no such arithmetic
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -177,10 +177,10 @@ class Session:
             stack.enter_context(wrapping_unseen())
             stack.enter_context(self._copies.watching(self._inventory))
             stack.enter_context(self._arrivals.watching(row.tensor for row in self._before))
-            stack.enter_context(followed(self.flow))
+            beneath = Beneath if self._closer else nullcontext
+            stack.enter_context(followed(self.flow, beneath))
             stack.enter_context(self._modules)
-            if self._closer:
-                stack.enter_context(Beneath())
+            stack.enter_context(beneath())
             stack.enter_context(self.flow)
             yield
 

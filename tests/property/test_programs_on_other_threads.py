@@ -11,7 +11,6 @@ from tests.property.programs import elsewhere
 from tests.property.programs.comparing import checked, shown
 from tests.property.programs.drawing import drawn, one
 from tests.property.programs.kinds import Kind, catalog
-from tests.property.programs.left_out import LEFT_OUT
 from tests.property.programs.program import Program
 from tests.property.programs.shrinking import shrunk
 
@@ -24,11 +23,7 @@ WAYS: dict[str, Callable[[], AbstractContextManager[list[int]]]] = {
     "the whole backward": elsewhere.whole_backward,
     "each recomputation": elsewhere.each_recomputation,
 }
-KINDS = [
-    it
-    for it in (*catalog("checkpoints"), *catalog("quantized"))
-    if it.name not in LEFT_OUT
-]  # fmt: skip
+KINDS = (*catalog("checkpoints"), *catalog("quantized"))
 
 
 @pytest.fixture(autouse=True, scope="module")

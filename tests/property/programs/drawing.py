@@ -3,7 +3,6 @@
 import random
 
 from tests.property.programs.kinds import Kind, catalog
-from tests.property.programs.left_out import LEFT_OUT
 from tests.property.programs.program import Block, Call, Layer, Program, Statement
 
 _STYLES = ("tuple", "tuple", "tuple", "list", "dictionary", "dataclass")
@@ -87,7 +86,7 @@ class _Drawing:
     def _kind(self, kinds: list[Kind]) -> Kind:
         """One that may cut, as often as this program is to have them, or one that does not."""
         cutting = self._rng.random() < self._share_of_cuts
-        known = [kind for kind in kinds if kind.name not in LEFT_OUT and self._is_clear(kind)]
+        known = [kind for kind in kinds if self._is_clear(kind)]
         fit = [kind for kind in known if bool(kind.cuts) is cutting] or known
         return self._rng.choices(fit, [_weight(kind) for kind in fit])[0]
 

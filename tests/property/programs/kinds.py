@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.property.programs.left_out import is_flat, is_left_out
+
 _MARK = re.compile(r"^([!~?]{1,2}) ")
 _CATALOG = Path(__file__).parent / "catalog"
 
@@ -49,7 +51,8 @@ def catalog(name: str) -> tuple[Kind, ...]:
     """The kinds of one file."""
     text = (_CATALOG / f"{name}.txt").read_text("utf-8")
     chunks = re.split(r"^== ", text, flags=re.MULTILINE)[1:]
-    return tuple(_kind(chunk) for chunk in chunks)
+    kinds = ((_kind(chunk), chunk.partition("\n")[2]) for chunk in chunks)
+    return tuple(kind for kind, body in kinds if not is_left_out(kind.name, body))
 
 
 def kind(name: str) -> Kind:
@@ -64,6 +67,8 @@ def _kind(chunk: str) -> Kind:
     words = reads.split()
     values = ("a", "b", "c", "ins", "last")
     lines = [line for line in body.splitlines() if line.strip() and not line.startswith("# ")]
+    if is_flat(body):
+        tags.append("flat")
     return Kind(
         name=name,
         inputs=tuple(word for word in words if word in values),

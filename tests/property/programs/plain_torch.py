@@ -5,6 +5,7 @@ it healed, a cut that changes the gradient of a parameter when it is healed itse
 """
 
 import linecache
+import traceback
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -84,10 +85,9 @@ def truth(source: Source, name: str) -> Truth:
     """
     found = Truth()
     keys = [cut.key for cut in source.cuts]
-    later = [cut.key for cut in sorted(source.cuts, key=_softness)]
     found.breaks = _breaks(source, name, keys, found)
-    if later != keys:
-        _agreed(found, _breaks(source, name, later, found))
+    for order in _other_orders(source):
+        _agreed(found, _breaks(source, name, order, found))
     if found.filled and any("inferred" in cut.kind.tags for cut in source.cuts):
         # what is behind a zero moves no number that could be known again
         found.dim |= {
@@ -123,6 +123,16 @@ def _breaks(source: Source, name: str, keys: list[CutKey], found: Truth) -> dict
         before = after
     found.states = found.cut_states = before.states()
     return breaks
+
+
+def _other_orders(source: Source) -> list[list[CutKey]]:
+    """Other orders in which the cuts may count: the soft ones last, and each of these after the others of them."""
+    by_softness = sorted(source.cuts, key=_softness)
+    lasts = [cut for cut in source.cuts if _softness(cut)]
+    orders = [[cut.key for cut in by_softness]] if lasts else []
+    if len(lasts) > 1:
+        orders += [[it.key for it in sorted(source.cuts, key=last.__eq__)] for last in lasts]
+    return [order for order in orders if order != [cut.key for cut in source.cuts]]
 
 
 def _softness(cut: Cut) -> int:
@@ -181,6 +191,9 @@ def step(text: str, name: str, *, filled: bool = False) -> Ran:
             _backward(module.loss_fn, model, batch)
         except Exception as error:
             ran.error = error
+            # a frame holds the generator of a non-reentrant checkpoint, and so its hooks in place for later steps
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = error.__context__ = None
     ran.gradients = {fqn: parameter.grad for fqn, parameter in model.named_parameters()}
     return ran
 
