@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -13,10 +13,16 @@ MAX_DEPTH = 4
 MAX_ITEMS = 1000
 """A longer container is data, not settings: it is put back as it was and not searched."""
 _CONTAINERS = (dict, list, set, deque)
-_ATOMS = (
+_TABLES = frozenset({dict, OrderedDict})
+_ATOMS = frozenset({
     str, bytes, int, float, complex, bool, type(None), type, range, slice,
     FunctionType, MethodType, ModuleType, BuiltinFunctionType,
-)  # fmt: skip
+})  # fmt: skip
+"""Classes of objects that hold nothing which could be put back: looked up for each of tens of thousands."""
+
+
+_EMPTY: dict[Any, Any] = {}
+"""What most dictionaries of a module hold, those of its hooks; never written."""
 
 
 class Belongings:
@@ -42,53 +48,81 @@ class Belongings:
         self._leaves = leaves
         self._roots = roots
         self._on_leaf = on_leaf
-        self._put_back: list[Callable[[], None]] = []
+        self._tables: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        """(a dictionary, what it held)"""
+        self._rows: list[tuple[Any, list[Any]]] = []
+        """(a list, a set or a deque, what it held)"""
+        self._kinds: list[tuple[object, type]] = []
+        """(an object of ``roots``, its class)"""
+        self._standard: dict[type, bool] = {}
         self._seen: dict[int, Any] = {}
         """By ``id``; held, so that the ``id`` is not given to another object."""
 
     def keep(self, held: object, depth: int = 0) -> None:
         """Remembers the attributes of ``held``, or its items, and what these refer to."""
-        if isinstance(held, _ATOMS) or id(held) in self._seen:
+        if type(held) in _ATOMS or id(held) in self._seen:
             return
         self._seen[id(held)] = held
-        depth = 0 if isinstance(held, self._roots) else depth
+        if isinstance(held, self._roots):
+            depth = 0
+            self._kinds.append((held, type(held)))
         if isinstance(held, self._leaves):
             self._on_leaf(held)
-        if isinstance(held, _CONTAINERS):
-            self._keep_container(held, depth)
+        if isinstance(held, dict):
+            self._keep_table(held, depth)
+        elif isinstance(held, _CONTAINERS):
+            items = list(held)
+            self._rows.append((held, items))
+            self._follow(items, depth)
         elif isinstance(held, tuple):
             self._follow(held, depth)
-        if isinstance(held, self._roots):
-            kind = type(held)
-            self._put_back.append(lambda: put_class(held, kind))
         attributes = _attributes(held)
-        if attributes is not None and not _is_standard(type(held)):
-            self._keep_container(attributes, depth)
+        if attributes is not None and not self._is_standard(type(held)):
+            self._keep_table(attributes, depth)
+
+    def _is_standard(self, kind: type) -> bool:
+        """Whether ``kind`` is a class of the standard library that is no container of somebody's own."""
+        known = self._standard.get(kind)
+        if known is None:
+            root = (kind.__module__ or "").partition(".")[0]
+            known = root in sys.stdlib_module_names and not issubclass(kind, _CONTAINERS)
+            self._standard[kind] = known
+        return known
 
     def put_back(self) -> None:
-        """Everything as it was remembered, the last first; it can be put back again."""
-        for restore in reversed(self._put_back):
-            restore()
+        """Everything as it was remembered; it can be put back again."""
+        for held, kind in self._kinds:
+            put_class(held, kind)
+        for container, table in reversed(self._tables):
+            if container or table:
+                put_table(container, table)
+        for row, items in reversed(self._rows):
+            put_items(row, items)
 
     def release(self) -> None:
         """Forgets all of it."""
-        self._put_back.clear()
+        self._tables.clear()
+        self._rows.clear()
+        self._kinds.clear()
         self._seen.clear()
 
-    def _keep_container(self, container: Any, depth: int) -> None:
-        if isinstance(container, dict):
-            table = dict(container)
-            self._put_back.append(lambda: put_table(container, table))
-            items: Any = list(table.values())
-        else:
-            items = list(container)
-            self._put_back.append(lambda: put_items(container, items))
-        self._follow(items, depth)
+    def _keep_table(self, container: dict[Any, Any], depth: int) -> None:
+        table = dict(container) if container else _EMPTY
+        self._tables.append((container, table))
+        self._follow(table.values(), depth)
 
-    def _follow(self, items: Any, depth: int) -> None:
+    def _follow(self, items: Collection[Any], depth: int) -> None:
         if depth < MAX_DEPTH and len(items) <= MAX_ITEMS:
+            seen = self._seen
             for item in items:
-                self.keep(item, depth + 1)
+                kind = type(item)
+                if kind in _ATOMS or id(item) in seen:
+                    continue
+                if kind in _TABLES and not item:  # most of what a module holds: tables of hooks
+                    seen[id(item)] = item
+                    self._tables.append((item, _EMPTY))
+                else:
+                    self.keep(item, depth + 1)
 
 
 def _attributes(held: object) -> dict[str, Any] | None:
@@ -97,12 +131,6 @@ def _attributes(held: object) -> dict[str, Any] | None:
     except AttributeError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def _is_standard(kind: type) -> bool:
-    """Whether ``kind`` is a class of the standard library that is no container of somebody's own."""
-    root = (kind.__module__ or "").partition(".")[0]
-    return root in sys.stdlib_module_names and not issubclass(kind, _CONTAINERS)
 
 
 def put_class(held: object, kind: type) -> None:

@@ -127,14 +127,23 @@ class Preserved:
                         self._values.before_write(value)
 
     def _put_back(self) -> None:
-        with PlainAccess():
-            self._belongings.put_back()
-            names = list(self._values.put_back())
-            for leaf, gradient in self._gradients.values():
-                if leaf.is_leaf and leaf.grad is not gradient:
-                    leaf.grad = gradient
+        with (
+            PlainAccess(),
+            ExitStack() as stack,
+        ):  # what fails to be put back keeps nothing else from it
+            stack.callback(self._put_gradients_back)
+            stack.callback(self._put_values_back)
+            stack.callback(self._belongings.put_back)
+
+    def _put_values_back(self) -> None:
+        names = list(self._values.put_back())
         weightless = any(not has_numbers(p) for p in self._parameters())
         self.left_behind = () if weightless else tuple(dict.fromkeys(names))
+
+    def _put_gradients_back(self) -> None:
+        for leaf, gradient in self._gradients.values():
+            if leaf.is_leaf and leaf.grad is not gradient:
+                leaf.grad = gradient
 
     def _release(self) -> None:
         self._belongings.release()

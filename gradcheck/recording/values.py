@@ -15,6 +15,8 @@ from gradcheck.recording.tensors import is_readable
 
 COPIED_BYTES = 512 << 20
 """Of tensors that are copied before anything is known to write them: all that trains in a usual QLoRA set-up."""
+SMALL_BYTES = 64 << 10
+"""A frozen parameter that is larger is a base model's weight: nothing writes it unseen, and copying all costs time."""
 
 
 class Values:
@@ -45,7 +47,8 @@ class Values:
         kept = self._kept[id(tensor)] = _Kept(tensor, name)
         self._by_memory.setdefault(storage_key(tensor), []).append(kept)
         size = kept.num_bytes
-        if size <= self._left and is_readable(tensor):
+        weight = isinstance(tensor, torch.nn.Parameter) and not tensor.requires_grad
+        if size <= (min(self._left, SMALL_BYTES) if weight else self._left) and is_readable(tensor):
             self._left -= size
             kept.copy()
 
