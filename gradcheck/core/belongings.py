@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
+from operator import is_
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -19,10 +20,6 @@ _ATOMS = frozenset({
     FunctionType, MethodType, ModuleType, BuiltinFunctionType,
 })  # fmt: skip
 """Classes of objects that hold nothing which could be put back: looked up for each of tens of thousands."""
-
-
-_EMPTY: dict[Any, Any] = {}
-"""What most dictionaries of a module hold, those of its hooks; never written."""
 
 
 class Belongings:
@@ -48,8 +45,10 @@ class Belongings:
         self._leaves = leaves
         self._roots = roots
         self._on_leaf = on_leaf
-        self._tables: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-        """(a dictionary, what it held)"""
+        self._tables: list[tuple[dict[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
+        """(a dictionary, its keys, what they stood for)"""
+        self._empty: list[dict[Any, Any]] = []
+        """Dictionaries that held nothing."""
         self._rows: list[tuple[Any, list[Any]]] = []
         """(a list, a set or a deque, what it held)"""
         self._kinds: list[tuple[object, type]] = []
@@ -93,35 +92,35 @@ class Belongings:
         """Everything as it was remembered; it can be put back again."""
         for held, kind in self._kinds:
             put_class(held, kind)
-        for container, table in reversed(self._tables):
-            if container or table:
-                put_table(container, table)
+        for container in self._empty:
+            if container:
+                container.clear()
+        for table in reversed(self._tables):
+            put_table(*table)
         for row, items in reversed(self._rows):
             put_items(row, items)
 
     def release(self) -> None:
         """Forgets all of it."""
         self._tables.clear()
+        self._empty.clear()
         self._rows.clear()
         self._kinds.clear()
         self._seen.clear()
 
     def _keep_table(self, container: dict[Any, Any], depth: int) -> None:
-        table = dict(container) if container else _EMPTY
-        self._tables.append((container, table))
-        self._follow(table.values(), depth)
+        held = tuple(container.values())
+        self._tables.append((container, tuple(container), held))
+        self._follow(held, depth)
 
     def _follow(self, items: Collection[Any], depth: int) -> None:
         if depth < MAX_DEPTH and len(items) <= MAX_ITEMS:
-            seen = self._seen
+            seen, empty = self._seen, self._empty.append
             for item in items:
                 kind = type(item)
-                if kind in _ATOMS or id(item) in seen:
-                    continue
                 if kind in _TABLES and not item:  # most of what a module holds: tables of hooks
-                    seen[id(item)] = item
-                    self._tables.append((item, _EMPTY))
-                else:
+                    empty(item)
+                elif kind not in _ATOMS and id(item) not in seen:
                     self.keep(item, depth + 1)
 
 
@@ -139,15 +138,16 @@ def put_class(held: object, kind: type) -> None:
         held.__class__ = kind
 
 
-def put_table(container: dict[Any, Any], table: dict[Any, Any]) -> None:
-    """``container`` holds what ``table`` holds, in its order; untouched where it does already."""
-    if len(container) == len(table) and all(
-        now is then and container[now] is table[then]
-        for now, then in zip(container, table, strict=True)
+def put_table(container: dict[Any, Any], keys: tuple[Any, ...], held: tuple[Any, ...]) -> None:
+    """``container`` holds what it held under ``keys``, in this order; untouched where it does already."""
+    if (
+        len(container) == len(keys)
+        and all(map(is_, container, keys))
+        and all(map(is_, container.values(), held))
     ):
         return
     container.clear()
-    container.update(table)
+    container.update(zip(keys, held, strict=True))
 
 
 def put_items(container: Any, items: list[Any]) -> None:
