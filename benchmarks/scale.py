@@ -77,7 +77,7 @@ def of_twin(folder: Path, quant: str) -> str:
 
     from gradcheck.core.target import Target
     from gradcheck.loading.chatter import quiet
-    from gradcheck.loading.weightless import save_twin
+    from gradcheck.loading.fake.weightless import save_twin
 
     with tempfile.TemporaryDirectory() as small:
         with quiet():

@@ -14,16 +14,16 @@ import numpy
 import torch
 
 import gradcheck
-from gradcheck.core.report import Report
 from gradcheck.core.target import Checkpointing, Quantization, Target
 from gradcheck.loading import load
 from gradcheck.loading.adapters import attach
 from gradcheck.loading.architectures import Architecture, default_config
+from gradcheck.loading.batches.tasks import synthetic_batch
 from gradcheck.loading.preparation import freeze, set_up_checkpointing
 from gradcheck.loading.quantization import bitsandbytes_config
-from gradcheck.loading.task_batches import synthetic_batch
-from gradcheck.loading.twins import fitting_part, twin, twin_config
+from gradcheck.loading.twins.twin import fitting_part, twin, twin_config
 from gradcheck.pipeline import inspect_subject
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
 QUANTIZATIONS = ("none", "8bit", "4bit")

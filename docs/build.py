@@ -17,10 +17,10 @@ from pathlib import Path
 from command_line import command_line
 from drawings import drawings
 
-from gradcheck.core.config_schema import config_schema
-from gradcheck.core.repair import REPAIRS, Remedy
-from gradcheck.core.rule import RULES, Rule
-from gradcheck.core.schema import schema_files
+from gradcheck.findings.candidates import REPAIRS, Remedy
+from gradcheck.findings.rule import RULES, Rule
+from gradcheck.gates.config_schema import config_schema
+from gradcheck.gates.schemas import schema_files
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "rules"

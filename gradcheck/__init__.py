@@ -10,23 +10,24 @@ Importing this package imports no torch: the names below load what they need whe
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from gradcheck.version import VERSION
+
 if TYPE_CHECKING:
-    from gradcheck.core.outcome import FixReport as FixReport
-    from gradcheck.core.report import Report as Report
     from gradcheck.errors import DiagnosticError as DiagnosticError
     from gradcheck.pipeline import fix as fix
     from gradcheck.pipeline import inspect as inspect
     from gradcheck.pipeline import watch as watch
+    from gradcheck.reports.outcome import FixReport as FixReport
+    from gradcheck.reports.report import Report as Report
     from gradcheck.settings import Settings as Settings
 
-__version__ = "0.1.0"
-
+__version__ = VERSION
 _HOMES = {
     "fix": "gradcheck.pipeline",
     "inspect": "gradcheck.pipeline",
     "watch": "gradcheck.pipeline",
-    "FixReport": "gradcheck.core.outcome",
-    "Report": "gradcheck.core.report",
+    "FixReport": "gradcheck.reports.outcome",
+    "Report": "gradcheck.reports.report",
     "Settings": "gradcheck.settings",
     "DiagnosticError": "gradcheck.errors",
 }

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from gradcheck.core.finding import SEVERITIES, Finding
-from gradcheck.core.grouping import chain_links, parameter_records
 from gradcheck.core.lapse import lapse_of
-from gradcheck.core.referee import FAILED, unjudged
-from gradcheck.core.report import Break, Report, SkippedRule
-from gradcheck.core.rule import RULES, Need, Rule, check_selection
-from gradcheck.core.selection import location
-from gradcheck.core.symptoms import SYMPTOMS
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import tensor_text
+from gradcheck.core.severity import SEVERITIES
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import RULES, Need, Rule, check_selection
+from gradcheck.findings.symptoms import SYMPTOMS
+from gradcheck.findings.wording import tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import location
+from gradcheck.reports.grouping import chain_links, parameter_records
+from gradcheck.reports.referee import FAILED, unjudged
+from gradcheck.reports.report import Break, Report, SkippedRule
 from gradcheck.settings import Settings
+from gradcheck.trace.trace import NONE, Trace
 
 _NEEDS: dict[Need, str] = {
     "optimizer": "no optimizer was given",
@@ -61,7 +63,7 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
         setup=trace.setup,
         chain=chain_links(trace),
         loss=trace.loss.number if trace.loss is not None else None,
-        notes=(*trace.notes, *trace.chain.disagreements),
+        notes=(*trace.notes, *chain_of(trace).disagreements),
     )
 
 
@@ -116,7 +118,7 @@ def _ranked(findings: list[Finding]) -> list[Finding]:
 def _breaks(trace: Trace) -> tuple[Break, ...]:
     """The chain's breaks in the words of the report."""
     rows = []
-    for item in trace.chain.breaks:
+    for item in chain_of(trace).breaks:
         call, value = (
             trace.calls[item.call],
             trace.values[item.value] if item.value != NONE else None,

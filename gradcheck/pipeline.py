@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.lapse import told_as_own
-from gradcheck.core.outcome import FixReport
-from gradcheck.core.report import Report
-from gradcheck.core.trace import Trace
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import BatchError
 from gradcheck.recording.watching import Watch
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import Report
+from gradcheck.search import repair
 from gradcheck.settings import Settings
+from gradcheck.step import examine_or_twin
 from gradcheck.subject import LossFunction, Subject
-from gradcheck.verify import able, repair
+from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,7 @@ def inspect_subject(
 ) -> tuple[Trace, Report]:
     """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
     progress("recording one forward and one backward")
-    _, seen = able(subject, settings)
+    _, seen = examine_or_twin(subject, settings)
     return seen.trace, seen.report
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gradcheck.core.finding import SEVERITIES, Severity
+from gradcheck.core.severity import SEVERITIES, Severity
 from gradcheck.errors import SettingsError
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradcheck.core.registry import Registry
 from gradcheck.core.target import Target
-from gradcheck.core.trace import Stage, Trace
+from gradcheck.trace.trace import Stage, Trace
 
 if TYPE_CHECKING:
     import torch

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TypeGuard
 
@@ -14,12 +15,19 @@ PACKAGE = Path(gradcheck.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = (
-    {"core", "errors", "settings"},
+    {"core", "errors", "settings", "version"},
+    {"trace"},
+    {"judging"},
+    {"reading"},
+    {"findings"},
+    {"reports"},
+    {"gates"},
     {"rules", "repairs", "formats", "subject"},
     {"internals"},
     {"loading", "recording", "editing", "configuring"},
     {"diagnose"},
-    {"verify"},
+    {"step"},
+    {"search"},
     {"pipeline"},
     {"isolation"},
     {"integrations", "cli"},
@@ -27,7 +35,7 @@ LEVELS = (
 """The rooms from the bottom up. A room imports from lower levels and from itself."""
 MIXING_LEVEL = 0
 """The one level whose rooms may import each other."""
-PURE_ROOMS = {"core", "errors", "settings", "rules", "repairs", "formats", "diagnose"}
+PURE_ROOMS = set().union(*LEVELS[: LEVELS.index({"internals"})]) - {"subject"} | {"diagnose"}
 ALLOWED_IN_PURE = {"formats": {"rich"}}
 """What a pure room may import besides the standard library."""
 
@@ -50,7 +58,7 @@ CACHES = re.compile(r"cache|lru_cache")
 
 
 def room_of(path: Path) -> str:
-    """First part of a file's path inside the package: ``core`` of ``core/trace.py``."""
+    """First part of a file's path inside the package: ``trace`` of ``trace/file.py``."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -87,6 +95,33 @@ def rooms_imported(source: str, package: str) -> Iterator[tuple[int, str]]:
         room = name.split(".")[1] if "." in name else ""
         if any(room in rooms for rooms in LEVELS):
             yield line, room
+
+
+def modules_imported() -> dict[str, set[str]]:
+    """Module of this package -> those that it imports, under TYPE_CHECKING and inside functions as well."""
+    modules = {_module_name(path): path for path in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        graph[name] = set()
+        for _, imported in imported_names(path.read_text("utf-8"), package):
+            home = imported if imported in modules else imported.rpartition(".")[0]
+            graph[name] |= {home} & set(modules) - {name}
+    return graph
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle; empty where there is none."""
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def wrong_imports(source: str, room: str, package: str = "gradcheck.any") -> list[str]:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 import gradcheck
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
-from gradcheck.core.report import ParameterRecord, Report
-from gradcheck.core.trace import GradientState
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
+from gradcheck.reports.report import ParameterRecord, Report
+from gradcheck.trace.trace import GradientState
 from tests.architecture import modules_loaded_by
 
 pytestmark = pytest.mark.core
@@ -180,7 +181,7 @@ def field_names(cls: type) -> set[str]:
 
 def test_the_fields_of_a_report() -> None:
     assert field_names(Report) >= {"findings", "parameters", "breaks", "skipped", "environment"}
-    assert {"rule", "reason"} <= field_names(gradcheck.core.report.SkippedRule)
+    assert {"rule", "reason"} <= field_names(gradcheck.reports.report.SkippedRule)
 
 
 def test_the_fields_of_a_finding() -> None:
@@ -207,7 +208,7 @@ def test_a_report_is_healthy_without_an_error() -> None:
 
 
 def reported(*findings: Finding) -> Report:
-    from gradcheck.core.trace import Environment
+    from gradcheck.trace.trace import Environment
 
     environment = Environment(versions=(), python="3.11", platform="any", device="cpu")
     return Report(findings=findings, parameters=(), breaks=(), skipped=(), environment=environment)
@@ -431,7 +432,7 @@ def test_the_fields_of_a_fix_report() -> None:
 
 
 def test_a_fix_report_needs_no_torch() -> None:
-    loaded = modules_loaded_by("import gradcheck\nfrom gradcheck.core.outcome import FixReport")
+    loaded = modules_loaded_by("import gradcheck\nfrom gradcheck.reports.outcome import FixReport")
     assert "gradcheck" in loaded
     assert "torch" not in loaded
 

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 import gradcheck
-from gradcheck.core.trace_json import dumps
 from gradcheck.errors import DiagnosticError, InputError, OwnFailure
 from gradcheck.loading import patterns
 from gradcheck.pipeline import inspect_subject
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.file import dumps
 from tests.cli.runner import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")

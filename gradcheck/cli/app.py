@@ -4,7 +4,6 @@ import sys
 
 import typer
 
-import gradcheck
 from gradcheck.cli.demo import demo
 from gradcheck.cli.env import env
 from gradcheck.cli.fix import fix
@@ -13,6 +12,7 @@ from gradcheck.cli.help_page import SectionedCommand
 from gradcheck.cli.inspect import inspect
 from gradcheck.cli.recheck import recheck
 from gradcheck.cli.rule import rule
+from gradcheck.version import VERSION
 
 app = typer.Typer(
     name="gradcheck",
@@ -34,6 +34,6 @@ def main() -> None:
     converts values with, a third of its time.
     """
     if sys.argv[1:] == ["--version"]:
-        print(f"gradcheck {gradcheck.__version__}")
+        print(f"gradcheck {VERSION}")
         return
     app(prog_name="gradcheck")

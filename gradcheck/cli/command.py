@@ -75,7 +75,7 @@ def guarded(*, debug: bool) -> Iterator[None]:
 
 
 def _give_up(sentence: str, debug: bool) -> NoReturn:
-    from gradcheck.formats.text import clean
+    from gradcheck.formats.views.text import clean
 
     if debug:
         print_traceback(traceback.format_exc())
@@ -85,6 +85,6 @@ def _give_up(sentence: str, debug: bool) -> NoReturn:
 
 def print_traceback(text: str) -> None:
     """Shows a traceback on stderr; it quotes what a model or its code says, so each line is made harmless first."""
-    from gradcheck.formats.text import clean_lines
+    from gradcheck.formats.views.text import clean_lines
 
     print("\n".join(clean_lines(text, MAX_TRACEBACK_LINES)), file=sys.stderr)

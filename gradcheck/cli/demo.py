@@ -11,8 +11,8 @@ from gradcheck.cli.progress import progress
 from gradcheck.errors import DiagnosticError
 
 if TYPE_CHECKING:
-    from gradcheck.core.outcome import FixReport
-    from gradcheck.core.report import Report
+    from gradcheck.reports.outcome import FixReport
+    from gradcheck.reports.report import Report
 
 BROKEN_TITLE = "1. Broken: reentrant checkpointing, and nothing asks the inputs for a gradient"
 REPAIRED_TITLE = "2. Repaired: what gradcheck fix does to the same model"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import gradcheck
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus
+from gradcheck.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _versions() -> Iterator[tuple[str, str]]:
     import importlib.metadata  # these two cost a tenth of the help page's time
     import platform
 
-    yield "gradcheck", gradcheck.__version__
+    yield "gradcheck", VERSION
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "platform", platform.platform()
     for package in PACKAGES:
@@ -95,7 +95,7 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _switches() -> Iterator[tuple[str, str]]:
-    from gradcheck.formats.text import clean
+    from gradcheck.formats.views.text import clean
 
     for name in SWITCHES:
         value = os.environ.get(name)

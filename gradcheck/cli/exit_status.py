@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from gradcheck.core.finding import SEVERITIES, Severity
+from gradcheck.core.severity import SEVERITIES, Severity
 
 if TYPE_CHECKING:
-    from gradcheck.core.gate import GateReport
-    from gradcheck.core.report import Report
+    from gradcheck.gates.gate import GateReport
+    from gradcheck.reports.report import Report
 
 
 class ExitStatus(IntEnum):

@@ -20,14 +20,14 @@ from gradcheck.cli.options import (
     TimeoutOption,
 )
 from gradcheck.cli.progress import progress
-from gradcheck.core.edit import AddToOptimizer
 from gradcheck.errors import SettingsError
+from gradcheck.findings.edit import AddToOptimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradcheck.core.outcome import FixReport
     from gradcheck.core.target import Target
+    from gradcheck.reports.outcome import FixReport
     from gradcheck.settings import Settings
 
 REPAIR = "Repair"

@@ -13,7 +13,7 @@ from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.cli.output import print_text, wants_color
 from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
-from gradcheck.formats.text import clean, clean_lines, count
+from gradcheck.formats.views.text import clean, clean_lines, count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,8 +118,8 @@ def _show(
     """The diff, what was or would be changed and why, the notes, and what to type next."""
     from rich.text import Text
 
-    from gradcheck.formats.terminal import MIN_WIDTH
-    from gradcheck.formats.terminal_layout import labelled
+    from gradcheck.formats.terminal.layout import labelled
+    from gradcheck.formats.terminal.report import MIN_WIDTH
 
     width, color = max(shutil.get_terminal_size((80, 24)).columns, MIN_WIDTH), wants_color()
     diff = "" if apply else _diff(text, plan.text, file.name, color=color)
@@ -148,7 +148,7 @@ def _line(text: str, style: str = "") -> Text:
 def _rendered(part: RenderableType, *, width: int, color: bool) -> str:
     from rich.text import Text
 
-    from gradcheck.formats.terminal import rendered
+    from gradcheck.formats.terminal.report import rendered
 
     needed = part.cell_len + 1 if isinstance(part, Text) else 0
     return rendered(part, width=max(width, needed), color=color)
@@ -189,7 +189,7 @@ def _diff(before: str, after: str, name: str, *, color: bool) -> str:
     """The unified diff, each line whole however wide the window is, and an empty line."""
     from rich.text import Text
 
-    from gradcheck.formats.terminal import rendered
+    from gradcheck.formats.terminal.report import rendered
 
     lines = [_harmless(line) for line in unified_diff(before, after, name).split("\n")[:-1]]
     if not color:

@@ -15,7 +15,7 @@ from gradcheck.errors import SettingsError
 
 if TYPE_CHECKING:
     from gradcheck.cli.gate_run import Gate
-    from gradcheck.core.gate import TargetResult
+    from gradcheck.gates.gate import TargetResult
 
 GATE = "Gate"
 

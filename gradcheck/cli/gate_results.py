@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from gradcheck.core.baseline import KnownFinding, already_known, known_finding, no_longer_seen
-from gradcheck.core.gate import TargetResult, not_judged
-from gradcheck.core.gate_config import GateTarget
-from gradcheck.core.lock import Drift, LockedGroup, drift, locked_groups
-from gradcheck.core.report import Report, SkippedRule
+from gradcheck.gates.baseline import KnownFinding, already_known, known_finding, no_longer_seen
+from gradcheck.gates.config import GateTarget
+from gradcheck.gates.gate import TargetResult, not_judged
+from gradcheck.gates.lock import Drift, LockedGroup, drift, locked_groups
 from gradcheck.isolation import Answer, Done, Inspected, Refused, Unfinished
+from gradcheck.reports.report import Report, SkippedRule
 
 Locks = Mapping[str, tuple[LockedGroup, ...]]
 Baseline = Mapping[str, tuple[KnownFinding, ...]]

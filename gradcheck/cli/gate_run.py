@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import gradcheck
 from gradcheck.cli.command import print_traceback
 from gradcheck.cli.gate_results import (
     Agreed,
@@ -21,14 +20,15 @@ from gradcheck.cli.isolated import ended_by_signals
 from gradcheck.cli.options import RunOptions
 from gradcheck.cli.progress import progress
 from gradcheck.configuring.records import read_baseline, read_lock
-from gradcheck.core.baseline import baseline_text
-from gradcheck.core.gate import GateReport, TargetResult
-from gradcheck.core.gate_config import GateConfig, GateTarget
-from gradcheck.core.lock import lock_text
 from gradcheck.errors import SettingsError
-from gradcheck.formats.text import clean
+from gradcheck.formats.views.text import clean
+from gradcheck.gates.baseline import baseline_text
+from gradcheck.gates.config import GateConfig, GateTarget
+from gradcheck.gates.gate import GateReport, TargetResult
+from gradcheck.gates.lock import lock_text
 from gradcheck.isolation import Done, Errand, Limits, Order, Refused, run_all
 from gradcheck.settings import Settings
+from gradcheck.version import VERSION
 
 MAX_RUNNING = 3
 """Targets whose names are shown while they run."""
@@ -62,7 +62,7 @@ class Gate:
         """The report on ``results``."""
         return GateReport(
             results=results,
-            version=gradcheck.__version__,
+            version=VERSION,
             configuration=self.config.file,
             notes=(*notes, *self._stale()),
         )

@@ -20,8 +20,8 @@ from gradcheck.cli.options import (
 from gradcheck.cli.progress import progress
 
 if TYPE_CHECKING:
-    from gradcheck.core.report import Report
     from gradcheck.core.target import Target
+    from gradcheck.reports.report import Report
     from gradcheck.settings import Settings
 
 TracePath = Annotated[
@@ -81,7 +81,7 @@ def _recorded_apart(
 def _recorded(
     request: Target, settings: Settings, run: RunOptions, *, keep_trace: bool
 ) -> tuple[Report, str]:
-    from gradcheck.core.trace_json import dumps
+    from gradcheck.trace.file import dumps
 
     with progress(run) as show:
         show("importing torch")

@@ -12,7 +12,7 @@ from gradcheck.cli.command import MAX_SENTENCE, print_traceback
 from gradcheck.cli.options import RunOptions
 from gradcheck.cli.progress import Progress, progress
 from gradcheck.errors import DiagnosticError
-from gradcheck.formats.text import clean
+from gradcheck.formats.views.text import clean
 
 if TYPE_CHECKING:
     from gradcheck.isolation import Done, Errand, Inspected, Repaired, Unfinished, Worker

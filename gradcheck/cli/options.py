@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gradcheck.core.finding import Severity
+from gradcheck.core.severity import Severity
 from gradcheck.core.target import LEAST, Checkpointing, Quantization, Target, Weights
 from gradcheck.errors import SettingsError
 from gradcheck.settings import Settings
@@ -21,7 +21,7 @@ _CHECKPOINT = ("*config.json", "*.safetensors*", "*.bin", "*.gguf", "token*", "v
 
 def completed_format(incomplete: str) -> list[str]:
     """The formats that begin so, for the shell's completion."""
-    from gradcheck.core.formatter import format_names  # every format, which no help page needs
+    from gradcheck.reports.formatter import format_names  # every format, which no help page needs
 
     return [name for name in format_names() if name.startswith(incomplete)]
 

@@ -12,9 +12,10 @@ from gradcheck.cli.files import append, write_files
 from gradcheck.cli.options import ReportOptions, RunOptions
 from gradcheck.cli.report_context import context
 from gradcheck.cli.reports import wanted_reports
-from gradcheck.core.finding import Severity
-from gradcheck.core.formatter import Judged, RenderOptions, render
-from gradcheck.formats.fix_verdict import headline
+from gradcheck.core.severity import Severity
+from gradcheck.formats.views.fix_verdict import headline
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import RenderOptions, render
 
 ASCII = str.maketrans(
     {

@@ -34,7 +34,7 @@ def _silent(message: str) -> None:
 
 
 def _line(message: str) -> None:
-    from gradcheck.formats.text import clean
+    from gradcheck.formats.views.text import clean
 
     print(f"gradcheck: {clean(message, MAX_LINE)}", file=sys.stderr, flush=True)
 
@@ -44,7 +44,7 @@ def _status() -> Iterator[Progress]:
     from rich.console import Console
     from rich.text import Text
 
-    from gradcheck.formats.text import clean
+    from gradcheck.formats.views.text import clean
 
     with Console(stderr=True).status("") as status:
         yield lambda message: status.update(Text(clean(message, MAX_LINE)))

@@ -13,7 +13,7 @@ from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
 from gradcheck.errors import TraceError
 
 if TYPE_CHECKING:
-    from gradcheck.core.trace import Trace
+    from gradcheck.trace.trace import Trace
 
 MAX_BYTES = 1 << 30
 """Of a trace; that of a model with 2,000 layers has 60 MB."""
@@ -47,8 +47,8 @@ def read_trace(path: Path) -> Trace:
     Raises:
         TraceError: where there is no such file, or what it holds is no trace.
     """
-    from gradcheck.core.trace_indices import check_indices
-    from gradcheck.core.trace_json import loads
+    from gradcheck.trace.file import loads
+    from gradcheck.trace.indices import check_indices
 
     if path.exists() and not path.is_file():
         raise TraceError(f"{path} is no file; give one written by `gradcheck inspect --trace`")

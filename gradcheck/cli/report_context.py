@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gradcheck.core.finding import Location
-from gradcheck.core.formatter import Judged, RenderOptions
-from gradcheck.core.gate import GateReport, TargetResult, of_one
-from gradcheck.core.outcome import FixReport
+from gradcheck.core.location import Location
+from gradcheck.gates.gate import GateReport, Judged, TargetResult, of_one
+from gradcheck.reports.formatter import RenderOptions
+from gradcheck.reports.outcome import FixReport
 
 DESCRIPTIONS = ("adapter_config.json", "config.json")
 """What says of a folder what is in it, the first that is there."""

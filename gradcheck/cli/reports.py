@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gradcheck.cli.files import check_paths
 from gradcheck.cli.options import ReportOptions
-from gradcheck.core.formatter import format_names
 from gradcheck.errors import SettingsError
+from gradcheck.reports.formatter import format_names
 
 ANNOTATIONS, SUMMARY = "github", "github-summary"
 """The formats that have a place of their own: the log of the workflow, which GitHub reads, and the job's page."""

@@ -16,12 +16,12 @@ from gradcheck.errors import SettingsError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from gradcheck.core.rule import Rule
+    from gradcheck.findings.rule import Rule
 
 
 def completed_code(incomplete: str) -> list[tuple[str, str]]:
     """The codes that begin so, each with its rule's name, for the shell's completion."""
-    from gradcheck.core.rule import RULES
+    from gradcheck.findings.rule import RULES
 
     rules = RULES.all().items()
     return [(code, rule.name) for code, rule in rules if code.startswith(incomplete)]
@@ -47,8 +47,8 @@ def rule(code: Code = None, debug: Debug = False) -> ExitStatus:  # noqa: ARG001
     """
     from gradcheck.cli.options import RunOptions
     from gradcheck.cli.output import print_text, render_options
-    from gradcheck.core.rule import RULES
-    from gradcheck.formats.terminal import rendered
+    from gradcheck.findings.rule import RULES
+    from gradcheck.formats.terminal.report import rendered
 
     chosen = matching(code, RULES.all())
     options = render_options(RunOptions())

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gradcheck.configuring.form import Source, Table
-from gradcheck.core.gate_config import (
+from gradcheck.core.target import LEAST, Target
+from gradcheck.errors import SettingsError
+from gradcheck.findings.rule import RULES
+from gradcheck.gates.config import (
     WITHOUT_WEIGHTS,
     Checks,
     GateConfig,
@@ -19,9 +22,6 @@ from gradcheck.core.gate_config import (
     key,
     target_fields,
 )
-from gradcheck.core.rule import RULES
-from gradcheck.core.target import LEAST, Target
-from gradcheck.errors import SettingsError
 
 OWN_FILE, PROJECT_FILE = "gradcheck.toml", "pyproject.toml"
 SECTION = ("tool", "gradcheck")

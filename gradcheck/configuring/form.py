@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeVar, Union
 
 from gradcheck.configuring.toml_lines import Path, line_of
-from gradcheck.core.gate import IgnoredRule
-from gradcheck.core.gate_config import key
 from gradcheck.errors import SettingsError
+from gradcheck.gates.config import key
+from gradcheck.gates.gate import IgnoredRule
 
 T = TypeVar("T")
 MAX_SHOWN = 60

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from gradcheck.core.baseline import KnownFinding, baseline_of
-from gradcheck.core.lock import LockedGroup, locks_of
 from gradcheck.errors import SettingsError
+from gradcheck.gates.baseline import KnownFinding, baseline_of
+from gradcheck.gates.lock import LockedGroup, locks_of
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from gradcheck.configuring.survey import Candidate, Kind
-from gradcheck.core.gate_config import Checks
-from gradcheck.core.toml_text import quoted
+from gradcheck.gates.config import Checks
+from gradcheck.gates.toml_text import quoted
 
 HEAD = """\
 # What `gradcheck gate` checks: one training step of each target, in a process of its own, before anybody trains.

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from typing_extensions import assert_never
 
-from gradcheck.core.edit import AttachAdapter, CallAdapters
-from gradcheck.core.short_names import INSIDE
 from gradcheck.editing.places import modules_named, outermost
 from gradcheck.errors import EditError
+from gradcheck.findings.edit import AttachAdapter, CallAdapters
+from gradcheck.reading.short_names import INSIDE
 
 ALL_LINEAR = ("all-linear",)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gradcheck.core.repair import Applicability
+from gradcheck.findings.repair import Applicability
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import assert_never
 
-from gradcheck.core.edit import CheckpointingMode
 from gradcheck.errors import EditError
+from gradcheck.findings.edit import CheckpointingMode
 from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION
 
 FLAG = re.compile(r"(use_|enable_)?(gradient_|activation_|grad_)?checkpoint(ing)?")

@@ -11,7 +11,25 @@ from typing import Any
 import torch
 from typing_extensions import assert_never
 
-from gradcheck.core.edit import (
+from gradcheck.editing.adapters import (
+    attach_adapter,
+    call_adapters,
+    drop_adapters,
+    linear_targets,
+)
+from gradcheck.editing.checkpointing import set_checkpointing
+from gradcheck.editing.configuration import switch_off_cache
+from gradcheck.editing.hooks import (
+    clone_outputs,
+    enable_input_require_grads,
+    let_inputs_require_grad,
+    let_outputs_require_grad,
+)
+from gradcheck.editing.parallel import wrap_anew
+from gradcheck.editing.places import modules_named, outermost, parameters_named
+from gradcheck.editing.quantization import keep_unquantized
+from gradcheck.errors import EditError
+from gradcheck.findings.edit import (
     AddToOptimizer,
     AttachAdapter,
     CallAdapters,
@@ -31,24 +49,6 @@ from gradcheck.core.edit import (
     TieParameters,
     UnwrapMethod,
 )
-from gradcheck.editing.adapters import (
-    attach_adapter,
-    call_adapters,
-    drop_adapters,
-    linear_targets,
-)
-from gradcheck.editing.checkpointing import set_checkpointing
-from gradcheck.editing.configuration import switch_off_cache
-from gradcheck.editing.hooks import (
-    clone_outputs,
-    enable_input_require_grads,
-    let_inputs_require_grad,
-    let_outputs_require_grad,
-)
-from gradcheck.editing.parallel import wrap_anew
-from gradcheck.editing.places import modules_named, outermost, parameters_named
-from gradcheck.editing.quantization import keep_unquantized
-from gradcheck.errors import EditError
 from gradcheck.internals.calls import DECORATORS
 from gradcheck.internals.sharding import Gathered, shard, sharded
 from gradcheck.subject import Subject

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from typing_extensions import assert_never
 
-from gradcheck.core.edit import (
+from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG
+from gradcheck.findings.edit import (
     AddToOptimizer,
     AttachAdapter,
     CallAdapters,
@@ -28,10 +29,9 @@ from gradcheck.core.edit import (
     TieParameters,
     UnwrapMethod,
 )
-from gradcheck.core.outcome import FixReport, Verified
-from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG
 from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION
 from gradcheck.internals.modules import FORWARD_HOOKS, FORWARD_PRE_HOOKS
+from gradcheck.reports.outcome import FixReport, Verified
 
 MAX_COLUMNS = 96
 MAX_TARGET = 50

@@ -6,15 +6,15 @@ warnings and ten notices of a step, in the order in which they were printed.
 
 from collections.abc import Iterator
 
-from gradcheck.core.finding import Severity
-from gradcheck.core.formatter import RenderOptions, gate_formatter
-from gradcheck.core.gate import GateReport
-from gradcheck.formats.asides import asides, told_of
-from gradcheck.formats.gate_verdict import headline_words
-from gradcheck.formats.problem import Problem, cost_words, where_words
-from gradcheck.formats.problems import Problems, problems
-from gradcheck.formats.text import count, inert
-from gradcheck.formats.words import APPLICABILITY
+from gradcheck.core.severity import Severity
+from gradcheck.formats.views.asides import asides, told_of
+from gradcheck.formats.views.gate_verdict import headline_words
+from gradcheck.formats.views.problem import Problem, cost_words, where_words
+from gradcheck.formats.views.problems import Problems, problems
+from gradcheck.formats.views.text import count, inert
+from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.gates.gate import GateReport
+from gradcheck.reports.formatter import RenderOptions, formatter
 
 COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "note": "notice"}
 MAX_SHOWN = 10
@@ -24,7 +24,7 @@ MAX_MESSAGE = 3000
 MAX_LINES = 60
 
 
-@gate_formatter("github")
+@formatter(GateReport, "github")
 def render(gate: GateReport, options: RenderOptions) -> str:
     """What fails first; where there are more than GitHub shows, the last one says how many. Then plain lines."""
     lines: list[str] = []

@@ -1,13 +1,13 @@
 """GitLab's code quality report, shown in a merge request: https://docs.gitlab.com/ci/testing/code_quality/."""
 
-from gradcheck.core.finding import Severity
-from gradcheck.core.formatter import RenderOptions, gate_formatter
-from gradcheck.core.gate import GateReport
-from gradcheck.formats.asides import asides
-from gradcheck.formats.documents import dumps
-from gradcheck.formats.places import Place
-from gradcheck.formats.problem import Problem, cost_words, told, where_words
-from gradcheck.formats.problems import hashed, home_of, problems
+from gradcheck.core.severity import Severity
+from gradcheck.formats.views.asides import asides
+from gradcheck.formats.views.documents import dumps
+from gradcheck.formats.views.places import Place
+from gradcheck.formats.views.problem import Problem, cost_words, told, where_words
+from gradcheck.formats.views.problems import hashed, home_of, problems
+from gradcheck.gates.gate import GateReport
+from gradcheck.reports.formatter import RenderOptions, formatter
 
 Json = dict[str, object]
 SEVERITY_WORDS: dict[Severity, str] = {"error": "critical", "warning": "major", "note": "info"}
@@ -16,7 +16,7 @@ MAX_ISSUES = 2000
 NOTES = "notes"
 
 
-@gate_formatter("gitlab")
+@formatter(GateReport, "gitlab")
 def render(gate: GateReport, options: RenderOptions) -> str:
     """One issue a problem, and one of severity info for what each target has to say beside."""
     found = problems(gate, options, MAX_ISSUES)

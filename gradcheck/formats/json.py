@@ -1,11 +1,15 @@
-"""The Report as a JSON document; its schema is published as ``docs/report.schema.json``."""
+"""The reports as JSON documents; their schemas are published under ``docs/``: report, fix and gate.schema.json."""
 
-from gradcheck.core.formatter import RenderOptions, formatter
-from gradcheck.core.report import Report
-from gradcheck.formats.documents import dumps
+from gradcheck.formats.views.documents import dumps
+from gradcheck.gates.gate import GateReport
+from gradcheck.reports.formatter import RenderOptions, formatter
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import Report
 
 
-@formatter("json")
-def render(report: Report, options: RenderOptions) -> str:  # noqa: ARG001 (one signature for all formats)
-    """Every field of the report; the same report gives the same text at any width."""
-    return dumps(report.to_dict())
+@formatter(Report, "json")
+@formatter(FixReport, "json")
+@formatter(GateReport, "json")
+def render(judged: Report | FixReport | GateReport, options: RenderOptions) -> str:  # noqa: ARG001
+    """Every field; the same report gives the same text at any width."""
+    return dumps(judged.to_dict())

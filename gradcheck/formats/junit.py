@@ -7,16 +7,22 @@ accept as well.
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from gradcheck.core.formatter import RenderOptions, gate_formatter
-from gradcheck.core.gate import GateReport, TargetResult
-from gradcheck.core.report import Report
-from gradcheck.core.rule import RULES
-from gradcheck.formats.asides import asides
-from gradcheck.formats.problem import COULD_NOT_RUN, LOCK_DRIFT, Problem, cost_words, where_words
-from gradcheck.formats.problems import problems
-from gradcheck.formats.text import clean
-from gradcheck.formats.verdict import verdict, verdict_word
-from gradcheck.formats.words import APPLICABILITY
+from gradcheck.findings.rule import RULES
+from gradcheck.formats.views.asides import asides
+from gradcheck.formats.views.problem import (
+    COULD_NOT_RUN,
+    LOCK_DRIFT,
+    Problem,
+    cost_words,
+    where_words,
+)
+from gradcheck.formats.views.problems import problems
+from gradcheck.formats.views.text import clean
+from gradcheck.formats.views.verdict import verdict, verdict_word
+from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.gates.gate import GateReport, TargetResult
+from gradcheck.reports.formatter import RenderOptions, formatter
+from gradcheck.reports.report import Report
 
 MAX_CASES = 2000
 """Problems told of, over all targets."""
@@ -33,7 +39,7 @@ class _Case:
     """"failures", "errors", "skipped" or "": the attribute of the suite that counts it."""
 
 
-@gate_formatter("junit")
+@formatter(GateReport, "junit")
 def render(gate: GateReport, options: RenderOptions) -> str:
     """A rule without a finding passes, as does one under ``fail_on``; one that did not run is skipped and says why."""
     found = problems(gate, options, MAX_CASES)

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable
 
-from gradcheck.core.finding import Severity
-from gradcheck.core.formatter import RenderOptions, gate_formatter
-from gradcheck.core.gate import GateReport, TargetResult
-from gradcheck.formats.asides import Aside, asides, listed
-from gradcheck.formats.documents import dumps
-from gradcheck.formats.places import Place
-from gradcheck.formats.problem import Problem, cost_words, told, where_words
-from gradcheck.formats.problems import problems
-from gradcheck.formats.rule_pages import RulePage, rule_page
-from gradcheck.formats.text import clean, count
-from gradcheck.formats.verdict import verdict
-from gradcheck.formats.words import APPLICABILITY
+from gradcheck.core.severity import Severity
+from gradcheck.formats.views.asides import Aside, asides, listed
+from gradcheck.formats.views.documents import dumps
+from gradcheck.formats.views.places import Place
+from gradcheck.formats.views.problem import Problem, cost_words, told, where_words
+from gradcheck.formats.views.problems import problems
+from gradcheck.formats.views.rule_pages import RulePage, rule_page
+from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.verdict import verdict
+from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.gates.gate import GateReport, TargetResult
+from gradcheck.reports.formatter import RenderOptions, formatter
 
 Json = dict[str, object]
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -31,7 +31,7 @@ MAX_DESCRIPTION = 1000
 MAX_RULE_TEXT = 8000
 
 
-@gate_formatter("sarif")
+@formatter(GateReport, "sarif")
 def render(gate: GateReport, options: RenderOptions) -> str:
     """One run; a result for each problem, the rules that it names, and what did not run as notifications."""
     made = problems(gate, options, MAX_RESULTS)

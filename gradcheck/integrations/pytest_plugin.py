@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     import torch
 
-    from gradcheck.core.report import Report
+    from gradcheck.reports.report import Report
     from gradcheck.settings import Settings
     from gradcheck.subject import LossFunction
 
@@ -35,7 +35,7 @@ def gradcheck_report(request: pytest.FixtureRequest) -> Callable[..., Report]:
         settings: Settings | None = None,
     ) -> Report:
         import gradcheck  # torch, when the first report is made
-        from gradcheck.core.formatter import RenderOptions, render
+        from gradcheck.reports.formatter import RenderOptions, render
 
         report = gradcheck.inspect(model, batch, loss_fn, optimizer=optimizer, settings=settings)
         text = render(report, "terminal", RenderOptions(width=WIDTH))

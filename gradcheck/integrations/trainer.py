@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from transformers import Trainer, TrainerCallback
 
-from gradcheck.core.formatter import RenderOptions, render
-from gradcheck.core.gate import of_one
-from gradcheck.core.report import Report
 from gradcheck.errors import DiagnosticError
+from gradcheck.gates.gate import of_one
 from gradcheck.pipeline import watch
+from gradcheck.reports.formatter import RenderOptions, render
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
 STEP_RAISED = "GC210"

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gradcheck.core.codec import from_json, to_json
-from gradcheck.core.edit import Edit
-from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
-from gradcheck.core.repair import Repair
-from gradcheck.core.report import Report
+from gradcheck.findings.edit import Edit
+from gradcheck.findings.repair import Repair
 from gradcheck.isolation.errand import ANSWER, TRACE
+from gradcheck.reports.outcome import FixReport, NotTried, Outcome, Rejected, Verified
+from gradcheck.reports.report import Report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

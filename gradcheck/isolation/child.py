@@ -15,8 +15,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import IO
 
-from gradcheck.core.trace import Stage, Trace
-from gradcheck.core.trace_json import dumps
 from gradcheck.errors import why_it_could_not_run
 from gradcheck.isolation.answer import Inspected, Refused, Repaired, write_answer
 from gradcheck.isolation.black_box import (
@@ -29,6 +27,8 @@ from gradcheck.isolation.black_box import (
 )
 from gradcheck.isolation.errand import BEFORE, FAULTS, Errand, read_errand
 from gradcheck.isolation.processes import kill_tree
+from gradcheck.trace.file import dumps
+from gradcheck.trace.trace import Stage, Trace
 
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Makes the child write where its threads are; the handler is C and needs no Python to run. None on Windows."""

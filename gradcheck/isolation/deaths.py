@@ -6,7 +6,6 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcheck.core.trace import Fate, Frame
 from gradcheck.isolation.black_box import (
     BACKWARD,
     FORWARD,
@@ -16,6 +15,7 @@ from gradcheck.isolation.black_box import (
     STARTING,
     Whereabouts,
 )
+from gradcheck.trace.trace import Fate, Frame
 
 Cause = Literal["hung", "memory", "killed", "crashed", "exited", "unreadable"]
 

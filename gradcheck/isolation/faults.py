@@ -7,10 +7,9 @@ import linecache
 import os
 import re
 import sysconfig
-from pathlib import Path
 
-import gradcheck
-from gradcheck.core.trace import Frame
+from gradcheck.trace.trace import Frame
+from gradcheck.version import PACKAGE_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')
 _STDLIB = os.path.abspath(sysconfig.get_paths()["stdlib"]) + os.sep
@@ -49,7 +48,7 @@ def _frame(file: str, line: int, function: str) -> Frame:
 
 def _is_plumbing(file: str) -> bool:
     """Frames that only pass a call on: torch's own, ours, the standard library's."""
-    roots = (_package_folder("torch"), str(Path(gradcheck.__file__).parent) + os.sep, "<")
+    roots = (_package_folder("torch"), PACKAGE_FOLDER, "<")
     return file.startswith(roots) or (file.startswith(_STDLIB) and "site-packages" not in file)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from gradcheck.core.trace import NONE, Failure, Frame, Stage, Trace
-from gradcheck.core.trace_json import dumps, loads
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import TraceError
 from gradcheck.isolation.answer import Refused, Unfinished
@@ -14,6 +12,8 @@ from gradcheck.isolation.black_box import BACKWARD, FORWARD
 from gradcheck.isolation.deaths import FATES, Death, sentence
 from gradcheck.isolation.errand import BEFORE, Errand
 from gradcheck.isolation.faults import nearest, nearest_user
+from gradcheck.trace.file import dumps, loads
+from gradcheck.trace.trace import NONE, Failure, Frame, Stage, Trace
 
 _STAGES: dict[str, Stage] = {FORWARD: "forward", BACKWARD: "backward"}
 _RULE = "GC211"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.errors import TargetError
-from gradcheck.loading.architecture_defaults import (
+from gradcheck.loading.twins.defaults import (
     COMPOSED,
     DECODER_PARTS,
     REQUIRED,

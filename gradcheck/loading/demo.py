@@ -6,7 +6,7 @@ from typing import Any
 
 from gradcheck.core.target import Target
 from gradcheck.loading import adapters, preparation
-from gradcheck.loading.batch import shapes_text, synthetic_batch
+from gradcheck.loading.batches.batch import shapes_text, synthetic_batch
 from gradcheck.loading.chatter import quiet
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.subject import Subject

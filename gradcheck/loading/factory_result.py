@@ -7,8 +7,8 @@ from typing import Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
-from gradcheck.loading.batch import shapes_text
-from gradcheck.loading.batch_check import check_batch
+from gradcheck.loading.batches.batch import shapes_text
+from gradcheck.loading.batches.check import check_batch
 from gradcheck.subject import Subject
 
 _RETURNS = "model, batch; model, batch, loss_fn; or a dict of model, batch, loss_fn and optimizer"

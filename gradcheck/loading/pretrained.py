@@ -14,16 +14,16 @@ from gradcheck.loading import (
     adapters,
     classes,
     devices,
-    fake_tensors,
     preparation,
     quantization,
-    weightless,
     weights,
 )
-from gradcheck.loading.batch import check_batch_options, make_batch
-from gradcheck.loading.batch_check import check_batch
+from gradcheck.loading.batches.batch import check_batch_options, make_batch
+from gradcheck.loading.batches.check import check_batch
 from gradcheck.loading.chatter import no_bars, quiet
 from gradcheck.loading.failures import explained
+from gradcheck.loading.fake import tensors as fake_tensors
+from gradcheck.loading.fake import weightless
 from gradcheck.loading.linear_layers import check_named
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.loading.sources import Source, is_model, source

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.short_names import INSIDE
-from gradcheck.core.trace import NONE, AdapterConfig, AdapterLayer
 from gradcheck.internals.libraries import PROMPT_CONFIGS, REQUIRE_GRADS_HOOK, REQUIRE_GRADS_HOOKS
 from gradcheck.internals.modules import parameters_of
+from gradcheck.reading.short_names import INSIDE
 from gradcheck.recording.inventory import Inventory
+from gradcheck.trace.trace import NONE, AdapterConfig, AdapterLayer
 
 
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:

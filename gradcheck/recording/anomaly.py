@@ -13,8 +13,7 @@ import warnings
 
 import torch
 
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.trace import NONE, Failure, Frame, Trace
+from gradcheck.reading.failures import failure_kind
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.preserve import Preserved, seed_everything
@@ -22,6 +21,7 @@ from gradcheck.recording.source import is_library, is_torch_or_own
 from gradcheck.recording.stance import eager
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import NONE, Failure, Frame, Trace
 
 _STACK = "Traceback of forward call that caused the error"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')

@@ -17,12 +17,12 @@ import torch
 import torch.distributed
 from torch.autograd.graph import Node
 
-from gradcheck.core.trace import NONE
 from gradcheck.internals.tensors import graph_task_reader, without_function_modes
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import is_library, is_plumbing, package_of
 from gradcheck.recording.tensors import tensors_in
+from gradcheck.trace.trace import NONE
 
 _OWN_FILE = torch.distributed.distributed_c10d.__file__ if torch.distributed.is_available() else ""
 _DEPTH = 6

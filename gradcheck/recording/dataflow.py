@@ -19,8 +19,6 @@ import torch.utils.checkpoint
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
-from gradcheck.core.holding import SUMS
-from gradcheck.core.trace import NONE, Call
 from gradcheck.internals.tensors import (
     bare_tensor,
     base_of,
@@ -28,11 +26,13 @@ from gradcheck.internals.tensors import (
     transform_level_reader,
     version_of,
 )
+from gradcheck.judging.holding import SUMS
+from gradcheck.recording.departures import Departures
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import WrittenMemory, storage_key
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.notices import Notices
+from gradcheck.recording.noted_calls import NotedCalls
 from gradcheck.recording.operations import (
     DATA_SET,
     DETACHES,
@@ -42,9 +42,9 @@ from gradcheck.recording.operations import (
     classified,
 )
 from gradcheck.recording.packing import inner_tensors
-from gradcheck.recording.passages import Passages
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
+from gradcheck.trace.trace import NONE, Call
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _Tensor, _is_grad_enabled = torch.Tensor, torch.is_grad_enabled
@@ -75,8 +75,8 @@ class DataFlow(TorchFunctionMode):
         self.ledger = ledger
         self.modules = modules
         self.switches = switches
-        self.passages = Passages(ledger)
-        self.notices = Notices(ledger, modules)
+        self.departures = Departures(ledger)
+        self.noted = NotedCalls(ledger, modules)
         self.region_stack: list[int] = []
         self.implicit_region: Callable[[FrameType], int] | None = None
         """Finds the custom function that runs without having been announced (its ``apply`` was bound beforehand)."""
@@ -123,7 +123,7 @@ class DataFlow(TorchFunctionMode):
             ordinary = operation.plain and not (
                 self.region_stack
                 or self.switches.inference
-                or self.passages.any_left
+                or self.departures.any_left
                 or self._implicit_values
                 or self._written
                 or (kwargs and not _WRITING.isdisjoint(kwargs))
@@ -206,8 +206,8 @@ class DataFlow(TorchFunctionMode):
                     return result
             if not ledger.zero.isdisjoint(read):
                 self._spread_zero(operation, read, outputs, tensors_in(result))
-            if not self.notices.guarded_values.isdisjoint(read):
-                self.notices.guarded_reads(read, len(calls), frame)
+            if not self.noted.guarded_values.isdisjoint(read):
+                self.noted.guarded_reads(read, len(calls), frame)
             where, current = ledger.lines.nearest(frame), self.modules.current
             calls.append(
                 _new_call((operation.name, tuple(read), outputs, where, current, NONE, NONE, "op"))
@@ -324,7 +324,7 @@ class DataFlow(TorchFunctionMode):
 
     def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
         self.failed_call = len(self.ledger.calls)
-        self.notices.refused(operation, frame)
+        self.noted.refused(operation, frame)
         self._add_call(operation.name, operation.kind, read, [], region, frame)
 
     def _record(
@@ -342,7 +342,7 @@ class DataFlow(TorchFunctionMode):
         index = len(ledger.calls)
         exits = operation.kind == "exit"
         outputs = (
-            self.passages.left(args[0] if args else None, result, index)
+            self.departures.left(args[0] if args else None, result, index)
             if exits
             else self._made(made, index)
         )
@@ -350,9 +350,9 @@ class DataFlow(TorchFunctionMode):
             self._from_below.update(outputs)
         kind = _kind(operation, args, bool(read))
         if kind == "entry":
-            read += self.passages.came_back(args, kwargs, result)
-        elif self.passages.open:
-            read += self.passages.numbers((*args, *kwargs.values()))
+            read += self.departures.came_back(args, kwargs, result)
+        elif self.departures.open:
+            read += self.departures.numbers((*args, *kwargs.values()))
         if operation.short == "set_":
             read += self._sharing(args[0])
         if not read and not outputs:
@@ -361,10 +361,10 @@ class DataFlow(TorchFunctionMode):
             self._spread_zero(operation, read, outputs, made)
         if self.switches.inference:
             ledger.inference.update(outputs)
-        if not self.notices.guarded_values.isdisjoint(read):
-            self.notices.guarded_reads(read, index, frame)
+        if not self.noted.guarded_values.isdisjoint(read):
+            self.noted.guarded_reads(read, index, frame)
         self._add_call(operation.name, kind, read, outputs, region, frame)
-        self.notices.after_call(operation, index, args, kwargs, frame)
+        self.noted.after_call(operation, index, args, kwargs, frame)
 
     def _add_call(
         self,
@@ -421,7 +421,7 @@ class DataFlow(TorchFunctionMode):
         """What the parameter ``value`` is while it is frozen, where the step began with it trainable."""
         ledger = self.ledger
         parameter = ledger.parameter_of[value]
-        where = self.notices.frozen_at(parameter)
+        where = self.noted.frozen_at(parameter)
         if (parameter, where) not in self._frozen_values:
             index, region = len(ledger.calls), self._reading_region
             frozen = ledger.add_unnamed(tensor, index)
@@ -482,8 +482,8 @@ class DataFlow(TorchFunctionMode):
             value = self._add_unseen(type(tensor).__name__, "detach", held, tensor)
         elif isinstance(tensor, torch.nn.Parameter):  # to be made in the step it would be announced
             value = self.ledger.add_value(tensor, NONE)
-        elif self.passages.any_left and tensor.is_floating_point():
-            known = self.passages.memory(tensor)
+        elif self.departures.any_left and tensor.is_floating_point():
+            known = self.departures.memory(tensor)
             value = self._add_unseen("torch.from_numpy", "entry", known, tensor)
             if not known:  # or C++ has made it
                 self.ledger.unseen.add(value)
@@ -610,7 +610,7 @@ class DataFlow(TorchFunctionMode):
         for tensor in tensors_in(written):  # lists: torch._foreach_add_, fused optimizers
             if self.before_write is not None:
                 self.before_write(tensor)
-            self.notices.before_call(operation, tensor)
+            self.noted.before_call(operation, tensor)
         return [target for target in written if isinstance(target, torch.Tensor)]
 
     def _is_parameter(self, tensor: torch.Tensor) -> bool:
@@ -666,7 +666,7 @@ class DataFlow(TorchFunctionMode):
             result = func(*args)
         except RuntimeError:
             with self.grip:
-                self.notices.refused(operation, frame)
+                self.noted.refused(operation, frame)
             raise
         with self.grip:
             if self.grip.held:

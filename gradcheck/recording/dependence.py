@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from gradcheck.core.chain import ChainBreak
-from gradcheck.core.trace import Trace
 from gradcheck.internals.sharding import settled, sharded
+from gradcheck.judging.chain import ChainBreak
+from gradcheck.judging.judge import chain_of
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.packing import codes_in
@@ -22,6 +22,7 @@ from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.stance import eager
 from gradcheck.recording.tensors import is_readable, own_part
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import Trace
 
 MAX_FORWARDS = 24
 """Forward passes after which what is left undecided stays so."""
@@ -54,7 +55,7 @@ def with_dependence(subject: Subject, seed: int, trace: Trace) -> Trace:
 
 def _doubtful(trace: Trace) -> frozenset[int]:
     """Trainable parameters without a path to the loss, or with none but a guess, or a number taken for another."""
-    chain = trace.chain
+    chain = chain_of(trace)
     by_number = _starved(it for it in chain.breaks if it.cause == "left-torch")
     otherwise = _starved(it for it in chain.breaks if it.cause != "left-torch")
     return chain.unused | chain.guessed | (by_number - otherwise)

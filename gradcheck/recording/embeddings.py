@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.trace import NONE
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.tensors import is_readable, own_part
+from gradcheck.trace.trace import NONE
 
 _ALIKE_RATIO = 4e-3
 """How far a row that transformers added may lie from the mean of the old ones, in their standard deviations.

@@ -21,7 +21,6 @@ import torch
 from torch.autograd.function import BackwardCFunction, Function
 from torch.utils.checkpoint import CheckpointFunction
 
-from gradcheck.core.trace import NONE, Call
 from gradcheck.internals.tensors import function_mode_counter
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.forwards import Forward, Forwards, called_from
@@ -30,6 +29,7 @@ from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
+from gradcheck.trace.trace import NONE, Call
 
 _MARK = "_gradcheck_region"
 _WHOLE = ("forward", "__call__")

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.trace import HiddenLeaf
 from gradcheck.internals.tensors import storage_address
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.whereabouts import Place, places_of
+from gradcheck.trace.trace import HiddenLeaf
 
 
 @dataclass(frozen=True, slots=True)

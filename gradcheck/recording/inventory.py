@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import torch
 
-from gradcheck.core.trace import NONE
 from gradcheck.internals.modules import buffers_of, children_of, parameters_of
 from gradcheck.internals.sharding import Gathered
+from gradcheck.trace.trace import NONE
 
 
 class Inventory:

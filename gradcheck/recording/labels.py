@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.trace import Labels
 from gradcheck.recording.tensors import is_readable
+from gradcheck.trace.trace import Labels
 
 _IGNORE_INDEX = -100
 """Default of ``torch.nn.functional.cross_entropy``."""

@@ -9,10 +9,10 @@ from typing import Literal
 
 import torch
 
-from gradcheck.core.trace import NONE, Call, Region, Switch, Value
 from gradcheck.internals.tensors import counted_version
 from gradcheck.recording.shapes import plain_shape, shape_of
 from gradcheck.recording.source import SourceLines
+from gradcheck.trace.trace import NONE, Call, Region, Switch, Value
 
 
 @dataclass(slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from gradcheck.core.trace import NONE
 from gradcheck.internals.tensors import base_of, counted_version, storage_address
+from gradcheck.trace.trace import NONE
 
 
 def storage_key(tensor: torch.Tensor) -> int:

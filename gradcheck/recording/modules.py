@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from gradcheck.core.trace import NONE, Stage
 from gradcheck.internals.tensors import graph_task_reader
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
+from gradcheck.trace.trace import NONE, Stage
 
 
 class ModuleStack:

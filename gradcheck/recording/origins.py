@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from gradcheck.core.lapse import own_failure
-from gradcheck.core.trace import NONE, Origin, Trace
 from gradcheck.internals.sharding import settled, sharded
 from gradcheck.internals.tensors import bare_tensor
+from gradcheck.judging.judge import chain_of
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
@@ -33,6 +33,7 @@ from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import elements_of, is_zero, tensors_in
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import NONE, Origin, Trace
 
 State = Literal["fine", "zero", "non-finite"]
 Bad = Literal["zero", "non-finite"]
@@ -223,7 +224,7 @@ def _unexplained(trace: Trace) -> bool:
     """Whether a gradient is non-finite, or zero for no reason that the graphs know."""
     if trace.failure is not None or not trace.backward_ran:
         return False
-    chain = trace.chain
+    chain = chain_of(trace)
     known = (
         chain.starved | chain.unused | chain.empty | chain.scaled_to_zero | frozenset(chain.waiting)
     )

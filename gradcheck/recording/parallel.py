@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from gradcheck.core.trace import NONE, Wrapper
 from gradcheck.internals.modules import STATIC_GRAPH_SEEN, forget_used_parameters
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
+from gradcheck.trace.trace import NONE, Wrapper
 
 _SYNC = "require_backward_grad_sync"
 """What ``no_sync`` switches off (torch/nn/parallel/distributed.py)."""

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from gradcheck.core.trace import RAGGED, GradientState, Parameter
 from gradcheck.internals.tensors import norms_of
 from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import elements_of, is_readable, own_part
+from gradcheck.trace.trace import RAGGED, GradientState, Parameter
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""

@@ -10,7 +10,6 @@ from types import TracebackType
 import torch
 
 from gradcheck.core.lapse import Lapse, lapse_of
-from gradcheck.core.trace import Stage
 from gradcheck.errors import words_of
 from gradcheck.internals.sharding import settled
 from gradcheck.recording.inventory import Inventory
@@ -20,6 +19,7 @@ from gradcheck.recording.source import is_library, is_own
 from gradcheck.recording.stance import eager
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import Stage
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 """Addresses and counters, which differ from run to run."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gradcheck.core.belongings import Belongings
+from gradcheck.recording.belongings import Belongings
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.parallel import unreduced
 from gradcheck.recording.process_state import process_state_kept, seed_everything

@@ -15,7 +15,6 @@ import torch
 import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
-from gradcheck.core.trace import NONE
 from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
@@ -23,6 +22,7 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.switches import Switches, outermost_manager
 from gradcheck.recording.tensors import tensors_in
+from gradcheck.trace.trace import NONE
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _BACKWARD = torch.utils.checkpoint.CheckpointFunction.backward.__code__

@@ -12,13 +12,12 @@ from typing import Any
 import torch
 
 from gradcheck.core.lapse import own_failure
-from gradcheck.core.second_look import is_worth_a_second_look
-from gradcheck.core.selection import ASSUMED_LEARNING_RATE
-from gradcheck.core.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError, words_of
 from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
-from gradcheck.recording import adapters, facts
+from gradcheck.reading.second_look import is_worth_a_second_look
+from gradcheck.reading.selection import ASSUMED_LEARNING_RATE
+from gradcheck.recording import adapters, surroundings
 from gradcheck.recording.anomaly import with_forward_line
 from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.collectives import Collectives
@@ -48,6 +47,7 @@ from gradcheck.recording.threads import followed
 from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
 
 _MAX_MESSAGE = 600
 """Characters of an exception's message that are kept."""
@@ -137,16 +137,16 @@ class Session:
         inventory, optimizer = self._inventory, self._subject.optimizer
         self._training = [getattr(module, "training", True) for _, module in inventory.modules]
         self._wrappers += reducing(inventory)
-        self._optimizer = facts.optimizer_row(optimizer, inventory)
+        self._optimizer = surroundings.optimizer_row(optimizer, inventory)
         rates = self._optimizer.learning_rates if self._optimizer is not None else ()
-        heads = facts.task_heads(inventory)
+        heads = surroundings.task_heads(inventory)
         self._untied = untied_embeddings(inventory)
         self._grown = grown_embeddings(inventory)
         rate = max(rates, default=ASSUMED_LEARNING_RATE)
         self._before = parameters_before(inventory, rate, heads)
         self._layers = adapters.adapter_layers(inventory, adapters.adapter_names(inventory))
         self._configs = adapters.adapter_configs(inventory, self._layers)
-        self._environment = facts.environment(inventory)
+        self._environment = surroundings.environment(inventory)
         self._input_grad_hooks = adapters.input_grad_hooks(inventory)
         self._at_work = adapters.LayersAtWork(inventory)
         self._modules.on_enter_of.update(self._at_work.observers())
@@ -167,7 +167,7 @@ class Session:
         with ExitStack() as stack:
             stack.callback(self.grip.let_go)  # a thread that the step began may go on
             stack.callback(self._ledger.release)
-            stack.callback(self.flow.passages.release)
+            stack.callback(self.flow.departures.release)
             stack.enter_context(self._subject.without_weights())
             stack.enter_context(eager())
             stack.enter_context(self._switches.watching_inference_mode())
@@ -206,7 +206,7 @@ class Session:
         first = {index: value for value, index in self._ledger.parameter_of.items()}
         for layer in self._layers:
             for parameter in layer.base_parameters:
-                self.flow.notices.guard(first[parameter], layer.module)
+                self.flow.noted.guard(first[parameter], layer.module)
 
     def _wrapped(self, parent: torch.nn.Module) -> None:
         wrapper = Wrapper(
@@ -324,7 +324,7 @@ class Session:
                 f"the step gave {type(output).__name__} where a loss was expected; give a batch with labels, or a "
                 "loss function that returns a scalar tensor"
             )
-        found = self.flow.passages.numbers((float(output),))
+        found = self.flow.departures.numbers((float(output),))
         value = found[0] if found else NONE
         frame = self._ledger.calls[self._ledger.maker(value)].frame if found else NONE
         return Loss(
@@ -412,7 +412,7 @@ class Session:
             environment=self._environment,
             setup=self._subject.setup,
             seed=self._settings.seed,
-            modules=facts.module_rows(
+            modules=surroundings.module_rows(
                 self._inventory, self._modules.num_calls, self._layers, self._training
             ),
             parameters=parameters_after(self._before, self._arrivals),
@@ -428,10 +428,10 @@ class Session:
             adapters=self._configs,
             adapter_layers=self._at_work.settled(self._layers),
             optimizer=self._optimizer,
-            labels=tuple(flow.notices.labels),
-            mutations=tuple(flow.notices.mutations),
-            gradient_requests=tuple(flow.notices.requests),
-            parameter_reads=tuple(flow.notices.reads),
+            labels=tuple(flow.noted.labels),
+            mutations=tuple(flow.noted.mutations),
+            gradient_requests=tuple(flow.noted.requests),
+            parameter_reads=tuple(flow.noted.reads),
             wrappers=tuple(self._wrappers),
             hidden_leaves=self._hidden.rows(),
             untied=self._untied,

@@ -16,11 +16,10 @@ from types import CodeType, FrameType, TracebackType
 import torch
 import typing_extensions
 
-import gradcheck
-from gradcheck.core.trace import NONE, Frame
+from gradcheck.trace.trace import NONE, Frame
+from gradcheck.version import PACKAGE_FOLDER
 
 _TORCH_ROOT = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
-_OWN_ROOT = os.path.dirname(os.path.abspath(gradcheck.__file__)) + os.sep
 _LIBRARY_ROOTS = tuple(
     {
         os.path.abspath(path) + os.sep
@@ -152,12 +151,12 @@ def package_of(file: str) -> str:
 
 def is_own(file: str) -> bool:
     """Whether ``file`` is part of this package."""
-    return file.startswith(_OWN_ROOT)
+    return file.startswith(PACKAGE_FOLDER)
 
 
 def is_torch_or_own(file: str) -> bool:
     """Whether ``file`` is part of torch, of this package or of the import system."""
-    return file.startswith((_TORCH_ROOT, _OWN_ROOT, "<frozen"))
+    return file.startswith((_TORCH_ROOT, PACKAGE_FOLDER, "<frozen"))
 
 
 def is_plumbing(frame: FrameType) -> bool:

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch.autograd import grad_mode
 
-from gradcheck.core.trace import NONE, Switch
 from gradcheck.internals.tensors import functorch_apis
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_library
+from gradcheck.trace.trace import NONE, Switch
 
 _GRAD_MODE_FILE = grad_mode.__file__
 _TRANSFORMS = os.path.dirname(functorch_apis().__file__) + os.sep

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from gradcheck.core.lapse import lapse_of, own_failure
-from gradcheck.core.report import Report, unrecorded
-from gradcheck.core.trace import Trace
 from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.sharding import sharded
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.recording.tensors import PlainAccess
+from gradcheck.reports.report import Report, unrecorded
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import Trace
 
 
 class Watch:

@@ -1,9 +1,10 @@
 """Reentrant checkpointing with one more argument, which requires a gradient."""
 
-from gradcheck.core.edit import Edit, SetCheckpointing
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, SetCheckpointing
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 ANCHOR = Repair(
     name="anchor-checkpoints",

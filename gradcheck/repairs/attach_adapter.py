@@ -1,10 +1,11 @@
 """A model of which nothing trains, or nothing but what quantization left over."""
 
-from gradcheck.core.cures import attach_adapter as text
-from gradcheck.core.edit import AttachAdapter, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import AttachAdapter, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import attach_adapter as text
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 RANK, ALPHA = 16, 32
 """Those of a new adapter of ``gradcheck inspect`` too."""

@@ -1,10 +1,11 @@
 """The last resort against checkpointing: none."""
 
-from gradcheck.core.cures import checkpointing_off as text
-from gradcheck.core.edit import Edit, SetCheckpointing
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, SetCheckpointing
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import checkpointing_off as text
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC210", "GC301", "GC302", "GC304", "GC508", change=9)

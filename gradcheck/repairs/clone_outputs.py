@@ -1,11 +1,12 @@
 """Code that writes in place into a tensor that autograd keeps."""
 
-from gradcheck.core.edit import CloneOutputs, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.overwritten import VIEWS
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.siblings import siblings
-from gradcheck.core.trace import NONE, Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import CloneOutputs, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reading.overwritten import VIEWS
+from gradcheck.reading.siblings import siblings
+from gradcheck.trace.trace import NONE, Trace
 
 
 @repair("GC208", change=1)

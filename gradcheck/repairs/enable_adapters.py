@@ -1,9 +1,10 @@
 """Adapters that are switched off."""
 
-from gradcheck.core.edit import CallAdapters, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import CallAdapters, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC502", change=1)

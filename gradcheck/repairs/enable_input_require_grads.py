@@ -1,10 +1,11 @@
 """What people know, and what changes least: the model's own hook on its input embedding."""
 
-from gradcheck.core.cures import ENABLE_INPUT_REQUIRE_GRADS
-from gradcheck.core.edit import Edit, EnableInputRequireGrads
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, EnableInputRequireGrads
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import ENABLE_INPUT_REQUIRE_GRADS
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC301", "GC508", change=0)

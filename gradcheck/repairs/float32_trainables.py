@@ -1,9 +1,10 @@
 """Trainable parameters in a dtype too coarse to learn."""
 
-from gradcheck.core.edit import CastParameters, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import CastParameters, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 HALF = ("float16", "bfloat16")
 

@@ -1,9 +1,10 @@
 """Packed weights that were asked for a gradient which they cannot have."""
 
-from gradcheck.core.edit import Edit, SetRequiresGrad
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, SetRequiresGrad
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC103", change=0)

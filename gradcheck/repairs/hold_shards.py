@@ -1,9 +1,10 @@
 """Copies that FSDP gathered, in an optimizer that should hold the shards."""
 
-from gradcheck.core.edit import AddToOptimizer, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import AddToOptimizer, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC602", change=0)

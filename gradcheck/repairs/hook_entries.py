@@ -1,11 +1,12 @@
 """The same hook by hand, on every module through which a dead checkpoint is fed."""
 
-from gradcheck.core.cures import hook_entries as text
-from gradcheck.core.edit import Edit, LetInputsRequireGrad, LetOutputsRequireGrad
-from gradcheck.core.entries import entries
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, LetInputsRequireGrad, LetOutputsRequireGrad
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import hook_entries as text
+from gradcheck.findings.repair import Repair
+from gradcheck.reading.checkpoint_inputs import entries
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC301", "GC508", change=1)

@@ -1,11 +1,12 @@
 """Quantized layers whose packed weight is taken for a matrix or for a dtype."""
 
-from gradcheck.core.edit import Edit, KeepUnquantized
-from gradcheck.core.finding import Finding
-from gradcheck.core.packed import packed_products, storage_casts
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.siblings import siblings
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, KeepUnquantized
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reading.packed import packed_products, storage_casts
+from gradcheck.reading.siblings import siblings
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC509", "GC510", change=3)

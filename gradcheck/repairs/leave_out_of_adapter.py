@@ -1,10 +1,11 @@
 """Adapted layers whose result the adapter cannot add to."""
 
-from gradcheck.core.edit import DropAdapters, Edit
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
-from gradcheck.core.unfit import unfit_layers
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import DropAdapters, Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reading.unfit_layers import unfit_layers
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC512", change=2)

@@ -1,9 +1,10 @@
 """Adapters that were frozen by the way in which they were loaded or prepared."""
 
-from gradcheck.core.edit import Edit, SetRequiresGrad
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, SetRequiresGrad
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC501", "GC507", "GC513", change=0)

@@ -1,9 +1,10 @@
 """A cache for generation that grows while a checkpointed block is run again."""
 
-from gradcheck.core.edit import Edit, SwitchOffCache
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, SwitchOffCache
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 NO_CACHE = Repair(
     name="no-cache",

@@ -1,10 +1,11 @@
 """NaN from attention rows in which everything is masked."""
 
-from gradcheck.core.edit import Edit, SetArgument
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.selection import module_named
-from gradcheck.core.trace import NONE, Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, SetArgument
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reading.selection import module_named
+from gradcheck.trace.trace import NONE, Trace
 
 ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
 

@@ -1,9 +1,10 @@
 """Input and output embedding that should be one parameter."""
 
-from gradcheck.core.edit import Edit, TieParameters
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, TieParameters
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC107", change=3)

@@ -1,9 +1,10 @@
 """Train mode."""
 
-from gradcheck.core.edit import Edit, SetTraining
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, offered, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import offered, repair
+from gradcheck.findings.edit import Edit, SetTraining
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 STATE_OF_GENERATION = Repair(
     name="train-mode",

@@ -1,16 +1,18 @@
 """A forward decorated with no_grad, over something that trains."""
 
-from gradcheck.core.edit import Edit, UnwrapMethod
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import NONE, Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, UnwrapMethod
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.judging.judge import chain_of
+from gradcheck.trace.trace import NONE, Trace
 
 
 @repair("GC203", change=2)
 def unwrap_no_grad(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """The undecorated method of each module whose decorator switched autograd off at a break."""
     edits: dict[Edit, None] = {}
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         switch = trace.switches[broken.switch] if broken.switch != NONE else None
         if switch is None or not switch.decorated or switch.module == NONE:
             continue

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from gradcheck.core.cures import non_reentrant
-from gradcheck.core.edit import Edit, SetCheckpointing
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair, repair
-from gradcheck.core.trace import Trace
+from gradcheck.findings.candidates import repair
+from gradcheck.findings.edit import Edit, SetCheckpointing
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import non_reentrant
+from gradcheck.findings.repair import Repair
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC301", "GC302", "GC304", "GC305", "GC508", "GC209", "GC210", change=2)

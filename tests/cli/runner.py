@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gradcheck.cli.app import app
-from gradcheck.core.outcome import FixReport
-from gradcheck.core.report import Report
 from gradcheck.core.target import Target
-from gradcheck.core.trace import Environment, Trace
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
+from gradcheck.trace.trace import Environment, Trace
 from tests.formats import fixes
 
 TRACE = Trace(

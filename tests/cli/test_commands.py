@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gradcheck.cli.output import ASCII
-from gradcheck.core.formatter import RenderOptions, format_names, render
-from gradcheck.core.outcome import FixReport
-from gradcheck.core.report import Report
-from gradcheck.core.rule import RULES
-from gradcheck.core.trace_json import dumps
+from gradcheck.findings.rule import RULES
+from gradcheck.reports.formatter import RenderOptions, format_names, render
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import Report
+from gradcheck.trace.file import dumps
 from tests.cli.runner import TRACE, run, stand_in
 from tests.formats import fixes, reports
 

@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 
 from gradcheck.cli.exit_status import ExitStatus
-from gradcheck.core.edit import AddToOptimizer, EnableInputRequireGrads
-from gradcheck.core.outcome import FixReport, Verified
-from gradcheck.core.schema import fix_schema
+from gradcheck.findings.edit import AddToOptimizer, EnableInputRequireGrads
+from gradcheck.gates.schemas import fix_schema
+from gradcheck.reports.outcome import FixReport, Verified
 from gradcheck.settings import Settings
 from tests.cli.runner import run, stand_in
 from tests.formats import fixes, reports

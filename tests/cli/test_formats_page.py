@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck.core.formatter import format_names
+from gradcheck.reports.formatter import format_names
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "formats.md").read_text("utf-8")

@@ -11,9 +11,9 @@ import tomlkit
 from typer.testing import Result
 
 from gradcheck.cli import gate_run
-from gradcheck.core.report import Report
-from gradcheck.core.schema import gate_schema
+from gradcheck.gates.schemas import gate_schema
 from gradcheck.isolation import Answer, Done, Inspected, Order, Refused, Unfinished
+from gradcheck.reports.report import Report
 from tests.cli.runner import run
 from tests.formats import reports
 

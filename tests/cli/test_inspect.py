@@ -11,9 +11,9 @@ import pytest
 
 from gradcheck.cli.options import JudgingOptions, TargetOptions
 from gradcheck.core.target import Target
-from gradcheck.core.trace_json import loads
 from gradcheck.errors import LoadError, TargetError
 from gradcheck.settings import Settings
+from gradcheck.trace.file import loads
 from tests.cli.runner import TRACE, run, stand_in
 from tests.formats import reports
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gradcheck.core.schema import report_schema, trace_schema
+from gradcheck.gates.schemas import report_schema, trace_schema
 from tests.cli.runner import run
 
 FACTORY = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck.cli.report_context import context, repository, source_url
-from gradcheck.core.gate import GateReport
+from gradcheck.gates.gate import GateReport
 from tests.formats import fixes, gates, reports
 
 CONFIGURATION = """\

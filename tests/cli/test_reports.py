@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck.core.finding import Location
-from gradcheck.core.formatter import format_names
-from gradcheck.core.report import Report
-from gradcheck.core.trace_json import dumps
+from gradcheck.core.location import Location
+from gradcheck.reports.formatter import format_names
+from gradcheck.reports.report import Report
+from gradcheck.trace.file import dumps
 from tests.cli.runner import TRACE, run, stand_in
 from tests.formats import fixes, reports
 from tests.formats.runner_commands import commands

@@ -10,9 +10,9 @@ import pytest
 import tomlkit
 
 from gradcheck.configuring.configuration import find, read
-from gradcheck.core.config_schema import config_schema
-from gradcheck.core.gate import IgnoredRule
-from gradcheck.core.gate_config import (
+from gradcheck.core.target import Target
+from gradcheck.errors import SettingsError
+from gradcheck.gates.config import (
     Checks,
     GateConfig,
     GateOptions,
@@ -20,8 +20,8 @@ from gradcheck.core.gate_config import (
     checks_fields,
     target_fields,
 )
-from gradcheck.core.target import Target
-from gradcheck.errors import SettingsError
+from gradcheck.gates.config_schema import config_schema
+from gradcheck.gates.gate import IgnoredRule
 
 FULL = """\
 jobs = 3

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import tomlkit
 
-from gradcheck.core.baseline import (
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.gates.baseline import (
     already_known,
     baseline_of,
     baseline_text,
@@ -13,7 +15,6 @@ from gradcheck.core.baseline import (
     known_finding,
     no_longer_seen,
 )
-from gradcheck.core.finding import Finding, Location
 
 FINDING = Finding(
     code="GC202",

@@ -7,7 +7,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.core.lock import Drift, LockedGroup, drift, lock_text, locked_groups, locks_of
+from gradcheck.gates.lock import Drift, LockedGroup, drift, lock_text, locked_groups, locks_of
 from tests.formats import reports
 
 GROUP = LockedGroup(group="lora_A q_proj layers.0-3", tensors=4, elements=64, dtype="f", reached=4)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from gradcheck.core.short_names import left_out, short_names
+from gradcheck.reading.short_names import left_out, short_names
 from tests.rules.traces import module, trace
 
 LINEAR = {"type": "torch.nn.modules.linear.Linear"}

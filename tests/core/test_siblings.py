@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradcheck.core.siblings import siblings
+from gradcheck.reading.siblings import siblings
 from tests.rules.traces import module, trace
 
 BLOCK, CONTAINER = {"type": "mine.Block"}, {"type": "torch.nn.modules.container.ModuleList"}

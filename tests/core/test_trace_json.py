@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcheck.core.trace import Trace
-from gradcheck.core.trace_json import dumps, loads
 from gradcheck.errors import TraceError
+from gradcheck.trace.file import dumps, loads
+from gradcheck.trace.trace import Trace
 
 
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
@@ -58,7 +58,7 @@ def test_a_trace_comes_back_as_it_was(trace: Trace) -> None:
 
 def minimal() -> Trace:
     """The smallest trace: nothing recorded."""
-    from gradcheck.core.trace import Environment
+    from gradcheck.trace.trace import Environment
 
     return Trace(
         environment=Environment(versions=(), python="3.11", platform="any", device="cpu"),

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gradcheck.core.trace import Failure
-from gradcheck.core.wording import counted, folded, listed, raised_text, ranged
+from gradcheck.core.words import counted, folded, listed, ranged
+from gradcheck.findings.wording import raised_text
+from gradcheck.trace.trace import Failure
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gradcheck.core.formatter import Judged, RenderOptions, render
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import RenderOptions, render
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.outcome import FixReport, NotTried, Outcome, Rejected, Verified
-from gradcheck.core.repair import Repair
-from gradcheck.core.report import ParameterRecord, Report
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reports.outcome import FixReport, NotTried, Outcome, Rejected, Verified
+from gradcheck.reports.report import ParameterRecord, Report
 from tests.formats import reports
 from tests.formats.reports import HOSTILE, parameter
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 
-from gradcheck.core.baseline import known_finding
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.formatter import RenderOptions
-from gradcheck.core.gate import GateReport, IgnoredRule, TargetResult
-from gradcheck.core.lock import Drift, LockedGroup
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.gates.baseline import known_finding
+from gradcheck.gates.gate import GateReport, IgnoredRule, TargetResult
+from gradcheck.gates.lock import Drift, LockedGroup
+from gradcheck.reports.formatter import RenderOptions
 from tests.formats import fixes, reports
 
 VERSION = "0.0.0"

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.repair import Repair
-from gradcheck.core.report import Break, Link, ParameterRecord, Report, SkippedRule
-from gradcheck.core.trace import Environment, GradientState
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.reports.report import Break, Link, ParameterRecord, Report, SkippedRule
+from gradcheck.trace.trace import Environment, GradientState
 
 ENVIRONMENT = Environment(
     versions=(

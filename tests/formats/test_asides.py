@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from gradcheck.core.gate import IgnoredRule, of_one
-from gradcheck.formats.asides import Aside, asides, listed, told_of
+from gradcheck.formats.views.asides import Aside, asides, listed, told_of
+from gradcheck.gates.gate import IgnoredRule, of_one
 from tests.formats import gates, reports
 
 

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from gradcheck.core.formatter import RenderOptions, render
-from gradcheck.core.outcome import FixReport
-from gradcheck.core.report import ParameterRecord, Report
-from gradcheck.formats.fix_summary import ABSENT, State, change_rows, folded_changes
-from gradcheck.formats.fix_verdict import fix_verdict, fix_word, headline, named
+from gradcheck.formats.views.fix_summary import ABSENT, State, change_rows, folded_changes
+from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word, headline, named
+from gradcheck.reports.formatter import RenderOptions, render
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import ParameterRecord, Report
 from tests.formats import fixes, reports
 from tests.formats.reports import parameter
 

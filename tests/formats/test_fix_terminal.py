@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from gradcheck.core.formatter import RenderOptions, render
-from gradcheck.core.outcome import FixReport
+from gradcheck.reports.formatter import RenderOptions, render
+from gradcheck.reports.outcome import FixReport
 from tests.formats import fixes, reports
 from tests.formats.fixes import FIXES
 

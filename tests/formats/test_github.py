@@ -5,9 +5,11 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.formatter import Judged, render
-from gradcheck.formats.text import clean
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.formats.views.text import clean
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import render
 from tests.formats import fixes, gates, reports
 from tests.formats.runner_commands import Command, commands
 

@@ -8,7 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gradcheck.core.formatter import Judged, render
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import render
 from tests.formats import gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

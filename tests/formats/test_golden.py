@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import gradcheck
-from gradcheck.core.formatter import Judged, RenderOptions, format_names, render
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import RenderOptions, format_names, render
 from tests.formats import gates
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

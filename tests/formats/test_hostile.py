@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.core.formatter import RenderOptions, format_names, render
-from gradcheck.formats.documents import MAX_STRING, dumps
-from gradcheck.formats.text import clean, inert
+from gradcheck.formats.views.documents import MAX_STRING, dumps
+from gradcheck.formats.views.text import clean, inert
+from gradcheck.reports.formatter import RenderOptions, format_names, render
 from tests.formats import fixes, gates, reports
 from tests.formats.runner_commands import commands
 

@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gradcheck.core.formatter import Judged, RenderOptions, render
-from gradcheck.core.rule import RULES
-from gradcheck.formats.html_document import asset
+from gradcheck.findings.rule import RULES
+from gradcheck.formats.html.document import asset
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import RenderOptions, render
 from tests.formats import fixes, gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gradcheck.core.formatter import Judged
-from gradcheck.core.report import Link, Report
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.report import Link, Report
 from tests.formats import fixes, gates, reports
 from tests.formats.chromium import DESK, PHONE, Opened, chromium, written
 from tests.formats.fixes import FIXES

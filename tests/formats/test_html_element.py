@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.formats.html_element import Trusted, embedded, h
+from gradcheck.formats.html.element import Trusted, embedded, h
 
 
 class Reader(HTMLParser):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from gradcheck.core.report import ParameterRecord
-from gradcheck.core.trace import GradientState
-from gradcheck.formats.gradient_map import LEVELS, Scale, gradient_maps
+from gradcheck.formats.views.gradient_map import LEVELS, Scale, gradient_maps
+from gradcheck.reports.report import ParameterRecord
+from gradcheck.trace.trace import GradientState
 from tests.formats import reports
 from tests.formats.reports import parameter
 

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Iterator
 
-from gradcheck.core.formatter import RenderOptions
-from gradcheck.core.report import Break, Link, ParameterRecord, Report
-from gradcheck.core.trace import GradientState
-from gradcheck.formats.module_tree import ModuleTree, Node
-from gradcheck.formats.module_tree import module_tree as tree_with
+from gradcheck.formats.views.module_tree import ModuleTree, Node
+from gradcheck.formats.views.module_tree import module_tree as tree_with
+from gradcheck.reports.formatter import RenderOptions
+from gradcheck.reports.report import Break, Link, ParameterRecord, Report
+from gradcheck.trace.trace import GradientState
 from tests.formats import reports
 from tests.formats.reports import parameter
 

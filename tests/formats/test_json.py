@@ -7,8 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gradcheck.core.formatter import RenderOptions, render
-from gradcheck.core.schema import fix_schema, report_schema, schema_files, trace_schema
+from gradcheck.gates.schemas import fix_schema, report_schema, schema_files, trace_schema
+from gradcheck.reports.formatter import RenderOptions, render
 from tests.formats import fixes, reports
 from tests.formats.fixes import FIXES
 from tests.formats.reports import REPORTS

@@ -9,9 +9,10 @@ import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcheck.core.formatter import Judged, render
-from gradcheck.core.rule import RULES
-from gradcheck.formats.text import clean
+from gradcheck.findings.rule import RULES
+from gradcheck.formats.views.text import clean
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import render
 from tests.formats import fixes, gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from gradcheck.core.finding import Location
-from gradcheck.core.formatter import Judged, render
-from gradcheck.core.outcome import FixReport
-from gradcheck.formats.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES
-from gradcheck.formats.markdown_page import MARKER, page
-from gradcheck.formats.markdown_text import code, code_block, prose, table
-from gradcheck.formats.text import clean, clean_lines
+from gradcheck.core.location import Location
+from gradcheck.formats.markdown.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES
+from gradcheck.formats.markdown.page import MARKER, page
+from gradcheck.formats.markdown.text import code, code_block, prose, table
+from gradcheck.formats.views.text import clean, clean_lines
+from gradcheck.gates.gate import Judged
+from gradcheck.reports.formatter import render
+from gradcheck.reports.outcome import FixReport
 from tests.formats import fixes, gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

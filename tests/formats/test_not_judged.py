@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from gradcheck.core.formatter import RenderOptions, format_names, render
-from gradcheck.core.gate import of_one
-from gradcheck.core.outcome import FixReport
-from gradcheck.core.report import Report
+from gradcheck.gates.gate import of_one
+from gradcheck.reports.formatter import RenderOptions, format_names, render
+from gradcheck.reports.outcome import FixReport
+from gradcheck.reports.report import Report
 from tests.formats import reports
 
 REASON = "no backward ran, so that nobody knows"

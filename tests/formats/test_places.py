@@ -2,9 +2,9 @@
 
 import pytest
 
-from gradcheck.core.finding import Location
-from gradcheck.core.formatter import RenderOptions
-from gradcheck.formats.places import Place, place_of, shown_path, source_link
+from gradcheck.core.location import Location
+from gradcheck.formats.views.places import Place, place_of, shown_path, source_link
+from gradcheck.reports.formatter import RenderOptions
 
 REPOSITORY = RenderOptions(root="/home/ada/project", folder="/home/ada/project/train")
 VENV = "/home/ada/project/.venv/lib/python3.11/site-packages"

@@ -8,10 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from gradcheck.core.finding import Location
-from gradcheck.core.formatter import Judged, render
-from gradcheck.core.gate import GateReport, of_one
-from gradcheck.core.rule import RULES
+from gradcheck.core.location import Location
+from gradcheck.findings.rule import RULES
+from gradcheck.gates.gate import GateReport, Judged, of_one
+from gradcheck.reports.formatter import render
 from tests.formats import fixes, gates, reports
 from tests.formats.fixes import FIXES
 from tests.formats.gates import GATES

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from gradcheck.core.finding import Severity
-from gradcheck.core.report import Report
-from gradcheck.formats.summary import braces, folded, group_rows, totals
-from gradcheck.formats.verdict import verdict
+from gradcheck.core.severity import Severity
+from gradcheck.formats.views.summary import braces, folded, group_rows, totals
+from gradcheck.formats.views.verdict import verdict
+from gradcheck.reports.report import Report
 from tests.formats import reports
 
 

@@ -6,11 +6,12 @@ import unicodedata
 
 import pytest
 
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.formatter import RenderOptions
-from gradcheck.core.report import Break, Link, Report
-from gradcheck.formats.chain import common_prefix, covers, shown_links
-from gradcheck.formats.terminal import render
+from gradcheck.core.location import Location
+from gradcheck.findings.finding import Finding
+from gradcheck.formats.terminal.report import render
+from gradcheck.formats.views.chain import common_prefix, covers, shown_links
+from gradcheck.reports.formatter import RenderOptions
+from gradcheck.reports.report import Break, Link, Report
 from tests.formats import reports
 from tests.formats.reports import REPORTS
 

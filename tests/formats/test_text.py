@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck.formats.text import (
+from gradcheck.formats.views.text import (
     clean,
     clean_lines,
     code_lines,

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gradcheck.core.report import Report
 from gradcheck.core.target import Target
 from gradcheck.isolation import Answer, Done, Errand, Inspected, Limits, Refused, Unfinished, Worker
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
 DYING = Path(__file__).with_name("dying.py")

@@ -8,7 +8,7 @@ import torch
 
 from gradcheck.errors import BatchError
 from gradcheck.loading import load
-from gradcheck.loading.batch_check import check_batch
+from gradcheck.loading.batches.check import check_batch
 
 from .conftest import VOCABULARY_SIZE, gradients, plain, save_llama, save_tokenizer, setup
 

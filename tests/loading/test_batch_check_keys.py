@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from gradcheck.errors import BatchError
-from gradcheck.loading.batch_check import check_batch
+from gradcheck.loading.batches.check import check_batch
 
 
 class Net(nn.Module):

@@ -37,7 +37,7 @@ def test_the_verdict_is_that_of_plain_torch(model_type: str, task: str, quantiza
 
 def test_a_false_verdict_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     import gradcheck
-    from gradcheck.core.report import Report
+    from gradcheck.reports.report import Report
 
     monkeypatch.setattr(Report, "healthy", property(lambda report: True))
     monkeypatch.setattr(gradcheck, "fix", None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 
-from gradcheck.loading.fake_mode import MAX_REAL_ELEMENTS, fake_mode
+from gradcheck.loading.fake.mode import MAX_REAL_ELEMENTS, fake_mode
 
 
 @pytest.fixture

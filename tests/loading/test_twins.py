@@ -11,9 +11,9 @@ import transformers
 
 from gradcheck.errors import TargetError
 from gradcheck.loading.architectures import TASKS, architecture, architectures, default_config
+from gradcheck.loading.batches.tasks import synthetic_batch
 from gradcheck.loading.chatter import quiet
-from gradcheck.loading.task_batches import synthetic_batch
-from gradcheck.loading.twins import twin, twin_config
+from gradcheck.loading.twins.twin import twin, twin_config
 
 DIVERSE = (
     ("llama", "causal-lm"),

@@ -9,8 +9,8 @@ import pytest
 from packaging.version import Version
 
 import gradcheck
-from gradcheck.core.report import Report
 from gradcheck.loading.preparation import remove_input_gradient_hooks
+from gradcheck.reports.report import Report
 from tests.peft_methods.methods import METHODS, TOKENS, batch, built
 from tests.peft_methods.plain import PlainStep, plain_step
 from tests.state import differences, state_of

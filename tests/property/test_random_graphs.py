@@ -10,7 +10,7 @@ import torch
 from hypothesis import HealthCheck, example, given, note, settings
 
 import gradcheck
-from gradcheck.core.report import Break, Report
+from gradcheck.reports.report import Break, Report
 from tests.property import plain, steps
 from tests.property.graphs import (
     CUTS,

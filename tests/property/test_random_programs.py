@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gradcheck.core.report import Report
+from gradcheck.reports.report import Report
 from tests.property.programs import plain_torch
 from tests.property.programs.comparing import Checked, checked, shown
 from tests.property.programs.drawing import drawn, one

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import gradcheck
-from gradcheck.core.report import Report
+from gradcheck.reports.report import Report
 
 pytestmark = pytest.mark.core
 Step = Callable[[nn.Module, torch.Tensor], torch.Tensor]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.finding import Finding
+from gradcheck.findings.finding import Finding
 from tests.process_group import joined, said_by_two
 
 pytestmark = [pytest.mark.core, pytest.mark.filterwarnings("ignore::FutureWarning")]

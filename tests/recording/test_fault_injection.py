@@ -21,9 +21,9 @@ from torch.utils.checkpoint import checkpoint
 
 import gradcheck
 import gradcheck.recording
-from gradcheck.core.referee import FAILED
-from gradcheck.core.rule import RULES
 from gradcheck.errors import OwnFailure
+from gradcheck.findings.rule import RULES
+from gradcheck.reports.referee import FAILED
 from tests.state import differences, state_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")

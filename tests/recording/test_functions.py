@@ -9,10 +9,11 @@ from torch.amp import custom_bwd, custom_fwd
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.trace import Trace
+from gradcheck.judging.judge import chain_of
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import Trace
 
 
 class Plain(torch.autograd.Function):
@@ -97,7 +98,7 @@ def test_a_function_is_one_region_whether_its_apply_was_bound_before_or_not(kind
         assert [(region.kind, region.name) for region in trace.regions] == [
             ("function", kind.__name__)
         ]
-        assert not trace.chain.breaks
+        assert not chain_of(trace).breaks
         frame = trace.frames[trace.regions[0].frame]
         assert "kernel(self.body(x), torch.ones(4))" in frame.text or trace is late
 
@@ -132,7 +133,7 @@ def test_what_a_function_does_inside_is_its_own_affair_other_functions_included(
             return grad, None
 
     trace = recorded(Quantized(Outer.apply if bound else lambda *args: Outer.apply(*args)))
-    assert not trace.chain.breaks
+    assert not chain_of(trace).breaks
     assert trace.regions[0].name == "Outer"
 
 
@@ -150,8 +151,8 @@ def test_a_bound_function_may_make_the_loss_and_follow_on_another() -> None:
             return {"loss": scale(Plain.apply(scale(self.body(x).mean(), one), one), one)}
 
     trace = recorded(Net())
-    assert not trace.chain.breaks
-    assert not trace.chain.disagreements
+    assert not chain_of(trace).breaks
+    assert not chain_of(trace).disagreements
     assert len(trace.regions) == 3
 
 

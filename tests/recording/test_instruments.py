@@ -11,13 +11,14 @@ from torch.autograd.function import BackwardCFunction, Function
 from torch.nn.modules import module as module_hooks
 from torch.utils.checkpoint import checkpoint
 
-from gradcheck.core.trace import NONE, Trace
 from gradcheck.errors import BatchError, RecordingError
+from gradcheck.judging.judge import chain_of
 from gradcheck.pipeline import watch
 from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import NONE, Trace
 
 pytestmark = pytest.mark.core
 
@@ -179,8 +180,8 @@ def test_a_custom_function_is_one_region_however_its_apply_is_reached(
     (region,) = trace.regions
     assert region.name == "Double"
     assert len(region.arguments) == 1
-    assert not trace.chain.breaks
-    assert not trace.chain.starved
+    assert not chain_of(trace).breaks
+    assert not chain_of(trace).starved
 
 
 def test_calls_name_the_running_module_and_the_nearest_line_outside_torch() -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import gradcheck
-from gradcheck.core.formatter import RenderOptions, render
 from gradcheck.recording import values
+from gradcheck.reports.formatter import RenderOptions, render
 
 
 class Writing(nn.Module):

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import gradcheck
-from gradcheck.core.trace import NONE
+from gradcheck.judging.judge import chain_of
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
+from gradcheck.trace.trace import NONE
 from tests.process_group import joined, said_by_two
 
 pytestmark = [
@@ -111,8 +112,8 @@ def test_a_sharded_model_is_healthy_and_untouched(options: dict[str, Any]) -> No
 def test_the_copies_that_a_forward_gathers_are_the_parameters() -> None:
     model, batch = sharded()
     trace = record(Subject(model=model, batch=batch), Settings())
-    assert trace.chain.disagreements == ()
-    assert not trace.chain.unused
+    assert chain_of(trace).disagreements == ()
+    assert not chain_of(trace).unused
     assert {value.parameter for value in trace.values} - {NONE} == set(range(len(trace.parameters)))
 
 

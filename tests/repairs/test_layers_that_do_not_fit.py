@@ -14,8 +14,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.outcome import FixReport, Verified
 from gradcheck.editing.module_source import module_source
+from gradcheck.reports.outcome import FixReport, Verified
 from tests.state import differences, state_of
 
 pytestmark = [pytest.mark.core, pytest.mark.filterwarnings("ignore")]

@@ -9,12 +9,12 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 import gradcheck
-from gradcheck.core.edit import SetCheckpointing
-from gradcheck.core.outcome import FixReport, NotTried, Rejected, Verified
-from gradcheck.core.repair import REPAIRS
-from gradcheck.core.report import Report
 from gradcheck.editing.live import apply
 from gradcheck.editing.module_source import module_source
+from gradcheck.findings.candidates import REPAIRS
+from gradcheck.findings.edit import SetCheckpointing
+from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
+from gradcheck.reports.report import Report
 from gradcheck.subject import Subject
 from tests.repairs.models import (
     CASES,

@@ -7,7 +7,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from gradcheck.core.edit import (
+from gradcheck.editing.live import apply, resolved
+from gradcheck.editing.snapshot import Snapshot
+from gradcheck.errors import EditError
+from gradcheck.findings.edit import (
     AddToOptimizer,
     AttachAdapter,
     CallAdapters,
@@ -24,9 +27,6 @@ from gradcheck.core.edit import (
     SwitchOffCache,
     TieParameters,
 )
-from gradcheck.editing.live import apply, resolved
-from gradcheck.editing.snapshot import Snapshot
-from gradcheck.errors import EditError
 from gradcheck.subject import Subject
 from tests.repairs.models import llama, llama_batch
 from tests.state import differences, state_of

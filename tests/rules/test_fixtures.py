@@ -9,10 +9,10 @@ from types import ModuleType
 import pytest
 
 import gradcheck
-from gradcheck.core.report import Report
-from gradcheck.core.rule import RULES
 from gradcheck.core.target import Target
+from gradcheck.findings.rule import RULES
 from gradcheck.isolation import Errand, Limits, Unfinished, Worker
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 from tests.limits import needs
 

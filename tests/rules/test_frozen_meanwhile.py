@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.report import Report
+from gradcheck.reports.report import Report
 
 pytestmark = pytest.mark.core
 Step = Callable[[Any, torch.Tensor], torch.Tensor]

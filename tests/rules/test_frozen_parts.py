@@ -10,8 +10,8 @@ from peft import LoHaConfig, LoraConfig, get_peft_model
 from torch import nn
 
 import gradcheck
-from gradcheck.core.finding import Finding
-from gradcheck.core.report import Report
+from gradcheck.findings.finding import Finding
+from gradcheck.reports.report import Report
 
 pytestmark = pytest.mark.core
 Chosen = Callable[[str], bool]

@@ -8,8 +8,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 import gradcheck
-from gradcheck.core.finding import Finding
-from gradcheck.core.report import Report
+from gradcheck.findings.finding import Finding
+from gradcheck.reports.report import Report
 
 pytestmark = [
     pytest.mark.core,

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.finding import Finding
-from gradcheck.core.report import Report
+from gradcheck.findings.finding import Finding
+from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
 pytestmark = pytest.mark.core

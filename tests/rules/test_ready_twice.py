@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import gradcheck
-from gradcheck.core.report import Report
+from gradcheck.reports.report import Report
 from tests.process_group import joined
 
 pytestmark = [pytest.mark.core, pytest.mark.filterwarnings("ignore:You passed find_unused_param")]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from gradcheck.core.rule import RULES
-from gradcheck.core.trace import (
+from gradcheck.findings.rule import RULES
+from gradcheck.trace.trace import (
     NONE,
     AdapterConfig,
     AdapterLayer,
@@ -32,6 +32,7 @@ from tests.rules.traces import (
     failure,
     findings,
     frame,
+    judge_as,
     only,
     trace,
     value,
@@ -195,7 +196,7 @@ def test_a_starved_activation_that_is_made_a_leaf() -> None:
 
 
 def test_a_write_in_place_is_found_by_the_shape_in_the_message() -> None:
-    from gradcheck.core.trace import Mutation
+    from gradcheck.trace.trace import Mutation
 
     writes = (
         Mutation(call=0, grad_fn="SigmoidBackward0", shape=(2, 8)),
@@ -215,7 +216,7 @@ def test_prefix_tuning_under_checkpointing_gets_its_own_words() -> None:
     given = trace(chain(), adapters=(prefix,), failure=raised, loss=None)
     assert "past_key_values" not in only("GC210", given).message
     given = replace(given, modules=with_module(BLOCK, checkpointing=True))
-    given.__dict__["chain"] = chain()
+    judge_as(given, chain())
     found = only("GC210", given)
     assert "past_key_values" in found.message
     assert found.repairs
@@ -351,10 +352,10 @@ def test_a_frozen_tower_in_eval_mode_is_silent() -> None:
 @pytest.mark.parametrize("reason", ["waiting", "empty", "scaled_to_zero", "starved"])
 def test_a_zero_gradient_with_a_reason_is_silent(reason: str) -> None:
     given = with_parameter(BLOCK_WEIGHT, gradient="zero", grad_norm=0.0)
-    given.__dict__["chain"] = chain()
+    judge_as(given, chain())
     assert only("GC403", given).module == "block"
     explained = {BLOCK_WEIGHT: HEAD_WEIGHT} if reason == "waiting" else frozenset({BLOCK_WEIGHT})
-    given.__dict__["chain"] = chain(**{reason: explained})
+    judge_as(given, chain(**{reason: explained}))
     assert findings("GC403", given) == []
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import gradcheck
-from gradcheck.core.finding import Finding
-from gradcheck.core.report import Report
+from gradcheck.findings.finding import Finding
+from gradcheck.reports.report import Report
 
 pytestmark = pytest.mark.core
 Inner = Callable[[Any, torch.Tensor], torch.Tensor]

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from gradcheck.core.chain import Chain, ChainBreak
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import RULES
-from gradcheck.core.trace import (
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import RULES
+from gradcheck.judging.chain import Chain, ChainBreak
+from gradcheck.judging.judge import judge
+from gradcheck.trace.trace import (
     NONE,
     Call,
     Environment,
@@ -96,6 +97,11 @@ def broken(cause: str, **fields: object) -> ChainBreak:
     return ChainBreak(cause=cause, **known)  # type: ignore[arg-type]
 
 
+def judge_as(given: Trace, judged: Chain) -> None:
+    """From now on ``judged`` is what the graphs of ``given`` come to."""
+    given.__dict__["_answers"] = {judge: judged}
+
+
 def chain(*breaks: ChainBreak, **fields: object) -> Chain:
     known = {
         "starved": frozenset(i for b in breaks for i in b.starved),
@@ -145,7 +151,7 @@ def trace(judged: Chain | None = None, **fields: object) -> Trace:
     )
     changed = replace(healthy, **fields)  # type: ignore[arg-type]
     if judged is not None:
-        changed.__dict__["chain"] = judged
+        judge_as(changed, judged)
     return changed
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gradcheck.core.registry import Registry
-from gradcheck.core.repair import Applicability
 from gradcheck.editing.scripts.script import Script
 from gradcheck.editing.scripts.text import Splice
+from gradcheck.findings.repair import Applicability
 
 
 class Stage(IntEnum):

@@ -2,22 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import float_storage, keep_unquantized
-from gradcheck.core.evidence import concerned, finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.packed import StorageCast, storage_casts
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.short_names import layer_fqn
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import (
-    call_text,
-    cost_text,
-    listed,
-    module_text,
-    raised_text,
-    tensor_text,
-)
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import concerned, finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import float_storage, keep_unquantized
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, cost_text, module_text, raised_text, tensor_text
+from gradcheck.reading.packed import StorageCast, storage_casts
+from gradcheck.reading.selection import location
+from gradcheck.reading.short_names import layer_fqn
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC509")

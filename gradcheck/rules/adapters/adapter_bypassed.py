@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import bypassed_layers, layer_parameters, location
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed, module_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text
+from gradcheck.reading.selection import bypassed_layers, layer_parameters, location
+from gradcheck.trace.trace import NONE, Trace
 
 CALL_THE_LAYER = Repair(
     name="call-the-layer",

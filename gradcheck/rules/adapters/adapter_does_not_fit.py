@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import leave_out_of_adapter
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import layer_parameters, location
-from gradcheck.core.short_names import layer_fqn
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.unfit import unfit_layers
-from gradcheck.core.wording import listed, raised_text, tensor_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import leave_out_of_adapter
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import raised_text, tensor_text
+from gradcheck.reading.selection import layer_parameters, location
+from gradcheck.reading.short_names import layer_fqn
+from gradcheck.reading.unfit_layers import unfit_layers
+from gradcheck.trace.trace import NONE, Trace
 
 
 @rule("GC512")

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import ADAPTERS_TRAINABLE
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, frozen_active_adapters, trainable
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import ADAPTERS_TRAINABLE
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import first_owner, frozen_active_adapters, trainable
+from gradcheck.trace.trace import Trace
 
 LOAD_TRAINABLE = Repair(
     name="load-trainable",

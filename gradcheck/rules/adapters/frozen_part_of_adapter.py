@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, first_owner, fqns, owners
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import Parameters, first_owner, fqns, owners
+from gradcheck.trace.trace import Trace
 
 MAKE_TRAINABLE = Repair(
     name="make-adapters-trainable",

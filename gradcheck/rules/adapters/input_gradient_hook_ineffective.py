@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import input_gradients, non_reentrant
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import DeadCheckpoint, dead_checkpoints, location
-from gradcheck.core.trace import NONE, GradientRequest, Trace
-from gradcheck.core.wording import cost_text, counted, module_text, place_text
+from gradcheck.core.words import counted
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import input_gradients, non_reentrant
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text, place_text
+from gradcheck.reading.selection import DeadCheckpoint, dead_checkpoints, location
+from gradcheck.trace.trace import NONE, GradientRequest, Trace
 
 
 @rule("GC508")

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import keep_unquantized
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.packed import packed_products
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import layer_parameters, location
-from gradcheck.core.short_names import layer_fqn
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import call_text, listed, module_text, raised_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import keep_unquantized
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, module_text, raised_text
+from gradcheck.reading.packed import packed_products
+from gradcheck.reading.selection import layer_parameters, location
+from gradcheck.reading.short_names import layer_fqn
+from gradcheck.trace.trace import NONE, Trace
 
 
 @rule("GC510")

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import ADAPTERS_TRAINABLE
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.words import counted
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import ADAPTERS_TRAINABLE
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import (
     first_owner,
     frozen_active_adapters,
     quantized_modules,
     trainable,
 )
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text, counted
+from gradcheck.trace.trace import Trace
 
 PREPARE_FIRST = Repair(
     name="prepare-first",

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_evidence, finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.packed import without_backward
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.short_names import layer_fqn
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import break_evidence, finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.packed import without_backward
+from gradcheck.reading.selection import location
+from gradcheck.reading.short_names import layer_fqn
+from gradcheck.trace.trace import Trace
 
 WEIGHTS_ONLY = Repair(
     name="quantize-weights-only",

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import trainable, under
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import counted, listed
+from gradcheck.core.words import counted, listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.reading.selection import trainable, under
+from gradcheck.trace.trace import Trace
 
 TRAIN_MODE = Repair(
     name="train-mode",

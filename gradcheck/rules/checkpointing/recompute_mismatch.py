@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.chain import ChainBreak
-from gradcheck.core.evidence import break_evidence, finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import call_text, cost_text, counted, module_text, raised_text
+from gradcheck.core.words import counted
+from gradcheck.findings.evidence import break_evidence, finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, cost_text, module_text, raised_text
+from gradcheck.judging.chain import ChainBreak
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import location
+from gradcheck.trace.trace import NONE, Trace
 
 SAME_AGAIN = Repair(
     name="same-again",
@@ -50,7 +52,7 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
 
     - torch.utils.checkpoint: https://pytorch.org/docs/stable/checkpoint.html
     """
-    broken = next((b for b in trace.chain.breaks if b.cause == "recompute-mismatch"), None)
+    broken = next((b for b in chain_of(trace).breaks if b.cause == "recompute-mismatch"), None)
     regions = [r for r in trace.regions if r.recomputation == "mismatch"]
     failure = trace.failure if failure_kind(trace) == "recompute-mismatch" else None
     if failure is None and not regions and (broken is None or not broken.starved | broken.partial):

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import non_reentrant
-from gradcheck.core.evidence import break_finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import DeadCheckpoint, dead_checkpoints, location
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, module_text
+from gradcheck.findings.evidence import break_finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import non_reentrant
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text
+from gradcheck.reading.selection import DeadCheckpoint, dead_checkpoints, location
+from gradcheck.trace.trace import NONE, Trace
 
 PLAIN_TENSORS = Repair(
     name="plain-tensors",

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Iterator
 
-from gradcheck.core.cures import non_reentrant
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.passes import passes
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, location, owners, user_frame
-from gradcheck.core.trace import NONE, Trace, Wrapper
-from gradcheck.core.wording import cost_text, listed, module_text, raised_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import non_reentrant
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text, raised_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.passes import passes
+from gradcheck.reading.selection import Parameters, location, owners, user_frame
+from gradcheck.trace.trace import NONE, Trace, Wrapper
 
 DDP = "DistributedDataParallel"
 FINDING_UNUSED = re.compile(r"find_unused_parameters\s*=\s*True")

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.chain import ChainBreak
-from gradcheck.core.evidence import break_finding, finding, loss_of_gradient
-from gradcheck.core.finding import Finding
-from gradcheck.core.holding import SUMS
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import ancestry, first_owner, location, sources, trainable
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, module_text
+from gradcheck.findings.evidence import break_finding, finding, loss_of_gradient
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text
+from gradcheck.judging.chain import ChainBreak
+from gradcheck.judging.holding import SUMS
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import ancestry, first_owner, location, sources, trainable
+from gradcheck.trace.trace import NONE, Trace
 
 OWN_SLOT = Repair(
     name="put-own-slot-back",
@@ -62,7 +63,7 @@ def collective_without_gradient(trace: Trace) -> Iterator[Finding]:
     - torch.distributed, collective functions: https://pytorch.org/docs/stable/distributed.html#collective-functions
     - open_clip issue 616, what is gathered with and without a gradient: https://github.com/mlfoundations/open_clip/issues/616
     """
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         if broken.cause != "collective" or _has_own_slot(trace, broken):
             continue
         op = trace.calls[broken.call].op

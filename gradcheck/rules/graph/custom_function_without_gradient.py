@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_finding, loss_of_gradient
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import module_text
+from gradcheck.findings.evidence import break_finding, loss_of_gradient
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.trace.trace import NONE, Trace
 
 RETURN_GRADIENT = Repair(
     name="return-gradient",
@@ -53,7 +54,7 @@ def custom_function_without_gradient(trace: Trace) -> Iterator[Finding]:
     - Extending autograd: https://pytorch.org/docs/stable/notes/extending.html
     - torch.autograd.gradcheck: https://pytorch.org/docs/stable/generated/torch.autograd.gradcheck.gradcheck.html
     """
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         if broken.cause != "custom-function":
             continue
         name = trace.regions[broken.region].name if broken.region != NONE else "A custom function"

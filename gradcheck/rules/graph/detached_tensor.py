@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.chain import ChainBreak
-from gradcheck.core.evidence import break_finding, loss_of_gradient
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import module_text
+from gradcheck.findings.evidence import break_finding, loss_of_gradient
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text
+from gradcheck.judging.chain import ChainBreak
+from gradcheck.judging.judge import chain_of
+from gradcheck.trace.trace import NONE, Trace
 
 KEEP_ATTACHED = Repair(
     name="keep-attached",
@@ -48,7 +49,7 @@ def detached_tensor(trace: Trace) -> Iterator[Finding]:
 
     - torch.Tensor.detach: https://pytorch.org/docs/stable/generated/torch.Tensor.detach.html
     """
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         if broken.cause != "detach" or _meant_by_a_library(trace, broken):
             continue
         op = trace.calls[broken.call].op if broken.call != NONE else "detach"

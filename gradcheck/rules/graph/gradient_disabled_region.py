@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradcheck.core.evidence import break_finding, finding, loss_of_gradient
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding, Location
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location, user_frame
-from gradcheck.core.trace import NONE, Failure, Trace
-from gradcheck.core.wording import module_text, raised_text, tensor_text
+from gradcheck.core.location import Location
+from gradcheck.findings.evidence import break_finding, finding, loss_of_gradient
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text, raised_text, tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import location, user_frame
+from gradcheck.trace.trace import NONE, Failure, Trace
 
 if TYPE_CHECKING:
-    from gradcheck.core.chain import ChainBreak
+    from gradcheck.judging.chain import ChainBreak
 
 LET_GRADIENTS_THROUGH = Repair(
     name="let-gradients-through",
@@ -68,7 +70,7 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
     - Locally disabling gradients: https://pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
     - LLaVA issue 1537, `@torch.no_grad()` on the vision tower: https://github.com/haotian-liu/LLaVA/issues/1537
     """
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         if broken.cause == "gradient-disabled":
             yield _disabled(trace, broken)
     if trace.failure is not None and failure_kind(trace) == "inference-tensor":

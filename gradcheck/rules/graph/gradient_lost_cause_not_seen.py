@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, cost_text, place_text, tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import (
     Parameters,
     first_owner,
     frozen_meanwhile,
@@ -13,8 +16,7 @@ from gradcheck.core.selection import (
     owners,
     trainable,
 )
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import call_text, cost_text, listed, place_text, tensor_text
+from gradcheck.trace.trace import NONE, Trace
 
 
 @rule("GC212", needs=("loss", "gradients"))
@@ -48,7 +50,7 @@ def gradient_lost_cause_not_seen(trace: Trace) -> Iterator[Finding]:
 
     - Autograd mechanics: https://pytorch.org/docs/stable/notes/autograd.html
     """
-    chain = trace.chain
+    chain = chain_of(trace)
     lost = (chain.lost | chain.unexplained) & trainable(trace) - frozen_meanwhile(trace)
     if not lost:
         return

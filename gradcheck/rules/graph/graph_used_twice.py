@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_reader, location, outside_live_values, user_frame
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import call_text, raised_text, tensor_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, raised_text, tensor_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import first_reader, location, outside_live_values, user_frame
+from gradcheck.trace.trace import NONE, Trace
 
 DETACH_STATE = Repair(
     name="detach-state",

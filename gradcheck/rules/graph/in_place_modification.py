@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.overwritten import overwrite
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.trace import NONE, Mutation, Trace
-from gradcheck.core.wording import call_text, raised_text, shape_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import call_text, raised_text, shape_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.overwritten import overwrite
+from gradcheck.reading.selection import location
+from gradcheck.trace.trace import NONE, Mutation, Trace
 
 OUT_OF_PLACE = Repair(
     name="out-of-place",

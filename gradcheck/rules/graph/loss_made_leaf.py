@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, maker_text, tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import (
     Parameters,
     frozen_meanwhile,
     location,
@@ -14,8 +16,7 @@ from gradcheck.core.selection import (
     trainable,
     user_frame,
 )
-from gradcheck.core.trace import NONE, GradientRequest, Trace
-from gradcheck.core.wording import cost_text, maker_text, tensor_text
+from gradcheck.trace.trace import NONE, GradientRequest, Trace
 
 REMOVE_IT = Repair(
     name="remove-requires-grad",
@@ -93,9 +94,9 @@ def _frame(trace: Trace, loss: int, made: int) -> int:
 
 
 def _starved_before(trace: Trace, request: GradientRequest) -> Parameters:
-    if not request.on or request.raised or request.value == NONE or not trace.chain.starved:
+    if not request.on or request.raised or request.value == NONE or not chain_of(trace).starved:
         return frozenset()
-    reached = sources(trace, request.value) & trace.chain.starved
+    reached = sources(trace, request.value) & chain_of(trace).starved
     return reached & _without_gradient(trace) - frozen_meanwhile(trace)
 
 

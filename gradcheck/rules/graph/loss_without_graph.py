@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location, trainable, user_frame
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, maker_text, raised_text, tensor_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, maker_text, raised_text, tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import location, trainable, user_frame
+from gradcheck.trace.trace import NONE, Trace
 
 
 @rule("GC201")
@@ -44,14 +45,14 @@ def loss_without_graph(trace: Trace) -> Iterator[Finding]:
     - PyTorch, extending autograd: https://pytorch.org/docs/stable/notes/extending.html
     """
     starved = trainable(trace)
-    if not starved or any(broken.starved for broken in trace.chain.breaks):
+    if not starved or any(broken.starved for broken in chain_of(trace).breaks):
         return
     raised = failure_kind(trace) == "no-graph"
     loss = trace.loss
     if loss is None:
         if not raised:
             return
-    elif loss.requires_grad or (loss.is_tensor and trace.chain.unused >= starved):
+    elif loss.requires_grad or (loss.is_tensor and chain_of(trace).unused >= starved):
         return
     if loss is not None and not loss.is_tensor:
         what = "The step returned a loss that is a plain number, not a tensor."

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.packed import storage_casts, without_backward
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, module_text
+from gradcheck.findings.evidence import break_finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.packed import storage_casts, without_backward
+from gradcheck.trace.trace import NONE, Trace
 
 CAUSES = ("non-differentiable", "zero-derivative")
 STRAIGHT_THROUGH = Repair(
@@ -57,7 +58,7 @@ def non_differentiable_operation(trace: Trace) -> Iterator[Finding]:
     """
     casts = {cast.call for cast in storage_casts(trace)}  # GC509 tells of these
     casts |= {broken.call for broken in without_backward(trace)}  # and GC511 of these
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         flat = broken.cause == "zero-derivative"
         if broken.cause not in CAUSES or not broken.starved or broken.call in casts:
             continue

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location, user_frame
-from gradcheck.core.trace import NONE, Failure, Fate, Trace
-from gradcheck.core.wording import module_text, place_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text, place_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import location, user_frame
+from gradcheck.trace.trace import NONE, Failure, Fate, Trace
 
 WORDS: dict[Fate, tuple[str, str, str]] = {
     "hung": (

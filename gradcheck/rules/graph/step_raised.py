@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from gradcheck.core.cures import checkpointing_off
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.trace import NONE, Failure, Trace
-from gradcheck.core.wording import module_text, place_text, raised_text, tensor_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import checkpointing_off
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text, place_text, raised_text, tensor_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import location
+from gradcheck.trace.trace import NONE, Failure, Trace
 
 UNEXPLAINED = ("other", "dead-checkpoint")
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import break_finding, loss_of_gradient
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import module_text
+from gradcheck.findings.evidence import break_finding, loss_of_gradient
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.trace.trace import NONE, Trace
 
 STAY_IN_TORCH = Repair(
     name="stay-in-torch",
@@ -47,7 +48,7 @@ def value_left_torch(trace: Trace) -> Iterator[Finding]:
     - torch.Tensor.item: https://pytorch.org/docs/stable/generated/torch.Tensor.item.html
     - torch.tensor copies and makes a leaf: https://pytorch.org/docs/stable/generated/torch.tensor.html
     """
-    for broken in trace.chain.breaks:
+    for broken in chain_of(trace).breaks:
         if broken.cause != "left-torch":
             continue
         op = trace.calls[broken.call].op if broken.call != NONE else "a conversion to Python"

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, maker_text, tensor_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import (
     Parameters,
     explained_by_adapters,
     location,
     owners,
     trainable,
 )
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed, maker_text, tensor_text
+from gradcheck.trace.trace import NONE, Trace
 
 USE_OUTPUTS = Repair(
     name="use-outputs",
@@ -55,7 +57,7 @@ def constant_loss(trace: Trace) -> Iterator[Finding]:
     """
     learning = trainable(trace)
     loss = trace.loss
-    if loss is None or not loss.is_tensor or not learning or learning - trace.chain.unused:
+    if loss is None or not loss.is_tensor or not learning or learning - chain_of(trace).unused:
         return
     if learning <= explained_by_adapters(trace):
         return

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import ADD_PARAM_GROUP
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, forgotten_by_optimizer, owners, trainable
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text, counted, listed
+from gradcheck.core.words import counted, listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import ADD_PARAM_GROUP
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import first_owner, forgotten_by_optimizer, owners, trainable
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC601", needs=("optimizer",))

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import SEVERITIES, Finding, Severity
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import location
-from gradcheck.core.trace import NONE, HiddenLeaf, Trace
-from gradcheck.core.wording import counted, listed, place_text, shape_text
+from gradcheck.core.severity import SEVERITIES, Severity
+from gradcheck.core.words import counted, listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import place_text, shape_text
+from gradcheck.reading.selection import location
+from gradcheck.trace.trace import NONE, HiddenLeaf, Trace
 
 REGISTER = Repair(
     name="register",

@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, raised_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import (
     Parameters,
     first_owner,
     location,
@@ -17,8 +20,7 @@ from gradcheck.core.selection import (
     user_frame,
     with_gradient,
 )
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed, raised_text
+from gradcheck.trace.trace import NONE, Trace
 
 DDP = "DistributedDataParallel"
 TOLERANT = re.compile(r"(find_unused_parameters|static_graph)\s*=\s*True")
@@ -72,7 +74,7 @@ def unused_parameter_under_ddp(trace: Trace) -> Iterator[Finding]:
     tolerant = any(w.tolerant for w in wrappers) or _tolerant(trace, frames)
     if not raised and (not wrappers or tolerant or trace.failure):
         return
-    idle = _named(trace) or trace.chain.unused & trainable(trace) or _without_gradient(trace)
+    idle = _named(trace) or chain_of(trace).unused & trainable(trace) or _without_gradient(trace)
     if not raised and not idle:
         return
     names = listed(owners(trace, idle))

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, owner, owners, trainable, under
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import first_owner, owner, owners, trainable, under
+from gradcheck.trace.trace import NONE, Trace
 
 
 @rule("GC104", needs=("numbers",))

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.cures import attach_adapter
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import owners, quantized_modules, trainable
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, counted, listed
+from gradcheck.core.words import counted, listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.remedy import attach_adapter
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.reading.selection import owners, quantized_modules, trainable
+from gradcheck.trace.trace import NONE, Trace
 
 INPUT_LAYERS = ("embedding", "conv")
 """In the names of the classes that bring tokens, patches or audio in: never quantized."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_owner, location, owner, owners, trainable, user_frame
-from gradcheck.core.trace import NONE, GradientRequest, Trace
-from gradcheck.core.wording import cost_text, dtype_text, listed, raised_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, dtype_text, raised_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import first_owner, location, owner, owners, trainable, user_frame
+from gradcheck.trace.trace import NONE, GradientRequest, Trace
 
 ADAPT_INSTEAD = Repair(
     name="adapt-instead-of-saving",

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding, Severity
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.severity import Severity
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, place_text
+from gradcheck.reading.selection import (
     Parameters,
     first_owner,
     frozen_meanwhile,
@@ -14,8 +17,7 @@ from gradcheck.core.selection import (
     owners,
     user_frame,
 )
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed, place_text
+from gradcheck.trace.trace import NONE, Trace
 
 REFREEZE = Repair(
     name="freeze-again",

@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding, Severity
-from gradcheck.core.idle import Idle
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.severity import Severity
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.idle import Idle
+from gradcheck.reading.selection import (
     Parameters,
     explained_by_adapters,
     first_owner,
@@ -15,8 +19,7 @@ from gradcheck.core.selection import (
     owners,
     trainable,
 )
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import cost_text, listed
+from gradcheck.trace.trace import NONE, Trace
 
 FREEZE = Repair(
     name="freeze-unused",
@@ -61,7 +64,7 @@ def unused_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     - LLaVA's `vision_feature_layer`: https://huggingface.co/docs/transformers/model_doc/llava
     - Unused parameters under DDP: https://pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html
     """
-    chain = trace.chain
+    chain = chain_of(trace)
     idle = (chain.unused | chain.empty) & trainable(trace) - explained_by_adapters(trace)
     if idle >= trainable(trace):
         return  # nothing at all reaches the loss: another finding's business

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.failures import failure_kind
-from gradcheck.core.finding import Finding, Severity
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import (
+from gradcheck.core.severity import Severity
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, raised_text
+from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.selection import (
     ASSUMED_LEARNING_RATE,
     Parameters,
     adapter_parameters,
@@ -17,8 +20,7 @@ from gradcheck.core.selection import (
     trainable,
     user_frame,
 )
-from gradcheck.core.trace import Trace
-from gradcheck.core.wording import cost_text, listed, raised_text
+from gradcheck.trace.trace import Trace
 
 IMMOVABLE = 0.99
 """A parameter of which this share cannot be moved by a step stands still (bfloat16: 8 significant bits)."""

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.repair import Repair
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import first_origin, location
-from gradcheck.core.trace import NONE, Trace
-from gradcheck.core.wording import module_text, origin_text
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import module_text, origin_text
+from gradcheck.reading.selection import first_origin, location
+from gradcheck.trace.trace import NONE, Trace
 
 WIDER_RANGE = Repair(
     name="wider-range",

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.evidence import finding
-from gradcheck.core.finding import Finding
-from gradcheck.core.rule import rule
-from gradcheck.core.selection import Parameters, first_owner, location, owners, with_gradient
-from gradcheck.core.trace import Origin, Trace
-from gradcheck.core.wording import cost_text, listed, module_text, origin_text
+from gradcheck.core.words import listed
+from gradcheck.findings.evidence import finding
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import rule
+from gradcheck.findings.wording import cost_text, module_text, origin_text
+from gradcheck.judging.judge import chain_of
+from gradcheck.reading.selection import Parameters, first_owner, location, owners, with_gradient
+from gradcheck.trace.trace import Origin, Trace
 
 _SELECTING = frozenset(
     {"index_copy", "index_select", "index_put", "index_add", "index_fill", "gather", "scatter"}
@@ -54,7 +56,7 @@ def zero_gradient(trace: Trace) -> Iterator[Finding]:
     - Loss scaling against underflow: https://pytorch.org/docs/stable/amp.html#gradient-scaling
     - PEFT issue 793, why lora_A's first gradient is zero: https://github.com/huggingface/peft/issues/793
     """
-    chain = trace.chain
+    chain = chain_of(trace)
     explained = chain.starved | chain.unused | chain.empty | chain.scaled_to_zero
     zero = with_gradient(trace, "zero") - explained - frozenset(chain.waiting)
     if not zero:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradcheck
-from gradcheck.core.report import Break, Report
+from gradcheck.reports.report import Break, Report
 from tests.property.programs import plain_torch
 from tests.property.programs.plain_torch import Truth
 from tests.property.programs.program import Cut, CutKey, Program, Source, source

@@ -1,0 +1,74 @@
+"""A Candidate: a Repair that can be tried on the live model, and the decorator that registers what makes one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gradcheck.core.registry import Registry
+from gradcheck.findings.edit import Edit
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import APPLICABILITIES, Repair
+from gradcheck.trace.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A Repair as edits of the live model."""
+
+    code: str
+    """The rule whose finding it is to cure."""
+    repair: Repair
+    edits: tuple[Edit, ...]
+    change: int
+    """How much it changes, to be compared with other candidates only: less is tried first."""
+
+
+RemedyFunction = Callable[[Trace, Finding], tuple[Repair, tuple[Edit, ...]] | None]
+"""What would cure the finding and the edits that do it; None where it does not apply."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remedy:
+    """A registered repair."""
+
+    name: str
+    codes: tuple[str, ...]
+    """The rules whose findings it may cure."""
+    change: int
+    """``Candidate.change``."""
+    function: RemedyFunction
+
+
+REPAIRS: Registry[Remedy] = Registry("gradcheck.repairs")
+
+
+def repair(*codes: str, change: int) -> Callable[[RemedyFunction], RemedyFunction]:
+    """Registers the decorated function for the findings of the rules ``codes``; its name is the entry's name."""
+
+    def register(function: RemedyFunction) -> RemedyFunction:
+        name = function.__name__.replace("_", "-")
+        REPAIRS.add(name, Remedy(name=name, codes=codes, change=change, function=function))
+        return function
+
+    return register
+
+
+def offered(finding: Finding, name: str) -> Repair | None:
+    """The Repair of this name that the finding's own rule offers in words."""
+    return next((offer for offer in finding.repairs if offer.name == name), None)
+
+
+def candidates(trace: Trace, finding: Finding) -> tuple[Candidate, ...]:
+    """What can be tried against ``finding``: safe before unsafe, and what changes least first."""
+    found = []
+    for entry in REPAIRS.all().values():
+        made = entry.function(trace, finding) if finding.code in entry.codes else None
+        if made is not None and made[1]:
+            found.append(
+                Candidate(code=finding.code, repair=made[0], edits=made[1], change=entry.change)
+            )
+    return tuple(sorted(found, key=order))
+
+
+def order(candidate: Candidate) -> tuple[int, int]:
+    """The key by which candidates are tried."""
+    return APPLICABILITIES.index(candidate.repair.applicability), candidate.change

@@ -1,0 +1,82 @@
+"""A rule: a pure function from a Trace to findings, and the decorator that registers it."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from gradcheck.core.registry import Registry
+from gradcheck.errors import SettingsError
+from gradcheck.findings.finding import Finding
+from gradcheck.settings import Settings
+from gradcheck.trace.trace import Trace
+
+Need = Literal["optimizer", "loss", "backward", "gradients", "adapters", "labels", "numbers"]
+HEADINGS = ("What it does", "Why this breaks training", "Example", "Repair", "References")
+"""The headings that every rule's docstring has, in this order."""
+
+RuleFunction = Callable[[Trace], Iterator[Finding]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A registered rule."""
+
+    code: str
+    name: str
+    """Noun phrase for the problem: ``reentrant-checkpoint-without-grad-input``."""
+    family: str
+    function: RuleFunction
+    needs: tuple[Need, ...]
+    """What the trace must hold for the rule to run."""
+    page: str
+    """The docstring, dedented: first line a summary, then the headings as ``## ...``."""
+
+    @property
+    def summary(self) -> str:
+        """First line of the page."""
+        return self.page.splitlines()[0]
+
+
+RULES: Registry[Rule] = Registry("gradcheck.rules")
+
+
+def check_selection(settings: Settings) -> None:
+    """Refuses a code that no rule has: with it nothing would be judged, or something that was to be left out.
+
+    Raises:
+        SettingsError: where a code or prefix in ``select`` or ``ignore`` matches no rule.
+    """
+    codes = list(RULES.all())
+    for given in (*settings.select, *settings.ignore):
+        if not any(code.startswith(given) for code in codes):
+            near = difflib.get_close_matches(given, codes, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise SettingsError(
+                f"no rule is called {given}; {hint}`gradcheck rule` lists all of them"
+            )
+    if not any(settings.selects(code) for code in codes):
+        raise SettingsError(
+            f"select {', '.join(settings.select) or 'all'} without ignore {', '.join(settings.ignore)} leaves no rule"
+        )
+
+
+def rule(code: str, *, needs: tuple[Need, ...] = ()) -> Callable[[RuleFunction], RuleFunction]:
+    """Registers the decorated function under ``code``; its name, with dashes, is the rule's name."""
+
+    def register(function: RuleFunction) -> RuleFunction:
+        page = inspect.cleandoc(function.__doc__ or "")
+        headings = tuple(re.findall(r"^## (.+)$", page, re.MULTILINE))
+        if headings != HEADINGS:
+            raise ValueError(
+                f"{code}: the docstring needs the headings {HEADINGS}, it has {headings}"
+            )
+        name = function.__name__.replace("_", "-")
+        family = function.__module__.split(".")[-2]
+        entry = Rule(code=code, name=name, family=family, function=function, needs=needs, page=page)
+        RULES.add(code, entry)
+        return function
+
+    return register

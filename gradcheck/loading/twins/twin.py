@@ -1,0 +1,126 @@
+"""A twin: the same architecture at small size, which takes a training step in moments and has the same chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.loading.architectures import architecture
+from gradcheck.loading.seeding import seeded_generators
+from gradcheck.loading.twins.adjustments import LEFT_WIDE, adjusted
+from gradcheck.loading.twins.consistency import consistent
+from gradcheck.loading.twins.fields import ORDINARY_IDS, shrunk
+from gradcheck.loading.twins.layers import cut_layers
+
+if TYPE_CHECKING:
+    import torch
+
+Fields = dict[str, Any]
+_FILL = 0.02
+"""The usual deviation of transformers' initial weights."""
+_ID_SUFFIXES = ("_id", "_ids", "_index", "_idx")
+
+
+def twin_config(config: Any) -> Any:
+    """A copy of a transformers configuration at small size, which keeps every kind of layer.
+
+    Fields are shrunk by what their names say, in the configuration and in those inside it (text, vision, audio,
+    decoder ...), and then made to fit each other; ids of special tokens are moved into the small vocabulary.
+    """
+    fields = config.to_dict()
+    fields.pop("quantization_config", None)
+    ids = _small_ids(fields)
+    small = _renumbered(_small(fields), ids)
+    return type(config).from_dict(adjusted(small, fields))
+
+
+def twin(
+    config: Any, task: str, seed: int = 0, *, model_class: str | None = None
+) -> torch.nn.Module:
+    """The small model for ``config`` and ``task``, with random weights in float32, in train mode.
+
+    ``model_class`` is one of transformers', where another than the first for the task is wanted.
+    """
+    import torch
+    import transformers
+
+    name = model_class or architecture(config.model_type, task).model_class
+    constructor = getattr(transformers, name)
+    small = twin_config(fitting_part(config, constructor))
+    small.dtype = torch.float32
+    with seeded_generators(seed):
+        model: torch.nn.Module = constructor(small)
+        fill_zeros(model)
+    return model.float().train()
+
+
+def fill_zeros(model: torch.nn.Module) -> None:
+    """Gives weights that start at zero small values: a gate of zero stops every gradient behind it."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not parameter.any() and not name.endswith("bias"):
+                parameter.normal_(std=_FILL)
+
+
+def fitting_part(config: Any, model_class: Any) -> Any:
+    """``config``, or the one inside it that ``model_class`` is made from: a text model's in a larger one's."""
+    wanted = getattr(model_class, "config_class", None)
+    if wanted is None or isinstance(config, wanted):
+        return config
+    parts = [part for part in vars(config).values() if isinstance(part, wanted)]
+    return parts[0] if parts else config
+
+
+def _small(fields: Fields) -> Fields:
+    """One part and those inside it, shrunk."""
+    cut = cut_layers(fields)
+    if fields.get("model_type") in LEFT_WIDE:
+        return consistent(cut, fields)
+    small = {
+        key: _small_inside(key, value) if _holds_fields(value) else shrunk(key, value, fields)
+        for key, value in cut.items()
+    }
+    return consistent(small, fields)
+
+
+def _small_inside(key: str, value: Fields) -> Fields:
+    if key == "per_layer_config":
+        return {index: _small(override) for index, override in value.items()}
+    return _small(value) if "model_type" in value else value
+
+
+def _holds_fields(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _small_ids(fields: Fields) -> dict[int, int]:
+    """For each id of a special token that lies past the ordinary ones, its place in the small vocabulary."""
+    ids = sorted({item for item in _special_ids(fields) if item >= ORDINARY_IDS})
+    return {old: ORDINARY_IDS + new for new, old in enumerate(ids)}
+
+
+def _special_ids(fields: Fields) -> Iterator[int]:
+    for key, value in fields.items():
+        if isinstance(value, dict) and "model_type" in value:
+            yield from _special_ids(value)
+        elif key.endswith(_ID_SUFFIXES):
+            items = value if isinstance(value, list) else [value]
+            yield from (item for item in items if isinstance(item, int))
+
+
+def _renumbered(fields: Fields, ids: dict[int, int]) -> Fields:
+    def new(value: Any) -> Any:
+        if isinstance(value, list):
+            return [new(item) for item in value]
+        return ids.get(value, value) if isinstance(value, int) else value
+
+    return {
+        key: _renumbered(value, ids)
+        if isinstance(value, dict) and "model_type" in value
+        else new(value)
+        if key.endswith(_ID_SUFFIXES)
+        else value
+        for key, value in fields.items()
+    }
