@@ -9,12 +9,13 @@ from gradcheck.findings.rule import RULES, Need, Rule, check_selection
 from gradcheck.findings.symptoms import SYMPTOMS
 from gradcheck.findings.wording import tensor_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import location
+from gradcheck.reading.lines import location
 from gradcheck.reports.grouping import chain_links, parameter_records
 from gradcheck.reports.referee import FAILED, unjudged
 from gradcheck.reports.report import Break, Report, SkippedRule
 from gradcheck.settings import Settings
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 _NEEDS: dict[Need, str] = {
     "optimizer": "no optimizer was given",

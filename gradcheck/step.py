@@ -12,7 +12,7 @@ from gradcheck.recording.session import collector_paused, record
 from gradcheck.reports.standing import Standing
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import Failure
+from gradcheck.trace.events import Failure
 
 
 def examine_or_twin(subject: Subject, settings: Settings) -> tuple[Subject, Standing]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradcheck.core.registry import Registry
 from gradcheck.core.target import Target
-from gradcheck.trace.trace import Stage, Trace
+from gradcheck.trace.events import Stage
+from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.reports.report import ParameterRecord, Report
-from gradcheck.trace.trace import GradientState
+from gradcheck.trace.model import GradientState
 from tests.architecture import modules_loaded_by
 
 pytestmark = pytest.mark.core
@@ -208,7 +208,7 @@ def test_a_report_is_healthy_without_an_error() -> None:
 
 
 def reported(*findings: Finding) -> Report:
-    from gradcheck.trace.trace import Environment
+    from gradcheck.trace.model import Environment
 
     environment = Environment(versions=(), python="3.11", platform="any", device="cpu")
     return Report(findings=findings, parameters=(), breaks=(), skipped=(), environment=environment)

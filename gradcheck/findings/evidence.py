@@ -16,8 +16,10 @@ from gradcheck.findings.wording import (
     place_text,
     tensor_text,
 )
-from gradcheck.reading.selection import Parameters, fqns, location, num_elements, owners
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import Parameters, fqns, num_elements, owners
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
     from gradcheck.judging.chain import ChainBreak

@@ -4,9 +4,11 @@ import re
 
 from gradcheck.findings.repair import Repair
 from gradcheck.reading.checkpoint_inputs import Entries, entries
-from gradcheck.reading.selection import location, quantized_modules
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import quantized_modules
 from gradcheck.reading.short_names import left_out, short_names
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 RENAMED = (5, 23)
 """First version known to warn about ``gradient_checkpointing_enable``; the old name works in all before 6."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from gradcheck.core.words import counted
-from gradcheck.trace.trace import NONE, RAGGED, Failure, Origin, Trace, Value
+from gradcheck.trace.events import Failure, Origin
+from gradcheck.trace.rows import NONE, RAGGED, Value
+from gradcheck.trace.trace import Trace
 
 DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 MAX_RAISED = 240

@@ -27,8 +27,9 @@ from gradcheck.isolation.black_box import (
 )
 from gradcheck.isolation.errand import BEFORE, FAULTS, Errand, read_errand
 from gradcheck.isolation.processes import kill_tree
+from gradcheck.trace.events import Stage
 from gradcheck.trace.file import dumps
-from gradcheck.trace.trace import Stage, Trace
+from gradcheck.trace.trace import Trace
 
 DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 """Makes the child write where its threads are; the handler is C and needs no Python to run. None on Windows."""

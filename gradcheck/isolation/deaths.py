@@ -15,7 +15,8 @@ from gradcheck.isolation.black_box import (
     STARTING,
     Whereabouts,
 )
-from gradcheck.trace.trace import Fate, Frame
+from gradcheck.trace.events import Fate
+from gradcheck.trace.rows import Frame
 
 Cause = Literal["hung", "memory", "killed", "crashed", "exited", "unreadable"]
 

@@ -8,7 +8,7 @@ import os
 import re
 import sysconfig
 
-from gradcheck.trace.trace import Frame
+from gradcheck.trace.rows import Frame
 from gradcheck.version import PACKAGE_FOLDER
 
 _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')

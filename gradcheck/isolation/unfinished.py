@@ -12,8 +12,10 @@ from gradcheck.isolation.black_box import BACKWARD, FORWARD
 from gradcheck.isolation.deaths import FATES, Death, sentence
 from gradcheck.isolation.errand import BEFORE, Errand
 from gradcheck.isolation.faults import nearest, nearest_user
+from gradcheck.trace.events import Failure, Stage
 from gradcheck.trace.file import dumps, loads
-from gradcheck.trace.trace import NONE, Failure, Frame, Stage, Trace
+from gradcheck.trace.rows import NONE, Frame
+from gradcheck.trace.trace import Trace
 
 _STAGES: dict[str, Stage] = {FORWARD: "forward", BACKWARD: "backward"}
 _RULE = "GC211"

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from gradcheck.judging.bits import union
 from gradcheck.judging.holding import Holding
 from gradcheck.judging.regions import Regions
-from gradcheck.trace.trace import NONE, Call, Trace
+from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.trace import Trace
 
 INTEGRAL = ("int", "uint", "bool")
 

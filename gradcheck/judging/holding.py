@@ -8,7 +8,8 @@ whose result is zero because one operand is, holds back the gradient of the othe
 from __future__ import annotations
 
 from gradcheck.judging.bits import union
-from gradcheck.trace.trace import NONE, Call, Trace
+from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.trace import Trace
 
 SUMS = frozenset(
     {

@@ -9,7 +9,8 @@ from gradcheck.core.words import listed
 from gradcheck.judging.bits import single_bits, union
 from gradcheck.judging.chain import Chain, ChainBreak
 from gradcheck.judging.flow import INTEGRAL, Cut, Flow
-from gradcheck.trace.trace import NONE, Call, Trace
+from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.trace import Trace
 
 _FAMILY = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""

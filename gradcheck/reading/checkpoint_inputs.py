@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gradcheck.trace.trace import NONE, Region, Trace
+from gradcheck.trace.rows import NONE, Region
+from gradcheck.trace.trace import Trace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from gradcheck.judging.bits import union
-from gradcheck.reading.selection import Parameters
+from gradcheck.reading.parameters import Parameters
 from gradcheck.reading.siblings import CONTAINERS, INDEX
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 _WORD = re.compile(r"[a-z]{3,}")
 """What two names may have in common that says that one stands for the other: ``head_a``, ``head_b``."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gradcheck.trace.trace import NONE, Failure, Mutation, Trace
+from gradcheck.trace.events import Failure, Mutation
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 VIEWS = frozenset(
     {

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
-from gradcheck.trace.trace import NONE, Call, Trace
+from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
     from gradcheck.judging.chain import ChainBreak

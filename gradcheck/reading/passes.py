@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradcheck.judging.regions import Regions
-from gradcheck.reading.selection import trainable
-from gradcheck.trace.trace import NONE, Call, Trace
+from gradcheck.reading.parameters import trainable
+from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.trace import Trace
 
 
 def passes(trace: Trace) -> dict[int, set[int]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from gradcheck.judging.judge import chain_of
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 def is_worth_a_second_look(trace: Trace, unseen: frozenset[int]) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from gradcheck.reading.siblings import siblings
-from gradcheck.trace.trace import NONE, Module, Trace
+from gradcheck.trace.rows import NONE, Module
+from gradcheck.trace.trace import Trace
 
 BASE = ".base_layer"
 """Where PEFT moves the layer that it adapts."""

@@ -2,7 +2,8 @@
 
 import re
 
-from gradcheck.trace.trace import NONE, Module, Trace
+from gradcheck.trace.rows import NONE, Module
+from gradcheck.trace.trace import Trace
 
 INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)")
 """The number of a layer, or of an expert, in an FQN."""

@@ -4,7 +4,9 @@ import re
 
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.siblings import siblings
-from gradcheck.trace.trace import NONE, Failure, Trace
+from gradcheck.trace.events import Failure
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 PEFT_LAYERS = "/peft/tuners/"
 """Where PEFT's adapted layers are written."""

@@ -14,7 +14,8 @@ from gradcheck.internals.libraries import PROMPT_CONFIGS, REQUIRE_GRADS_HOOK, RE
 from gradcheck.internals.modules import parameters_of
 from gradcheck.reading.short_names import INSIDE
 from gradcheck.recording.inventory import Inventory
-from gradcheck.trace.trace import NONE, AdapterConfig, AdapterLayer
+from gradcheck.trace.model import AdapterConfig, AdapterLayer
+from gradcheck.trace.rows import NONE
 
 
 def adapter_layers(inventory: Inventory, names: set[str]) -> tuple[AdapterLayer, ...]:

@@ -21,7 +21,9 @@ from gradcheck.recording.source import is_library, is_torch_or_own
 from gradcheck.recording.stance import eager
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import NONE, Failure, Frame, Trace
+from gradcheck.trace.events import Failure
+from gradcheck.trace.rows import NONE, Frame
+from gradcheck.trace.trace import Trace
 
 _STACK = "Traceback of forward call that caused the error"
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)')

@@ -22,7 +22,7 @@ from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import is_library, is_plumbing, package_of
 from gradcheck.recording.tensors import tensors_in
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 _OWN_FILE = torch.distributed.distributed_c10d.__file__ if torch.distributed.is_available() else ""
 _DEPTH = 6

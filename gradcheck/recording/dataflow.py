@@ -44,7 +44,7 @@ from gradcheck.recording.operations import (
 from gradcheck.recording.packing import inner_tensors
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, leaves_behind, tensors_in
-from gradcheck.trace.trace import NONE, Call
+from gradcheck.trace.rows import NONE, Call
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _Tensor, _is_grad_enabled = torch.Tensor, torch.is_grad_enabled

@@ -9,7 +9,7 @@ import torch
 from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.tensors import has_numbers
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 _MAX_NUMBERS = 64
 """Numbers of one list that are remembered: enough to know it again."""

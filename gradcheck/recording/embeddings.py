@@ -9,7 +9,7 @@ import torch
 
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.tensors import is_readable, own_part
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 _ALIKE_RATIO = 4e-3
 """How far a row that transformers added may lie from the mean of the old ones, in their standard deviations.

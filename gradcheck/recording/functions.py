@@ -29,7 +29,7 @@ from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
-from gradcheck.trace.trace import NONE, Call
+from gradcheck.trace.rows import NONE, Call
 
 _MARK = "_gradcheck_region"
 _WHOLE = ("forward", "__call__")

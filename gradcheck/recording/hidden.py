@@ -11,7 +11,7 @@ from gradcheck.internals.tensors import storage_address
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.whereabouts import Place, places_of
-from gradcheck.trace.trace import HiddenLeaf
+from gradcheck.trace.model import HiddenLeaf
 
 
 @dataclass(frozen=True, slots=True)

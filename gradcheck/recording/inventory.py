@@ -8,7 +8,7 @@ import torch
 
 from gradcheck.internals.modules import buffers_of, children_of, parameters_of
 from gradcheck.internals.sharding import Gathered
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 
 class Inventory:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from gradcheck.recording.tensors import is_readable
-from gradcheck.trace.trace import Labels
+from gradcheck.trace.events import Labels
 
 _IGNORE_INDEX = -100
 """Default of ``torch.nn.functional.cross_entropy``."""

@@ -12,7 +12,7 @@ import torch
 from gradcheck.internals.tensors import counted_version
 from gradcheck.recording.shapes import plain_shape, shape_of
 from gradcheck.recording.source import SourceLines
-from gradcheck.trace.trace import NONE, Call, Region, Switch, Value
+from gradcheck.trace.rows import NONE, Call, Region, Switch, Value
 
 
 @dataclass(slots=True)

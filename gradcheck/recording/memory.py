@@ -9,7 +9,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from gradcheck.internals.tensors import base_of, counted_version, storage_address
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 
 def storage_key(tensor: torch.Tensor) -> int:

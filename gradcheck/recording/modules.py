@@ -17,7 +17,8 @@ from gradcheck.internals.tensors import graph_task_reader
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
-from gradcheck.trace.trace import NONE, Stage
+from gradcheck.trace.events import Stage
+from gradcheck.trace.rows import NONE
 
 
 class ModuleStack:

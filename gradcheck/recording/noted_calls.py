@@ -12,7 +12,8 @@ from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation
 from gradcheck.recording.shapes import shape_of
-from gradcheck.trace.trace import NONE, GradientRequest, Labels, Mutation, ParameterRead
+from gradcheck.trace.events import GradientRequest, Labels, Mutation, ParameterRead
+from gradcheck.trace.rows import NONE
 
 _PARAMETER_FILE = torch.nn.parameter.__file__
 _CROSS_ENTROPIES = frozenset({"cross_entropy", "nll_loss"})

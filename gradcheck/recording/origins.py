@@ -33,7 +33,9 @@ from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import elements_of, is_zero, tensors_in
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import NONE, Origin, Trace
+from gradcheck.trace.events import Origin
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 State = Literal["fine", "zero", "non-finite"]
 Bad = Literal["zero", "non-finite"]

@@ -12,7 +12,8 @@ from gradcheck.internals.modules import STATIC_GRAPH_SEEN, forget_used_parameter
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
-from gradcheck.trace.trace import NONE, Wrapper
+from gradcheck.trace.events import Wrapper
+from gradcheck.trace.rows import NONE
 
 _SYNC = "require_backward_grad_sync"
 """What ``no_sync`` switches off (torch/nn/parallel/distributed.py)."""

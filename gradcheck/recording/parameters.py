@@ -13,7 +13,8 @@ from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import is_quantized, logical_shape, storage_dtype
 from gradcheck.recording.tensors import elements_of, is_readable, own_part
-from gradcheck.trace.trace import RAGGED, GradientState, Parameter
+from gradcheck.trace.model import GradientState, Parameter
+from gradcheck.trace.rows import RAGGED
 
 _MAX_SAMPLE = 65_536
 """Elements of a parameter that are looked at for its resolution."""

@@ -19,7 +19,7 @@ from gradcheck.recording.source import is_library, is_own
 from gradcheck.recording.stance import eager
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import Stage
+from gradcheck.trace.events import Stage
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 """Addresses and counters, which differ from run to run."""

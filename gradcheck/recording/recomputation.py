@@ -22,7 +22,7 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.switches import Switches, outermost_manager
 from gradcheck.recording.tensors import tensors_in
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _BACKWARD = torch.utils.checkpoint.CheckpointFunction.backward.__code__

@@ -15,8 +15,8 @@ from gradcheck.core.lapse import own_failure
 from gradcheck.errors import BatchError, DiagnosticError, RecordingError, words_of
 from gradcheck.internals.sharding import Gathered, settled, sharded
 from gradcheck.internals.tensors import without_function_modes
+from gradcheck.reading.parameters import ASSUMED_LEARNING_RATE
 from gradcheck.reading.second_look import is_worth_a_second_look
-from gradcheck.reading.selection import ASSUMED_LEARNING_RATE
 from gradcheck.recording import adapters, surroundings
 from gradcheck.recording.anomaly import with_forward_line
 from gradcheck.recording.arrivals import Arrivals
@@ -47,7 +47,9 @@ from gradcheck.recording.threads import followed
 from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import NONE, Failure, Loss, Stage, Trace, Wrapper
+from gradcheck.trace.events import Failure, Loss, Stage, Wrapper
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 _MAX_MESSAGE = 600
 """Characters of an exception's message that are kept."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from gradcheck.trace.trace import RAGGED
+from gradcheck.trace.rows import RAGGED
 
 
 def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:

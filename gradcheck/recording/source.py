@@ -16,7 +16,7 @@ from types import CodeType, FrameType, TracebackType
 import torch
 import typing_extensions
 
-from gradcheck.trace.trace import NONE, Frame
+from gradcheck.trace.rows import NONE, Frame
 from gradcheck.version import PACKAGE_FOLDER
 
 _TORCH_ROOT = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep

@@ -14,7 +14,8 @@ from gradcheck.internals.modules import buffers_of, children_of, dropout_class, 
 from gradcheck.recording.gathering import held_gathered
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.packing import module_bits
-from gradcheck.trace.trace import NONE, AdapterLayer, Environment, Module, Optimizer
+from gradcheck.trace.model import AdapterLayer, Environment, Optimizer
+from gradcheck.trace.rows import NONE, Module
 
 _PACKAGES = ("gradcheck", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 

@@ -18,7 +18,7 @@ from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_library
-from gradcheck.trace.trace import NONE, Switch
+from gradcheck.trace.rows import NONE, Switch
 
 _GRAD_MODE_FILE = grad_mode.__file__
 _TRANSFORMS = os.path.dirname(functorch_apis().__file__) + os.sep

@@ -6,7 +6,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.reading.overwritten import VIEWS
 from gradcheck.reading.siblings import siblings
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC208", change=1)

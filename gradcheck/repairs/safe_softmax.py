@@ -4,8 +4,9 @@ from gradcheck.findings.candidates import offered, repair
 from gradcheck.findings.edit import Edit, SetArgument
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
-from gradcheck.reading.selection import module_named
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.parameters import module_named
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
 

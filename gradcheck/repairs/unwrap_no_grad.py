@@ -5,7 +5,8 @@ from gradcheck.findings.edit import Edit, UnwrapMethod
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.judging.judge import chain_of
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @repair("GC203", change=2)

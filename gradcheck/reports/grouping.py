@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from gradcheck.judging.judge import chain_of
 from gradcheck.reports.report import Link, ParameterRecord
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 

@@ -8,7 +8,7 @@ from gradcheck.core.codec import to_json
 from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
 from gradcheck.reports.formatter import RenderOptions, render
-from gradcheck.trace.trace import Environment, GradientState
+from gradcheck.trace.model import Environment, GradientState
 
 REPORT_SCHEMA_VERSION = 1
 

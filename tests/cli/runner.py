@@ -15,7 +15,8 @@ from gradcheck.core.target import Target
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
-from gradcheck.trace.trace import Environment, Trace
+from gradcheck.trace.model import Environment
+from gradcheck.trace.trace import Trace
 from tests.formats import fixes
 
 TRACE = Trace(

@@ -6,7 +6,7 @@ from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.reports.report import Break, Link, ParameterRecord, Report, SkippedRule
-from gradcheck.trace.trace import Environment, GradientState
+from gradcheck.trace.model import Environment, GradientState
 
 ENVIRONMENT = Environment(
     versions=(

@@ -6,7 +6,7 @@ import pytest
 
 from gradcheck.formats.views.gradient_map import LEVELS, Scale, gradient_maps
 from gradcheck.reports.report import ParameterRecord
-from gradcheck.trace.trace import GradientState
+from gradcheck.trace.model import GradientState
 from tests.formats import reports
 from tests.formats.reports import parameter
 

@@ -7,7 +7,7 @@ from gradcheck.formats.views.module_tree import ModuleTree, Node
 from gradcheck.formats.views.module_tree import module_tree as tree_with
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Break, Link, ParameterRecord, Report
-from gradcheck.trace.trace import GradientState
+from gradcheck.trace.model import GradientState
 from tests.formats import reports
 from tests.formats.reports import parameter
 

@@ -18,7 +18,8 @@ from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 pytestmark = pytest.mark.core
 

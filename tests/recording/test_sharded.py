@@ -14,7 +14,7 @@ from gradcheck.judging.judge import chain_of
 from gradcheck.recording.session import record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
-from gradcheck.trace.trace import NONE
+from gradcheck.trace.rows import NONE
 from tests.process_group import joined, said_by_two
 
 pytestmark = [

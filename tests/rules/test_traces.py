@@ -5,20 +5,10 @@ from dataclasses import replace
 import pytest
 
 from gradcheck.findings.rule import RULES
-from gradcheck.trace.trace import (
-    NONE,
-    AdapterConfig,
-    AdapterLayer,
-    GradientRequest,
-    Labels,
-    Loss,
-    Module,
-    Optimizer,
-    Region,
-    Switch,
-    Trace,
-    Wrapper,
-)
+from gradcheck.trace.events import GradientRequest, Labels, Loss, Wrapper
+from gradcheck.trace.model import AdapterConfig, AdapterLayer, Optimizer
+from gradcheck.trace.rows import NONE, Module, Region, Switch
+from gradcheck.trace.trace import Trace
 from tests.rules.traces import (
     BLOCK,
     BLOCK_WEIGHT,
@@ -196,7 +186,7 @@ def test_a_starved_activation_that_is_made_a_leaf() -> None:
 
 
 def test_a_write_in_place_is_found_by_the_shape_in_the_message() -> None:
-    from gradcheck.trace.trace import Mutation
+    from gradcheck.trace.events import Mutation
 
     writes = (
         Mutation(call=0, grad_fn="SigmoidBackward0", shape=(2, 8)),

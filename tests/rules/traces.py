@@ -6,18 +6,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import RULES
 from gradcheck.judging.chain import Chain, ChainBreak
 from gradcheck.judging.judge import judge
-from gradcheck.trace.trace import (
-    NONE,
-    Call,
-    Environment,
-    Failure,
-    Frame,
-    Loss,
-    Module,
-    Parameter,
-    Trace,
-    Value,
-)
+from gradcheck.trace.events import Failure, Loss
+from gradcheck.trace.model import Environment, Parameter
+from gradcheck.trace.rows import NONE, Call, Frame, Module, Value
+from gradcheck.trace.trace import Trace
 
 ROOT, EMBED, BLOCK, HEAD = range(4)
 """Modules; each of the last three owns one parameter, of the same order: 0, 1, 2."""

@@ -5,7 +5,7 @@ from gradcheck.formats.html.scope import Scope, glyph, section
 from gradcheck.formats.views.summary import GroupRow, Totals, frozen_row, group_rows, totals
 from gradcheck.formats.views.text import clean, count, norm, percent, short_dtype
 from gradcheck.reports.report import ParameterRecord, Report
-from gradcheck.trace.trace import RAGGED
+from gradcheck.trace.rows import RAGGED
 
 MAX_ROWS = 300
 MAX_TENSORS = 6_000

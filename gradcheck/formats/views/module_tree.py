@@ -17,7 +17,7 @@ from gradcheck.formats.views.text import clean, short_dtype
 from gradcheck.formats.views.verdict import incomplete_parameters
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Break, Link, ParameterRecord, Report
-from gradcheck.trace.trace import RAGGED
+from gradcheck.trace.rows import RAGGED
 
 MAX_NODES = 20_000
 """Distinct ones; an ordinary model of any size has a few hundred."""

@@ -9,7 +9,7 @@ from gradcheck.core.words import listed
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.views.text import clean, count
 from gradcheck.reports.report import Break, Report
-from gradcheck.trace.trace import GradientState
+from gradcheck.trace.model import GradientState
 
 BAD_STATES: tuple[tuple[GradientState, str], ...] = (
     ("missing", "no gradient"),

@@ -8,8 +8,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import float_storage, keep_unquantized
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import call_text, cost_text, module_text, raised_text, tensor_text
+from gradcheck.reading.lines import location
 from gradcheck.reading.packed import StorageCast, storage_casts
-from gradcheck.reading.selection import location
 from gradcheck.reading.short_names import layer_fqn
 from gradcheck.trace.trace import Trace
 

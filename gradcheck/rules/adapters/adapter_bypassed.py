@@ -8,8 +8,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
-from gradcheck.reading.selection import bypassed_layers, layer_parameters, location
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.adapters import bypassed_layers, layer_parameters
+from gradcheck.reading.lines import location
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 CALL_THE_LAYER = Repair(
     name="call-the-layer",

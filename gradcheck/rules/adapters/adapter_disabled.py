@@ -8,7 +8,7 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import disabled_layers, layer_parameters
+from gradcheck.reading.adapters import disabled_layers, layer_parameters
 from gradcheck.trace.trace import Trace
 
 ENABLE = Repair(

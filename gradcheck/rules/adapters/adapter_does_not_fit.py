@@ -8,10 +8,12 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import leave_out_of_adapter
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import raised_text, tensor_text
-from gradcheck.reading.selection import layer_parameters, location
+from gradcheck.reading.adapters import layer_parameters
+from gradcheck.reading.lines import location
 from gradcheck.reading.short_names import layer_fqn
 from gradcheck.reading.unfit_layers import unfit_layers
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC512")

@@ -9,7 +9,7 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import Parameters, first_owner, fqns, owners
+from gradcheck.reading.parameters import Parameters, first_owner, fqns, owners
 from gradcheck.trace.trace import Trace
 
 MAKE_TRAINABLE = Repair(

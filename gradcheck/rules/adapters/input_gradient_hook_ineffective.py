@@ -8,8 +8,11 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import input_gradients, non_reentrant
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text, place_text
-from gradcheck.reading.selection import DeadCheckpoint, dead_checkpoints, location
-from gradcheck.trace.trace import NONE, GradientRequest, Trace
+from gradcheck.reading.dead_checkpoints import DeadCheckpoint, dead_checkpoints
+from gradcheck.reading.lines import location
+from gradcheck.trace.events import GradientRequest
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC508")

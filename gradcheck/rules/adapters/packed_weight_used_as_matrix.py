@@ -8,10 +8,12 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import keep_unquantized
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import call_text, module_text, raised_text
+from gradcheck.reading.adapters import layer_parameters
+from gradcheck.reading.lines import location
 from gradcheck.reading.packed import packed_products
-from gradcheck.reading.selection import layer_parameters, location
 from gradcheck.reading.short_names import layer_fqn
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC510")

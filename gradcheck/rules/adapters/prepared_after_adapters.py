@@ -9,12 +9,8 @@ from gradcheck.findings.remedy import ADAPTERS_TRAINABLE
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import (
-    first_owner,
-    frozen_active_adapters,
-    quantized_modules,
-    trainable,
-)
+from gradcheck.reading.adapters import frozen_active_adapters
+from gradcheck.reading.parameters import first_owner, quantized_modules, trainable
 from gradcheck.trace.trace import Trace
 
 PREPARE_FIRST = Repair(

@@ -8,8 +8,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
+from gradcheck.reading.lines import location
 from gradcheck.reading.packed import without_backward
-from gradcheck.reading.selection import location
 from gradcheck.reading.short_names import layer_fqn
 from gradcheck.trace.trace import Trace
 

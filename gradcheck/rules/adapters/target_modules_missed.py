@@ -8,8 +8,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import Parameters, fqns, owner
-from gradcheck.trace.trace import NONE, AdapterConfig, Trace
+from gradcheck.reading.parameters import Parameters, fqns, owner
+from gradcheck.trace.model import AdapterConfig
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC506", needs=("adapters",))

@@ -8,7 +8,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import adapter_parameters, first_owner, inactive_trainable, owners
+from gradcheck.reading.adapters import adapter_parameters, inactive_trainable
+from gradcheck.reading.parameters import first_owner, owners
 from gradcheck.trace.trace import Trace
 
 

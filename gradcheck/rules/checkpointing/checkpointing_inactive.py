@@ -7,7 +7,7 @@ from gradcheck.findings.evidence import finding
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.reading.selection import trainable, under
+from gradcheck.reading.parameters import trainable, under
 from gradcheck.trace.trace import Trace
 
 TRAIN_MODE = Repair(

@@ -11,8 +11,9 @@ from gradcheck.findings.wording import call_text, cost_text, module_text, raised
 from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import location
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 SAME_AGAIN = Repair(
     name="same-again",

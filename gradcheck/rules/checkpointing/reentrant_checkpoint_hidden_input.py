@@ -8,8 +8,10 @@ from gradcheck.findings.remedy import non_reentrant
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
-from gradcheck.reading.selection import DeadCheckpoint, dead_checkpoints, location
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.dead_checkpoints import DeadCheckpoint, dead_checkpoints
+from gradcheck.reading.lines import location
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 PLAIN_TENSORS = Repair(
     name="plain-tensors",

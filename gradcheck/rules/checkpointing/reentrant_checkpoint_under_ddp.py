@@ -11,9 +11,12 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text, raised_text
 from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import Parameters, owners
 from gradcheck.reading.passes import passes
-from gradcheck.reading.selection import Parameters, location, owners, user_frame
-from gradcheck.trace.trace import NONE, Trace, Wrapper
+from gradcheck.trace.events import Wrapper
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 DDP = "DistributedDataParallel"
 FINDING_UNUSED = re.compile(r"find_unused_parameters\s*=\s*True")

@@ -8,7 +8,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import input_gradients, non_reentrant
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
-from gradcheck.reading.selection import dead_checkpoints, location
+from gradcheck.reading.dead_checkpoints import dead_checkpoints
+from gradcheck.reading.lines import location
 from gradcheck.trace.trace import Trace
 
 

@@ -10,8 +10,11 @@ from gradcheck.findings.wording import cost_text, module_text
 from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.holding import SUMS
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import ancestry, first_owner, location, sources, trainable
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.ancestry import ancestry, sources
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import first_owner, trainable
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 OWN_SLOT = Repair(
     name="put-own-slot-back",

@@ -8,7 +8,8 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 RETURN_GRADIENT = Repair(
     name="return-gradient",

@@ -9,7 +9,8 @@ from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text
 from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 KEEP_ATTACHED = Repair(
     name="keep-attached",

@@ -11,8 +11,10 @@ from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, raised_text, tensor_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import location, user_frame
-from gradcheck.trace.trace import NONE, Failure, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.trace.events import Failure
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
     from gradcheck.judging.chain import ChainBreak

@@ -8,15 +8,16 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import call_text, cost_text, place_text, tensor_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import (
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import (
     Parameters,
     first_owner,
     frozen_meanwhile,
-    location,
     owners,
     trainable,
 )
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC212", needs=("loss", "gradients"))

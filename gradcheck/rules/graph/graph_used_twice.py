@@ -7,9 +7,11 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import call_text, raised_text, tensor_text
+from gradcheck.reading.ancestry import first_reader, outside_live_values
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import first_reader, location, outside_live_values, user_frame
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 DETACH_STATE = Repair(
     name="detach-state",

@@ -8,9 +8,11 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import call_text, raised_text, shape_text
 from gradcheck.reading.failures import failure_kind
+from gradcheck.reading.lines import location
 from gradcheck.reading.overwritten import overwrite
-from gradcheck.reading.selection import location
-from gradcheck.trace.trace import NONE, Mutation, Trace
+from gradcheck.trace.events import Mutation
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 OUT_OF_PLACE = Repair(
     name="out-of-place",

@@ -8,15 +8,12 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, maker_text, tensor_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import (
-    Parameters,
-    frozen_meanwhile,
-    location,
-    sources,
-    trainable,
-    user_frame,
-)
-from gradcheck.trace.trace import NONE, GradientRequest, Trace
+from gradcheck.reading.ancestry import sources
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import Parameters, frozen_meanwhile, trainable
+from gradcheck.trace.events import GradientRequest
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 REMOVE_IT = Repair(
     name="remove-requires-grad",

@@ -8,8 +8,10 @@ from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, maker_text, raised_text, tensor_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import location, trainable, user_frame
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import trainable
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC201")

@@ -9,7 +9,8 @@ from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.packed import storage_casts, without_backward
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 CAUSES = ("non-differentiable", "zero-derivative")
 STRAIGHT_THROUGH = Repair(

@@ -7,8 +7,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, place_text
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import location, user_frame
-from gradcheck.trace.trace import NONE, Failure, Fate, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.trace.events import Failure, Fate
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 WORDS: dict[Fate, tuple[str, str, str]] = {
     "hung": (

@@ -9,8 +9,10 @@ from gradcheck.findings.remedy import checkpointing_off
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, place_text, raised_text, tensor_text
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import location
-from gradcheck.trace.trace import NONE, Failure, Trace
+from gradcheck.reading.lines import location
+from gradcheck.trace.events import Failure
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 UNEXPLAINED = ("other", "dead-checkpoint")
 

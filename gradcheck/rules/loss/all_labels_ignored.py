@@ -7,7 +7,7 @@ from gradcheck.findings.evidence import finding
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.reading.selection import location
+from gradcheck.reading.lines import location
 from gradcheck.trace.trace import Trace
 
 CHECK_MASKING = Repair(

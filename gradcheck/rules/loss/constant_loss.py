@@ -9,14 +9,11 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, maker_text, tensor_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import (
-    Parameters,
-    explained_by_adapters,
-    location,
-    owners,
-    trainable,
-)
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.adapters import explained_by_adapters
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import Parameters, owners, trainable
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 USE_OUTPUTS = Repair(
     name="use-outputs",

@@ -9,8 +9,9 @@ from gradcheck.findings.remedy import ADD_PARAM_GROUP
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import Parameters, first_owner, forgotten_by_optimizer, owners
-from gradcheck.trace.trace import Optimizer, Trace
+from gradcheck.reading.parameters import Parameters, first_owner, forgotten_by_optimizer, owners
+from gradcheck.trace.model import Optimizer
+from gradcheck.trace.trace import Trace
 
 BUILD_LAST = Repair(
     name="build-optimizer-last",

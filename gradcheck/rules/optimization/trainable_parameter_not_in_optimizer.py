@@ -8,7 +8,7 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import ADD_PARAM_GROUP
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import first_owner, forgotten_by_optimizer, owners, trainable
+from gradcheck.reading.parameters import first_owner, forgotten_by_optimizer, owners, trainable
 from gradcheck.trace.trace import Trace
 
 

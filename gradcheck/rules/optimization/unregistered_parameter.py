@@ -10,8 +10,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import place_text, shape_text
-from gradcheck.reading.selection import location
-from gradcheck.trace.trace import NONE, HiddenLeaf, Trace
+from gradcheck.reading.lines import location
+from gradcheck.trace.model import HiddenLeaf
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 REGISTER = Repair(
     name="register",

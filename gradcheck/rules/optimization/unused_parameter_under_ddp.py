@@ -11,16 +11,10 @@ from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, raised_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import (
-    Parameters,
-    first_owner,
-    location,
-    owners,
-    trainable,
-    user_frame,
-    with_gradient,
-)
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import Parameters, first_owner, owners, trainable, with_gradient
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 DDP = "DistributedDataParallel"
 TOLERANT = re.compile(r"(find_unused_parameters|static_graph)\s*=\s*True")

@@ -8,8 +8,9 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import first_owner, owner, owners, trainable, under
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.parameters import first_owner, owner, owners, trainable, under
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC104", needs=("numbers",))

@@ -8,7 +8,7 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import attach_adapter
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.reading.selection import quantized_modules, trainable
+from gradcheck.reading.parameters import quantized_modules, trainable
 from gradcheck.trace.trace import Trace
 
 UNFREEZE = Repair(

@@ -8,8 +8,9 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.remedy import attach_adapter
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
-from gradcheck.reading.selection import owners, quantized_modules, trainable
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.parameters import owners, quantized_modules, trainable
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 INPUT_LAYERS = ("embedding", "conv")
 """In the names of the classes that bring tokens, patches or audio in: never quantized."""

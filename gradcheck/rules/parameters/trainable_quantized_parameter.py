@@ -9,8 +9,11 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, dtype_text, raised_text
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import first_owner, location, owner, owners, trainable, user_frame
-from gradcheck.trace.trace import NONE, GradientRequest, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import first_owner, owner, owners, trainable
+from gradcheck.trace.events import GradientRequest
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 ADAPT_INSTEAD = Repair(
     name="adapt-instead-of-saving",

@@ -9,15 +9,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, place_text
-from gradcheck.reading.selection import (
-    Parameters,
-    first_owner,
-    frozen_meanwhile,
-    location,
-    owners,
-    user_frame,
-)
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import Parameters, first_owner, frozen_meanwhile, owners
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 REFREEZE = Repair(
     name="freeze-again",

@@ -7,8 +7,9 @@ from gradcheck.findings.evidence import finding
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.reading.selection import owner
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.parameters import owner
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 
 @rule("GC107")

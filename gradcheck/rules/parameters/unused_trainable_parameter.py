@@ -10,16 +10,11 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text
 from gradcheck.judging.judge import chain_of
+from gradcheck.reading.adapters import explained_by_adapters
 from gradcheck.reading.idle import Idle
-from gradcheck.reading.selection import (
-    Parameters,
-    explained_by_adapters,
-    first_owner,
-    owner,
-    owners,
-    trainable,
-)
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.parameters import Parameters, first_owner, owner, owners, trainable
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 FREEZE = Repair(
     name="freeze-unused",

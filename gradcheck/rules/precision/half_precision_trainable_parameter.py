@@ -9,16 +9,15 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, raised_text
+from gradcheck.reading.adapters import adapter_parameters
 from gradcheck.reading.failures import failure_kind
-from gradcheck.reading.selection import (
+from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import (
     ASSUMED_LEARNING_RATE,
     Parameters,
-    adapter_parameters,
     first_owner,
-    location,
     owners,
     trainable,
-    user_frame,
 )
 from gradcheck.trace.trace import Trace
 

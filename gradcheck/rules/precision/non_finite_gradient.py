@@ -8,7 +8,9 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text, origin_text
-from gradcheck.reading.selection import first_origin, first_owner, location, owners, with_gradient
+from gradcheck.reading.ancestry import first_origin
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import first_owner, owners, with_gradient
 from gradcheck.trace.trace import Trace
 
 SAFE_SOFTMAX = Repair(

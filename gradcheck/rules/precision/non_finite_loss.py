@@ -8,8 +8,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, origin_text
-from gradcheck.reading.selection import first_origin, location
-from gradcheck.trace.trace import NONE, Trace
+from gradcheck.reading.ancestry import first_origin
+from gradcheck.reading.lines import location
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
 
 WIDER_RANGE = Repair(
     name="wider-range",

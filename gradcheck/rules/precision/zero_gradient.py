@@ -8,8 +8,10 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text, origin_text
 from gradcheck.judging.judge import chain_of
-from gradcheck.reading.selection import Parameters, first_owner, location, owners, with_gradient
-from gradcheck.trace.trace import Origin, Trace
+from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import Parameters, first_owner, owners, with_gradient
+from gradcheck.trace.events import Origin
+from gradcheck.trace.trace import Trace
 
 _SELECTING = frozenset(
     {"index_copy", "index_select", "index_put", "index_add", "index_fill", "gather", "scatter"}

@@ -4,7 +4,7 @@ import pytest
 
 from gradcheck.core.words import counted, folded, listed, ranged
 from gradcheck.findings.wording import raised_text
-from gradcheck.trace.trace import Failure
+from gradcheck.trace.events import Failure
 
 
 @pytest.mark.parametrize(

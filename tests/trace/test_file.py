@@ -58,7 +58,7 @@ def test_a_trace_comes_back_as_it_was(trace: Trace) -> None:
 
 def minimal() -> Trace:
     """The smallest trace: nothing recorded."""
-    from gradcheck.trace.trace import Environment
+    from gradcheck.trace.model import Environment
 
     return Trace(
         environment=Environment(versions=(), python="3.11", platform="any", device="cpu"),

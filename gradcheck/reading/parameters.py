@@ -1,0 +1,97 @@
+"""Which parameters a rule talks about, and the modules that own them."""
+
+import re
+
+from gradcheck.trace.model import GradientState
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
+
+SAVED_COPY = re.compile(r"\.(modules_to_save|original_module)(\.|$)")
+"""PEFT keeps the trained copy of a whole module below the module that it replaces (peft/utils/other.py)."""
+Parameters = frozenset[int]
+"""Indices into ``Trace.parameters``."""
+
+
+ASSUMED_LEARNING_RATE = 2e-4
+"""Where no optimizer was given: QLoRA's for models up to 13B (https://arxiv.org/abs/2305.14314, table 9)."""
+
+
+def trainable(trace: Trace) -> Parameters:
+    """The parameters that asked for a gradient before the step."""
+    return frozenset(i for i, p in enumerate(trace.parameters) if p.requires_grad)
+
+
+def num_elements(trace: Trace, parameters: Parameters) -> int:
+    """Logical elements in ``parameters``."""
+    return sum(trace.parameters[i].num_elements for i in parameters)
+
+
+def fqns(trace: Trace, parameters: Parameters) -> tuple[str, ...]:
+    """Their FQNs, in the order of ``named_parameters()``."""
+    return tuple(trace.parameters[i].fqn for i in sorted(parameters))
+
+
+def owner(trace: Trace, parameter: int) -> int:
+    """The module that owns ``parameter``: for PEFT the adapted layer, not its ``lora_A``."""
+    module = trace.parameters[parameter].module
+    if module == NONE:
+        return NONE
+    layer = trace.modules[module].adapter
+    if layer != NONE:
+        return trace.adapter_layers[layer].module
+    saved = SAVED_COPY.search(trace.modules[module].fqn)
+    return module if saved is None else module_named(trace, saved.string[: saved.start()], module)
+
+
+def module_named(trace: Trace, fqn: str, default: int = NONE) -> int:
+    """Index of the module with this FQN."""
+    return next((i for i, m in enumerate(trace.modules) if m.fqn == fqn), default)
+
+
+def first_owner(trace: Trace, parameters: Parameters) -> int:
+    """The owner of the first of ``parameters``: the module of a finding about them."""
+    return owner(trace, min(parameters)) if parameters else NONE
+
+
+def owners(trace: Trace, parameters: Parameters) -> tuple[str, ...]:
+    """FQNs of the modules that own ``parameters``, each once."""
+    modules = dict.fromkeys(owner(trace, i) for i in sorted(parameters))
+    return tuple(trace.modules[i].fqn for i in modules if i != NONE)
+
+
+def under(trace: Trace, module: int) -> Parameters:
+    """The parameters of ``module`` and of everything below it."""
+    if module == NONE:
+        return frozenset()
+    fqn = trace.modules[module].fqn
+    prefix = f"{fqn}." if fqn else ""
+    return frozenset(i for i, p in enumerate(trace.parameters) if p.fqn.startswith(prefix))
+
+
+def quantized_modules(trace: Trace) -> tuple[int, ...]:
+    """The modules whose weights are stored in 8 or 4 bits."""
+    return tuple(i for i, m in enumerate(trace.modules) if m.quantized is not None)
+
+
+def frozen_meanwhile(trace: Trace) -> Parameters:
+    """Trainable parameters without a gradient which the step itself had frozen for a while."""
+    frozen = {request.parameter for request in trace.gradient_requests if not request.on}
+    return frozenset(
+        i
+        for i in frozen
+        if i != NONE
+        and trace.parameters[i].requires_grad
+        and trace.parameters[i].requires_grad_after
+        and trace.parameters[i].gradient == "missing"
+    )
+
+
+def with_gradient(trace: Trace, state: GradientState) -> Parameters:
+    """The trainable parameters whose gradient is in ``state``."""
+    return frozenset(i for i in trainable(trace) if trace.parameters[i].gradient == state)
+
+
+def forgotten_by_optimizer(trace: Trace) -> Parameters:
+    """Trainable parameters that the optimizer does not hold."""
+    held = trace.optimizer.parameters if trace.optimizer else ()
+    return trainable(trace) - frozenset(held) if trace.optimizer else frozenset()
