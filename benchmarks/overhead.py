@@ -67,7 +67,7 @@ def traced_step(subject: Subject) -> float:
     """The same step with every instrument on; the seconds of forward and backward alone."""
     inventory = Inventory(subject.model)
     session = Session(subject, Settings(), inventory)
-    with collector_paused(), session.recording(None):
+    with collector_paused(), session.recording():
         start = time.perf_counter()
         session.run_step()
         taken = time.perf_counter() - start

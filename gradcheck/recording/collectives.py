@@ -86,9 +86,9 @@ class Collectives:
         with self._grip, without_function_modes():
             written = tensors_in(given[0])
             sent = tensors_in(given[1:]) or written
-            for tensor in written if self._flow.before_write is not None else ():
-                self._flow.before_write(tensor)  # type: ignore[misc]  # asked for in the line above
-            read = [self._flow.value_of(tensor) for tensor in sent]
+            for tensor in written:
+                self._flow.observers.before_write(tensor)
+            read = [self._flow.identities.value_of(tensor) for tensor in sent]
             nodes = [node for tensor in sent if (node := _node(tensor)) is not None]
         self._running = True
         try:

@@ -4,8 +4,7 @@ Inside ``Function.forward`` autograd is off, and what the function does with the
 is recorded as one region. ``Function.apply`` and the backward side, ``BackwardCFunction.apply``, are wrapped for the
 length of the session. The second runs on whatever thread runs backward: on an accelerator that is a thread of torch's
 own, on which no function mode is active, so the mode is entered there again. This is how a recomputation is seen on
-every device. A function whose ``apply`` was bound before the session (``round_ste = RoundSTE.apply``) escapes the
-first wrapper; it is found by the frame of its ``forward`` on the stack of a call that runs with autograd off.
+every device.
 """
 
 from __future__ import annotations
@@ -23,15 +22,14 @@ from torch.utils.checkpoint import CheckpointFunction
 
 from gradcheck.internals.tensors import function_mode_counter
 from gradcheck.recording.dataflow import DataFlow
-from gradcheck.recording.forwards import Forward, Forwards, called_from
 from gradcheck.recording.ledger import Ledger, OpenRegion
+from gradcheck.recording.open_regions import mark, marked
 from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import NONE
 
-_MARK = "_gradcheck_region"
 _WHOLE = ("forward", "__call__")
 """Methods that are all of a module's work."""
 
@@ -43,12 +41,9 @@ class Functions:
         self._grip = flow.grip
         self._ledger = ledger
         self._flow = flow
-        self._forwards = Forwards()
+        self._regions = flow.regions
         self._num_modes = function_mode_counter()
-        self._implicit: tuple[FrameType, int] | None = None
         self._recomputation: Recomputation | None = None
-        flow.implicit_region = self._unannounced
-        flow.leave_implicit = self._leave_unannounced
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -58,7 +53,7 @@ class Functions:
         def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
             return watched._forward(cls, original.__get__(None, cls), args, kwargs)
 
-        self._forwards.learn()
+        self._regions.begin(Functions._forward.__code__)
         with ExitStack() as stack:
             replace(stack, Function, "apply", classmethod(apply))
             for name in ("apply", "apply_boxed"):  # apply_boxed: since torch 2.13
@@ -79,8 +74,7 @@ class Functions:
         return apply_backward
 
     def _release(self) -> None:
-        self._forwards.release()
-        self._implicit = None
+        self._regions.release()
         self._recomputation = None
 
     def _forward(
@@ -97,14 +91,14 @@ class Functions:
             with self._recomputation.inside_function():
                 result = original(*args, **kwargs)
             with self._grip:
-                self._mark(result, self._recomputation.region_ended(cls.__name__, result))
+                mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
         index = NONE
         with self._grip:
             index = self._open(cls, args)
         if index == NONE:
             return original(*args, **kwargs)
-        modules, region_stack = self._flow.modules, self._flow.region_stack
+        modules, region_stack = self._flow.modules, self._regions.stack
         region_stack.append(index)
         modules.on_enter[:] = [self._module_entered]
         try:
@@ -121,8 +115,9 @@ class Functions:
         flow, ledger = self._flow, self._ledger
         checkpoint = issubclass(cls, CheckpointFunction)
         frame = caller(2)
-        parent = NONE if frame is None else flow.region_of(frame)
-        positions = flow.values_given(args, parent)
+        values_given = flow.identities.values_given
+        parent = NONE if frame is None else self._regions.around(frame, values_given)
+        positions = values_given(args, parent)
         region = OpenRegion(
             kind="checkpoint" if checkpoint else "function",
             name=cls.__name__,
@@ -135,11 +130,10 @@ class Functions:
         )
         if checkpoint:
             region.hidden = tuple(
-                (name, flow.value_of(tensor)) for name, tensor in hidden_tensors(args)
+                (name, flow.identities.value_of(tensor)) for name, tensor in hidden_tensors(args)
             )
             self._name_owner(region, args[0])
-        ledger.regions.append(region)
-        return len(ledger.regions) - 1
+        return self._regions.add(region)
 
     def _name_owner(self, region: OpenRegion, function: Any) -> None:
         """The checkpointed module; where it checkpoints its own call, the line that called it and not the one inside.
@@ -156,7 +150,7 @@ class Functions:
 
     def _module_entered(self, module: int) -> None:
         """A function that runs modules is a checkpoint: its backward will run them again."""
-        for index in self._flow.region_stack:
+        for index in self._regions.stack:
             region = self._ledger.regions[index]
             region.kind = "checkpoint"
             if not region.entered:
@@ -166,7 +160,7 @@ class Functions:
         """Ends the region: its tensors get new values, made by a call of kind "region"."""
         ledger, region = self._ledger, self._ledger.regions[index]
         tensors = tensors_in(result)
-        given_back = (self._flow.given_back(tensor, index) for tensor in tensors)
+        given_back = (self._regions.given_back(tensor, index) for tensor in tensors)
         inside = [value for value in given_back if value is not None]
         read = (*region.arguments, *inside)
         outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
@@ -174,80 +168,12 @@ class Functions:
             ledger.zero.update(
                 value for value, tensor in zip(outputs, tensors, strict=True) if is_zero(tensor)
             )
-        self._append(index, region, read, outputs)
-        self._flow.made_inside(outputs, region.parent)
-        self._mark(result, index)
-
-    def _mark(self, result: Any, index: int) -> None:
-        """Lets the backward of the function that made ``result`` be known again."""
-        if index == NONE:
-            return
-        for tensor in tensors_in(result):
-            if isinstance(tensor.grad_fn, BackwardCFunction):
-                setattr(tensor.grad_fn, _MARK, index)
-
-    def _append(
-        self, index: int, region: OpenRegion, read: tuple[int, ...], outputs: tuple[int, ...]
-    ) -> None:
-        flow, ledger = self._flow, self._ledger
-        call = len(ledger.calls)
-        region.ends.append(call)
-        ledger.region_ended_by[call] = index
-        ledger.calls.append(
-            Call(
-                region.name,
-                read,
-                outputs,
-                region.frame,
-                flow.modules.current,
-                region.parent,
-                flow.switches.current,
-                "region",
-            )
-        )
-        for outer in flow.region_stack:
-            ledger.regions[outer].calls.append(call)
-
-    def _unannounced(self, frame: FrameType) -> int:
-        """The region of the function found on the stack above ``frame`` that no wrapper announced."""
-        found = self._forwards.unannounced(frame, Functions._forward.__code__)
-        if found is None:
-            self._implicit = None
-            return NONE
-        if self._implicit is None or self._implicit[0] is not found.frame:
-            self._implicit = (found.frame, self._open_unannounced(found))
-        return self._implicit[1]
-
-    def _open_unannounced(self, found: Forward) -> int:
-        stack = self._flow.region_stack
-        positions = self._flow.values_given(found.args, stack[-1] if stack else NONE)
-        self._ledger.regions.append(
-            OpenRegion(
-                kind="function",
-                name=found.name,
-                parent=stack[-1] if stack else NONE,
-                frame=self._ledger.lines.nearest(called_from(found.frame)),
-                module=self._flow.modules.current,
-                running=self._flow.modules.current,
-                arguments=tuple(positions.values()),
-                positions=positions,
-            )
-        )
-        return len(self._ledger.regions) - 1
-
-    def _leave_unannounced(self, index: int, tensor: torch.Tensor) -> int:
-        """``tensor``, made inside the unannounced region ``index``, is used outside and carries a gradient."""
-        ledger, region = self._ledger, self._ledger.regions[index]
-        inside = ledger.known(tensor)
-        self._flow.left(inside)
-        read = (*region.arguments, *(() if inside is None else (inside,)))
-        output = ledger.add_value(tensor, len(ledger.calls))
-        self._append(index, region, read, (output,))
-        self._mark(tensor, index)
-        return output
+        self._regions.end(index, read, outputs)
+        self._regions.made_inside(outputs, region.parent)
+        mark(result, index)
 
     def _backward(self, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
-        index = getattr(ctx, _MARK, NONE)
+        index = marked(ctx)
         if index == NONE and self._recomputation is not None:
             index = self._unmarked(ctx)
         if index == NONE or not self._grip.held:

@@ -16,6 +16,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from gradcheck.internals.tensors import graph_task_reader
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.observers import Observers
 from gradcheck.recording.replacing import replace
 from gradcheck.trace.events import Stage
 from gradcheck.trace.rows import NONE
@@ -28,7 +29,7 @@ class ModuleStack:
     accelerator; those calls are told apart by the graph task of their thread and are followed apart.
     """
 
-    def __init__(self, inventory: Inventory, grip: Grip) -> None:
+    def __init__(self, inventory: Inventory, grip: Grip, observers: Observers) -> None:
         self.grip = grip
         self.fqns = [fqn for fqn, _ in inventory.modules]
         self.modules = [module for _, module in inventory.modules]
@@ -44,8 +45,7 @@ class ModuleStack:
         """Called with the index of a module of the model as its forward begins."""
         self.on_enter_of: dict[int, Callable[[int], None]] = {}
         """The same, for the modules with these indices."""
-        self.on_wrap: Callable[[torch.nn.Module], None] | None = None
-        """Called with a foreign module that takes one of the model's as its child."""
+        self._observers = observers
         self.on_move: Callable[[Stage, str | None], None] | None = None
         """Called with the pass and the FQN of the module that is running, whenever that changes."""
 
@@ -133,9 +133,5 @@ class ModuleStack:
         self, parent: torch.nn.Module, _name: str, child: torch.nn.Module | None
     ) -> None:
         with self.grip:
-            if (
-                self.on_wrap is not None
-                and self.index_of(child) != NONE
-                and self.index_of(parent) == NONE
-            ):
-                self.on_wrap(parent)
+            if self.index_of(child) != NONE and self.index_of(parent) == NONE:
+                self._observers.module_wrapped(parent)

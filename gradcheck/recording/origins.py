@@ -26,9 +26,10 @@ from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.observers import Observers
 from gradcheck.recording.operations import Operation, Operations
-from gradcheck.recording.plain import forget_frames
 from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.raising import forget_frames
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines
 from gradcheck.recording.tensors import elements_of, is_zero, tensors_in
@@ -198,7 +199,7 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
 def _with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     lines, inventory = SourceLines(), Inventory(subject.model)
     grip = Grip()
-    modules = ModuleStack(inventory, grip)
+    modules = ModuleStack(inventory, grip, Observers())
     watched = Origins(lines, modules)
     preserved = Preserved(inventory, subject)
     with preserved.kept(), settled(subject.model):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -12,9 +11,8 @@ from typing import Any
 import torch
 
 from gradcheck.core.lapse import own_failure
-from gradcheck.errors import BatchError, DiagnosticError, RecordingError, words_of
+from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.sharding import Gathered, settled, sharded
-from gradcheck.internals.tensors import without_function_modes
 from gradcheck.reading.parameters import ASSUMED_LEARNING_RATE
 from gradcheck.reading.second_look import is_worth_a_second_look
 from gradcheck.recording import adapters, surroundings
@@ -29,20 +27,22 @@ from gradcheck.recording.grip import Grip
 from gradcheck.recording.hidden import HiddenLeaves
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
-from gradcheck.recording.loss import step_loss
+from gradcheck.recording.loss import LossRows, step_loss
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.observers import Observers, nobody
 from gradcheck.recording.parallel import reducing, wrapping_unseen
 from gradcheck.recording.parameters import (
     parameters_after,
     parameters_before,
 )
-from gradcheck.recording.plain import Raised, forget_frames, plain_error, raised
+from gradcheck.recording.plain import plain_error
 from gradcheck.recording.preserve import Preserved, seed_everything
+from gradcheck.recording.raising import Raised, failure_row, forget_frames, raised, refuse
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import caller
 from gradcheck.recording.stance import eager
 from gradcheck.recording.switches import Switches
-from gradcheck.recording.tensors import PlainAccess, elements_of, is_readable, tensors_in
+from gradcheck.recording.tensors import PlainAccess, tensors_in
 from gradcheck.recording.threads import followed
 from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
@@ -50,9 +50,6 @@ from gradcheck.subject import Subject
 from gradcheck.trace.events import Failure, Loss, Stage, Wrapper
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
-
-_MAX_MESSAGE = 600
-"""Characters of an exception's message that are kept."""
 
 
 def record(subject: Subject, settings: Settings) -> Trace:
@@ -80,11 +77,11 @@ def _recorded(
     with PlainAccess():
         inventory = Inventory(subject.model, gathered)
         _refuse_lazy(inventory)
-        session = Session(subject, settings, inventory, closer=closer)
-    preserved = Preserved(inventory, subject)
+        preserved = Preserved(inventory, subject)
+        session = Session(subject, settings, inventory, preserved=preserved, closer=closer)
     with collector_paused(), preserved.kept(), settled(subject.model):
         seed_everything(settings.seed)
-        with session.recording(preserved):
+        with session.recording():
             session.run_step()
         preserved.step_raised = session.raised is not None
         written = preserved.written
@@ -110,17 +107,27 @@ class Session:
         settings: Settings,
         inventory: Inventory,
         *,
+        preserved: Preserved | None = None,
+        backward_done: Callable[[torch.Tensor], None] | None = None,
         closer: bool = False,
     ) -> None:
         self._subject = subject
         self._closer = closer
         self._settings = settings
         self._inventory = inventory
+        self._preserved = preserved
         self.grip = Grip()
         self._ledger = Ledger()
-        self._modules = ModuleStack(inventory, self.grip)
+        observers = Observers(
+            before_write=preserved.before_write if preserved is not None else nobody,
+            leaf_met=self._leaf_met,
+            module_wrapped=self._wrapped,
+            backward_done=backward_done or nobody,
+        )
+        self._modules = ModuleStack(inventory, self.grip, observers)
         self._switches = Switches(self._ledger, self._modules, self.grip)
-        self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip)
+        self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip, observers)
+        self._losses = LossRows(self.flow)
         self._functions = Functions(self._ledger, self.flow)
         self._collectives = Collectives(self.flow)
         self._arrivals = Arrivals(self.grip)
@@ -154,17 +161,13 @@ class Session:
         self._modules.on_enter_of.update(self._at_work.observers())
 
     @contextmanager
-    def recording(self, preserved: Preserved | None) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         """Acquires every instrument, for the length of the body."""
         if is_watched():
             raise RecordingError(
                 "another recording is running in this process; finish it first, one step at a time"
             )
-        self._modules.on_wrap = self._wrapped
         self._introduce_parameters()
-        if preserved is not None:
-            self.flow.before_write = preserved.before_write
-        self.flow.on_leaf = self._leaf_met(preserved)
         self._switches.begin()
         with ExitStack() as stack:
             stack.callback(self.grip.let_go)  # a thread that the step began may go on
@@ -186,15 +189,10 @@ class Session:
             stack.enter_context(self.flow)
             yield
 
-    def _leaf_met(
-        self, preserved: Preserved | None
-    ) -> Callable[[torch.Tensor, torch.Tensor, int], None]:
-        def met(leaf: torch.Tensor, seen: torch.Tensor, frame: int) -> None:
-            self._hidden.met(leaf, seen, frame, self._modules.current)
-            if preserved is not None:
-                preserved.reached(leaf)
-
-        return met
+    def _leaf_met(self, leaf: torch.Tensor, seen: torch.Tensor, frame: int) -> None:
+        self._hidden.met(leaf, seen, frame, self._modules.current)
+        if self._preserved is not None:
+            self._preserved.reached(leaf)
 
     def _introduce_parameters(self) -> None:
         for index, row in enumerate(self._before):
@@ -234,16 +232,16 @@ class Session:
             self._failed("forward", error)
             return
         try:
-            self._loss = self.loss_row(output)
+            self._loss = self._losses.row(output)
         except DiagnosticError:
             raise
         except Exception as error:
             self.grip.lost(error)
         if not self.grip.held:
             return
-        if self._had_its_own_backward(output):
+        if self._losses.had_its_own_backward(output, self._held()):
             self._backward_ran = True
-            self._loss = self._differentiated(self._loss)
+            self._loss = self._losses.differentiated(self._loss)
         elif isinstance(output, torch.Tensor):
             self._modules.moves_on("backward")
             try:
@@ -251,6 +249,11 @@ class Session:
                 self._backward_ran = True
             except Exception as error:
                 self._failed("backward", error)
+
+    def _held(self) -> Iterator[torch.Tensor | None]:
+        """The gradient of each parameter."""
+        for index, row in enumerate(self._before):
+            yield self._arrivals.held_by(index, row.tensor)
 
     @contextmanager
     def _observed(self) -> Iterator[None]:
@@ -268,134 +271,25 @@ class Session:
             self._modules.on_move = None
             observer.ends()
 
-    def _had_its_own_backward(self, loss: Any) -> bool:
-        """Whether the user's loss function made the gradients itself and gave its loss back for the record.
-
-        By a backward, or by ``torch.autograd.grad`` or ``torch.func``, whose results it put into ``.grad``.
-        """
-        carries = isinstance(loss, torch.Tensor) and loss.requires_grad
-        done = self.flow.backward_of
-        if done and (not carries or self._ledger.known(loss) in done):
-            return True
-        held = (self._arrivals.held_by(i, row.tensor) for i, row in enumerate(self._before))
-        return not carries and any(gradient is not None for gradient in held)
-
-    def _differentiated(self, loss: Loss | None) -> Loss | None:
-        """``loss``, which was given back without a graph, as what the gradients were made of."""
-        if loss is None or (loss.is_tensor and self.flow.backward_of):
-            return loss
-        calls = self._ledger.calls
-        asked = [c.inputs[0] for c in calls if c.op == "torch.autograd.grad" and c.inputs]
-        value = next(reversed(self.flow.backward_of or asked), NONE)
-        maker = self._ledger.maker(value) if value != NONE else NONE
-        return replace(
-            loss,
-            value=value,
-            requires_grad=True,
-            is_leaf=False,
-            is_tensor=True,
-            frame=calls[maker].frame if maker != NONE else loss.frame,
-        )
-
-    def loss_row(self, output: Any) -> Loss:
-        """What came out as the loss."""
-        if not isinstance(output, torch.Tensor):
-            return self._number_row(output)
-        value = self.flow.value_of(output)
-        maker = self._ledger.maker(value)
-        frame = self._ledger.calls[maker].frame if maker != NONE else NONE
-        done = self.flow.backward_of
-        if not output.requires_grad and done:
-            value = done[-1]
-        with without_function_modes():
-            single = output.numel() == 1 and is_readable(output) and not output.is_complex()
-            number = float(elements_of(output)) if single else None
-        own = value in done
-        return Loss(
-            value=value,
-            number=number,
-            requires_grad=self._ledger.live[value],
-            is_leaf=output.is_leaf and not own,
-            is_tensor=True,
-            frame=frame,
-        )
-
-    def _number_row(self, output: Any) -> Loss:
-        if not isinstance(output, (int, float)) or isinstance(output, bool):
-            raise BatchError(
-                f"the step gave {type(output).__name__} where a loss was expected; give a batch with labels, or a "
-                "loss function that returns a scalar tensor"
-            )
-        found = self.flow.departures.numbers((float(output),))
-        value = found[0] if found else NONE
-        frame = self._ledger.calls[self._ledger.maker(value)].frame if found else NONE
-        return Loss(
-            value=value,
-            number=float(output) if math.isfinite(output) else None,
-            requires_grad=False,
-            is_leaf=True,
-            is_tensor=False,
-            frame=frame,
-        )
-
     def backward_done(self, loss: torch.Tensor) -> None:
         """The user's own backward of ``loss`` has run."""
-        self._loss = self.loss_row(loss)
+        self._loss = self._losses.row(loss)
         self._backward_ran = True
 
     def failed(self, error: Exception) -> None:
         """The user's own step raised ``error``."""
         roots = self.flow.backward_roots
         if roots:
-            self._loss = self.loss_row(roots[-1])
+            self._loss = self._losses.row(roots[-1])
         self._failed("backward" if roots else "forward", error)
 
     def _failed(self, stage: Stage, error: Exception) -> None:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            raise RecordingError(
-                "memory ran out during the step; give a smaller --batch-size or --seq-len, or more memory"
-            ) from error
-        if isinstance(error, BatchError):
-            raise error
+        refuse(error)
         self.raised = raised(error)
         if self._loss is None and self.flow.backward_of:
-            self._loss = self._earlier_loss(self.flow.backward_of[-1])
-        last = len(self._ledger.calls) - 1
-        call = last if self.flow.failed_call == last else NONE
-        nearest, user = self._ledger.lines.of_traceback(error.__traceback__)
-        self._failure = Failure(
-            stage=stage,
-            type=type(error).__name__,
-            message=" ".join(words_of(error).split())[:_MAX_MESSAGE],
-            frame=nearest,
-            user_frame=user,
-            module=self._module_of(error),
-            call=call,
-            op=self._ledger.calls[call].op if call != NONE else "",
-        )
+            self._loss = self._losses.earlier(self.flow.backward_of[-1])
+        self._failure = failure_row(error, stage, self.flow)
         forget_frames(error)
-
-    def _earlier_loss(self, value: int) -> Loss:
-        """The loss of a backward that the user's own step ran before it raised."""
-        maker = self._ledger.maker(value)
-        frame = self._ledger.calls[maker].frame if maker != NONE else NONE
-        return Loss(
-            value=value,
-            number=None,
-            requires_grad=self._ledger.live[value],
-            is_leaf=False,
-            is_tensor=True,
-            frame=frame,
-        )
-
-    def _module_of(self, error: Exception) -> int:
-        """The innermost module of the model whose method was running."""
-        traceback, found = error.__traceback__, NONE
-        while traceback is not None:
-            index = self._modules.index_of(traceback.tb_frame.f_locals.get("self"))
-            found = index if index != NONE else found
-            traceback = traceback.tb_next
-        return found
 
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""

@@ -50,11 +50,15 @@ class Watch:
     def _begin(self) -> None:
         model = self._subject.model
         with PlainAccess(), sharded(model) as gathered:
-            session = Session(self._subject, self._settings, Inventory(model, gathered))
+            session = Session(
+                self._subject,
+                self._settings,
+                Inventory(model, gathered),
+                backward_done=self._backward_done,
+            )
         with ExitStack() as stack:
-            stack.enter_context(session.recording(None))
+            stack.enter_context(session.recording())
             self._instruments = stack.pop_all()
-        session.flow.after_backward = self._backward_done
         self._session = session
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:

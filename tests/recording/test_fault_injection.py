@@ -94,7 +94,8 @@ NOT_INJECTED = tuple(
     )
 )
 PUTTING_BACK = tuple(
-    f"gradcheck.recording.{name}" for name in ("preserve", "values", "process_state", "memory")
+    f"gradcheck.recording.{name}"
+    for name in ("preserve", "values", "process_state", "memory", "belongings")
 )
 """Where that fails, not everything can be as it was."""
 FUNCTIONS = functions()

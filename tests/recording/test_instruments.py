@@ -265,10 +265,10 @@ def test_a_parameter_written_by_the_users_step_is_put_back_bit_for_bit() -> None
 def test_a_mistake_of_the_recorder_is_not_blamed_on_the_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gradcheck.recording.dataflow import DataFlow
+    from gradcheck.recording.open_regions import OpenRegions
 
     monkeypatch.setattr(
-        DataFlow, "_add_call", None
+        OpenRegions, "record", None
     )  # calling it raises in the recorder's own frame
     with pytest.raises(
         RecordingError,
