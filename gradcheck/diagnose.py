@@ -6,7 +6,6 @@ from gradcheck.core.lapse import lapse_of
 from gradcheck.core.severity import SEVERITIES
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import RULES, Need, Rule, check_selection
-from gradcheck.findings.symptoms import SYMPTOMS
 from gradcheck.findings.wording import tensor_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.lines import location
@@ -104,7 +103,8 @@ def _missing(trace: Trace, entry: Rule) -> str:
 def _without_symptoms(findings: list[Finding]) -> list[Finding]:
     """``findings`` without those that another one is the cause of."""
     errors = {finding.code for finding in findings if finding.severity == "error"}
-    explained = {symptom for code in errors for symptom in SYMPTOMS.get(code, ())}
+    rules = RULES.all()
+    explained = {symptom for code in errors for symptom in rules[code].explains}
     return [finding for finding in findings if finding.code not in explained]
 
 

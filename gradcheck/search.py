@@ -31,7 +31,6 @@ MAX_TRIALS = 40
 """Recorded steps after which the search gives up."""
 MAX_DEPTH = 3
 """Repairs in a row that only uncover the next finding."""
-CHECKPOINTING_RULES = ("GC3", "GC209", "GC508", "GC210")
 
 Key = tuple[str, tuple[Edit, ...]]
 
@@ -186,7 +185,7 @@ class _Search:
         if candidate.repair.applicability == "safe" and loss_changed(state, after):
             self._demoted.add(_key(candidate))
             return f"it changes the loss from {state.loss:.9g} to {after.loss:.9g}"
-        if candidate.code.startswith(CHECKPOINTING_RULES) and after.healthy:
+        if candidate.keeps_gradients and after.healthy:
             return self._bent(after)
         return ""
 

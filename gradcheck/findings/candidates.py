@@ -20,6 +20,8 @@ class Candidate:
     edits: tuple[Edit, ...]
     change: int
     """How much it changes, to be compared with other candidates only: less is tried first."""
+    keeps_gradients: bool = False
+    """Whether the gradients have to be those of the step without checkpointing."""
 
 
 RemedyFunction = Callable[[Trace, Finding], tuple[Repair, tuple[Edit, ...]] | None]
@@ -35,18 +37,29 @@ class Remedy:
     """The rules whose findings it may cure."""
     change: int
     """``Candidate.change``."""
+    keeps_gradients: bool
+    """``Candidate.keeps_gradients``."""
     function: RemedyFunction
 
 
 REPAIRS: Registry[Remedy] = Registry("gradcheck.repairs")
 
 
-def repair(*codes: str, change: int) -> Callable[[RemedyFunction], RemedyFunction]:
+def repair(
+    *codes: str, change: int, keeps_gradients: bool = False
+) -> Callable[[RemedyFunction], RemedyFunction]:
     """Registers the decorated function for the findings of the rules ``codes``; its name is the entry's name."""
 
     def register(function: RemedyFunction) -> RemedyFunction:
         name = function.__name__.replace("_", "-")
-        REPAIRS.add(name, Remedy(name=name, codes=codes, change=change, function=function))
+        entry = Remedy(
+            name=name,
+            codes=codes,
+            change=change,
+            keeps_gradients=keeps_gradients,
+            function=function,
+        )
+        REPAIRS.add(name, entry)
         return function
 
     return register
@@ -64,7 +77,13 @@ def candidates(trace: Trace, finding: Finding) -> tuple[Candidate, ...]:
         made = entry.function(trace, finding) if finding.code in entry.codes else None
         if made is not None and made[1]:
             found.append(
-                Candidate(code=finding.code, repair=made[0], edits=made[1], change=entry.change)
+                Candidate(
+                    code=finding.code,
+                    repair=made[0],
+                    edits=made[1],
+                    change=entry.change,
+                    keeps_gradients=entry.keeps_gradients,
+                )
             )
     return tuple(sorted(found, key=order))
 

@@ -31,6 +31,8 @@ class Rule:
     function: RuleFunction
     needs: tuple[Need, ...]
     """What the trace must hold for the rule to run."""
+    explains: tuple[str, ...]
+    """Rules whose findings are symptoms of this one's: where it is an error, they are not reported."""
     page: str
     """The docstring, dedented: first line a summary, then the headings as ``## ...``."""
 
@@ -63,8 +65,17 @@ def check_selection(settings: Settings) -> None:
         )
 
 
-def rule(code: str, *, needs: tuple[Need, ...] = ()) -> Callable[[RuleFunction], RuleFunction]:
-    """Registers the decorated function under ``code``; its name, with dashes, is the rule's name."""
+def rule(
+    code: str, *, needs: tuple[Need, ...] = (), explains: tuple[str, ...] = ()
+) -> Callable[[RuleFunction], RuleFunction]:
+    """Registers the decorated function under ``code``; its name, with dashes, is the rule's name.
+
+    Args:
+        code: ``GC301``; its first digit is the family.
+        needs: what a trace must hold for the rule to run.
+        explains: codes of the symptoms of what it finds. GC210 is one where a rule claims the exception by what raised
+            it and not by its message.
+    """
 
     def register(function: RuleFunction) -> RuleFunction:
         page = inspect.cleandoc(function.__doc__ or "")
@@ -75,7 +86,15 @@ def rule(code: str, *, needs: tuple[Need, ...] = ()) -> Callable[[RuleFunction],
             )
         name = function.__name__.replace("_", "-")
         family = function.__module__.split(".")[-2]
-        entry = Rule(code=code, name=name, family=family, function=function, needs=needs, page=page)
+        entry = Rule(
+            code=code,
+            name=name,
+            family=family,
+            function=function,
+            needs=needs,
+            explains=explains,
+            page=page,
+        )
         RULES.add(code, entry)
         return function
 

@@ -15,7 +15,7 @@ ANCHOR = Repair(
 )
 
 
-@repair("GC301", "GC508", change=3)
+@repair("GC301", "GC508", change=3, keeps_gradients=True)
 def anchor_checkpoints(_trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]]:
     """For towers without a usable entry whose blocks do not bear ``use_reentrant=False``."""
     return ANCHOR, (SetCheckpointing(mode="anchored"),)

@@ -8,7 +8,7 @@ from gradcheck.findings.repair import Repair
 from gradcheck.trace.trace import Trace
 
 
-@repair("GC210", "GC301", "GC302", "GC304", "GC508", change=9)
+@repair("GC210", "GC301", "GC302", "GC304", "GC508", change=9, keeps_gradients=True)
 def checkpointing_off(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """Every activation is kept: right gradients, and the memory that checkpointing was to save."""
     flagged = any(module.checkpointing and module.training for module in trace.modules)

@@ -8,7 +8,7 @@ from gradcheck.findings.repair import Repair
 from gradcheck.trace.trace import Trace
 
 
-@repair("GC301", "GC508", change=0)
+@repair("GC301", "GC508", change=0, keeps_gradients=True)
 def enable_input_require_grads(_trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]]:
     """The model's own method: it hooks the input embedding, of each modality where transformers knows it."""
     return ENABLE_INPUT_REQUIRE_GRADS, (EnableInputRequireGrads(),)

@@ -9,7 +9,7 @@ from gradcheck.reading.checkpoint_inputs import entries
 from gradcheck.trace.trace import Trace
 
 
-@repair("GC301", "GC508", change=1)
+@repair("GC301", "GC508", change=1, keeps_gradients=True)
 def hook_entries(trace: Trace, _finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """Hooks on the modules before the dead checkpoints, and on the inputs where no module is before them.
 

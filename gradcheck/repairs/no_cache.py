@@ -22,7 +22,7 @@ NO_STATE = Repair(
 )
 
 
-@repair("GC208", "GC304", "GC403", change=1)
+@repair("GC208", "GC304", "GC403", change=1, keeps_gradients=True)
 def no_cache(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """`use_cache=False` in every configuration; only where something is checkpointed, or a state was overwritten."""
     if finding.code == "GC208":

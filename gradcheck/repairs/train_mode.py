@@ -14,7 +14,7 @@ STATE_OF_GENERATION = Repair(
 )
 
 
-@repair("GC208", "GC303", change=0)
+@repair("GC208", "GC303", change=0, keeps_gradients=True)
 def train_mode(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
     """``model.train()``: what is to stay in eval mode has to be put back into it."""
     text = offered(finding, "train-mode")

@@ -10,7 +10,9 @@ from gradcheck.findings.repair import Repair
 from gradcheck.trace.trace import Trace
 
 
-@repair("GC301", "GC302", "GC304", "GC305", "GC508", "GC209", "GC210", change=2)
+@repair(
+    "GC301", "GC302", "GC304", "GC305", "GC508", "GC209", "GC210", change=2, keeps_gradients=True
+)
 def use_non_reentrant_checkpointing(
     trace: Trace, _finding: Finding
 ) -> tuple[Repair, tuple[Edit, ...]] | None:

@@ -14,7 +14,7 @@ from gradcheck.reading.short_names import layer_fqn
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC509")
+@rule("GC509", explains=("GC101", "GC201", "GC702", "GC210"))
 def activation_cast_to_storage_dtype(trace: Trace) -> Iterator[Finding]:
     """Activations are cast to the integers that a quantized weight is stored in.
 

@@ -20,7 +20,7 @@ CALL_THE_LAYER = Repair(
 )
 
 
-@rule("GC505", needs=("adapters", "loss"))
+@rule("GC505", needs=("adapters", "loss"), explains=("GC201", "GC702"))
 def adapter_bypassed(trace: Trace) -> Iterator[Finding]:
     """The weight of an adapted layer is read without calling the layer, so its adapter takes no part.
 

@@ -19,7 +19,7 @@ ENABLE = Repair(
 )
 
 
-@rule("GC502", needs=("adapters",))
+@rule("GC502", needs=("adapters",), explains=("GC101", "GC201", "GC702", "GC102", "GC501", "GC507"))
 def adapter_disabled(trace: Trace) -> Iterator[Finding]:
     """The adapters are switched off.
 

@@ -16,7 +16,7 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC512")
+@rule("GC512", explains=("GC102", "GC210"))
 def adapter_does_not_fit(trace: Trace) -> Iterator[Finding]:
     """An adapter sits on a layer whose result it cannot be added to, and the step raises.
 

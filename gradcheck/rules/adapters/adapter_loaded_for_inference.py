@@ -20,7 +20,7 @@ LOAD_TRAINABLE = Repair(
 )
 
 
-@rule("GC501", needs=("adapters",))
+@rule("GC501", needs=("adapters",), explains=("GC101", "GC201", "GC702"))
 def adapter_loaded_for_inference(trace: Trace) -> Iterator[Finding]:
     """The adapter was loaded for inference: all of its parameters are frozen.
 

@@ -19,7 +19,7 @@ UNMERGE = Repair(
 )
 
 
-@rule("GC503", needs=("adapters",))
+@rule("GC503", needs=("adapters",), explains=("GC102", "GC201", "GC702"))
 def adapter_merged(trace: Trace) -> Iterator[Finding]:
     """The adapter is merged into the base weights, and so left out of the forward.
 

@@ -16,7 +16,7 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC510")
+@rule("GC510", explains=("GC102", "GC210", "GC505"))
 def packed_weight_used_as_matrix(trace: Trace) -> Iterator[Finding]:
     """The packed weight of a quantized layer is calculated with as if it were the matrix.
 

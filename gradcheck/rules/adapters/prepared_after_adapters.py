@@ -21,7 +21,7 @@ PREPARE_FIRST = Repair(
 )
 
 
-@rule("GC507", needs=("adapters",))
+@rule("GC507", needs=("adapters",), explains=("GC101", "GC201", "GC702"))
 def prepared_after_adapters(trace: Trace) -> Iterator[Finding]:
     """The active adapter was made for training, and something froze all of it afterwards.
 

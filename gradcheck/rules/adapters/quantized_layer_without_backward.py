@@ -20,7 +20,7 @@ WEIGHTS_ONLY = Repair(
 )
 
 
-@rule("GC511")
+@rule("GC511", explains=("GC403",))
 def quantized_layer_without_backward(trace: Trace) -> Iterator[Finding]:
     """A quantized layer has no backward: gradients do not pass through it.
 

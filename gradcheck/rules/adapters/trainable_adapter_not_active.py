@@ -13,7 +13,7 @@ from gradcheck.reading.parameters import first_owner, owners
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC504", needs=("adapters", "loss"))
+@rule("GC504", needs=("adapters", "loss"), explains=("GC102", "GC201", "GC702"))
 def trainable_adapter_not_active(trace: Trace) -> Iterator[Finding]:
     """A trainable adapter is not the active one.
 

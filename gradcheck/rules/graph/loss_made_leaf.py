@@ -21,7 +21,7 @@ REMOVE_IT = Repair(
 )
 
 
-@rule("GC207")
+@rule("GC207", explains=("GC702",))
 def loss_made_leaf(trace: Trace) -> Iterator[Finding]:
     """The loss, or a tensor before it, is made a new leaf, which hides a broken graph.
 

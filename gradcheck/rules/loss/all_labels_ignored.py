@@ -17,13 +17,7 @@ CHECK_MASKING = Repair(
 )
 
 
-@rule(
-    "GC701",
-    needs=(
-        "numbers",
-        "labels",
-    ),
-)
+@rule("GC701", needs=("numbers", "labels"), explains=("GC401", "GC402", "GC403"))
 def all_labels_ignored(trace: Trace) -> Iterator[Finding]:
     """Every label of the batch is ignored.
 

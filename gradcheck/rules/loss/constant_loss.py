@@ -22,7 +22,7 @@ USE_OUTPUTS = Repair(
 )
 
 
-@rule("GC702", needs=("loss",))
+@rule("GC702", needs=("loss",), explains=("GC102", "GC201"))
 def constant_loss(trace: Trace) -> Iterator[Finding]:
     """The loss does not depend on any trainable parameter.
 

@@ -27,7 +27,7 @@ HOLD_SHARDS = Repair(
 )
 
 
-@rule("GC602", needs=("optimizer",))
+@rule("GC602", needs=("optimizer",), explains=("GC601",))
 def optimizer_holds_stale_parameter(trace: Trace) -> Iterator[Finding]:
     """The optimizer holds parameters that the model no longer has.
 

@@ -33,7 +33,7 @@ FIND_UNUSED = Repair(
 )
 
 
-@rule("GC603")
+@rule("GC603", explains=("GC102",))
 def unused_parameter_under_ddp(trace: Trace) -> Iterator[Finding]:
     """A parameter under DistributedDataParallel takes no part in the loss.
 

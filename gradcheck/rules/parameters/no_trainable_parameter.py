@@ -21,7 +21,7 @@ ROOT = 0
 """The module that was inspected is the first of ``named_modules()``."""
 
 
-@rule("GC101")
+@rule("GC101", explains=("GC201", "GC702"))
 def no_trainable_parameter(trace: Trace) -> Iterator[Finding]:
     """Not one parameter of the model asks for a gradient.
 

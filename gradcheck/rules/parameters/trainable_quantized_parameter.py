@@ -33,7 +33,7 @@ KEEP_UNQUANTIZED = Repair(
 )
 
 
-@rule("GC103")
+@rule("GC103", explains=("GC101", "GC105", "GC106"))
 def trainable_quantized_parameter(trace: Trace) -> Iterator[Finding]:
     """A quantized weight is asked to train.
 

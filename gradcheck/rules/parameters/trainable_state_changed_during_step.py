@@ -21,7 +21,7 @@ REFREEZE = Repair(
 )
 
 
-@rule("GC106")
+@rule("GC106", explains=("GC501",))
 def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
     """The step itself changes which parameters are trainable.
 

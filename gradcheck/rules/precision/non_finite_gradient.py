@@ -21,13 +21,7 @@ SAFE_SOFTMAX = Repair(
 )
 
 
-@rule(
-    "GC402",
-    needs=(
-        "numbers",
-        "gradients",
-    ),
-)
+@rule("GC402", needs=("numbers", "gradients"), explains=("GC403",))
 def non_finite_gradient(trace: Trace) -> Iterator[Finding]:
     """Gradients are NaN or infinite, although the loss is finite.
 

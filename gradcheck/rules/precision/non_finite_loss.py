@@ -21,13 +21,7 @@ WIDER_RANGE = Repair(
 )
 
 
-@rule(
-    "GC401",
-    needs=(
-        "numbers",
-        "loss",
-    ),
-)
+@rule("GC401", needs=("numbers", "loss"), explains=("GC402", "GC403"))
 def non_finite_loss(trace: Trace) -> Iterator[Finding]:
     """The loss is NaN or infinite.
 

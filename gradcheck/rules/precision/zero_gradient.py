@@ -20,13 +20,7 @@ _SELECTING = frozenset(
 """Calls that pass on some rows: which ones, the batch decides."""
 
 
-@rule(
-    "GC403",
-    needs=(
-        "numbers",
-        "gradients",
-    ),
-)
+@rule("GC403", needs=("numbers", "gradients"))
 def zero_gradient(trace: Trace) -> Iterator[Finding]:
     """A gradient is exactly zero, and nothing explains it.
 
