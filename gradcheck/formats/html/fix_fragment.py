@@ -1,18 +1,24 @@
 """The FixReport as a fragment of HTML for a notebook: what was done, then the report of the step as it is now."""
 
 from collections.abc import Iterator
-from html import escape
 
-from gradcheck.formats.html.fragment import (
+from gradcheck.formats.html.element import Child, Element, h
+from gradcheck.formats.html.fragment import fragment_of
+from gradcheck.formats.html.fragment_parts import (
     VERBOSE_FACTOR,
+    aside,
     card,
+    colored,
     fact,
-    fragment_of,
-    joined,
     repair_block,
-    verdict_paragraph,
+    state,
+    table,
+    text,
+    title,
+    verdict_line,
+    whole,
 )
-from gradcheck.formats.html.fragment_tables import COLORS, MAX_ROWS, colored, state, table, text
+from gradcheck.formats.html.fragment_tables import MAX_ROWS
 from gradcheck.formats.views.fix_summary import ChangeRow, State, change_rows, folded_changes
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.views.text import count, norm
@@ -28,75 +34,70 @@ def fix_fragment(report: FixReport, options: RenderOptions) -> str:
     """What a model says is escaped and bounded, as in the fragment of a Report."""
     factor = VERBOSE_FACTOR if options.verbose else 1
     word = fix_word(report, dry_run=options.dry_run)
-    done = joined(
+    done = whole(
         [
-            verdict_paragraph(word, fix_verdict(report), healthy=report.healthy),
-            fact("before", escape(f"{verdict_word(report.before)}: {verdict(report.before)}")),
-            *_tried(report, MAX_OUTCOMES * factor),
-            *_not_tried(report, MAX_OUTCOMES * factor),
+            verdict_line(word, fix_verdict(report), healthy=report.healthy),
+            fact("before", f"{verdict_word(report.before)}: {verdict(report.before)}"),
+            _tried(report, MAX_OUTCOMES * factor),
+            _not_tried(report, MAX_OUTCOMES * factor),
             _changes(report, MAX_ROWS * factor),
         ]
     )
     return done + fragment_of(report.after, options)
 
 
-def _tried(report: FixReport, limit: int) -> Iterator[str]:
+def _tried(report: FixReport, limit: int) -> Iterator[Element]:
     tried = [outcome for outcome in report.outcomes if not isinstance(outcome, NotTried)]
     # What stands is told in any case: what was rejected is told first where it came first.
     shown = tried[:limit] + [o for o in tried[limit:] if isinstance(o, Verified)]
     yield from map(_outcome, shown)
     if len(tried) > len(shown):
-        yield _aside(f"… {count(len(tried) - len(shown), 'more repair')} rejected")
+        yield aside(f"… {count(len(tried) - len(shown), 'more repair')} rejected")
 
 
-def _outcome(outcome: Verified | Rejected) -> str:
+def _outcome(outcome: Verified | Rejected) -> Element:
     color = "good" if isinstance(outcome, Verified) else "error"
-    name = f"<b>{text(outcome.code, 16)}</b> {text(outcome.repair.name, 60)}"
+    name = (h("b", text(outcome.code, 16)), f" {text(outcome.repair.name, 60)}")
     reason = text(outcome.reason, MAX_REASON)
-    rows = [fact("why not", reason)]
+    rows: list[Child] = [fact("why not", reason)]
     if isinstance(outcome, Verified):
         rows = [repair_block(outcome.repair), fact("result", reason)]
-    return card(f"{colored(outcome.status, color)} {name}", rows, color)
+    return card((colored(outcome.status, color), " ", name), rows, color)
 
 
-def _not_tried(report: FixReport, limit: int) -> Iterator[str]:
+def _not_tried(report: FixReport, limit: int) -> Iterator[Element]:
     left = [outcome for outcome in report.outcomes if isinstance(outcome, NotTried)]
     for outcome in left[:limit]:
         name = f"{text(outcome.code, 16)} {text(outcome.repair.name, 60)}"
-        yield _aside(f"not tried {name}: {text(outcome.reason, MAX_REASON)}")
+        yield aside(f"not tried {name}: {text(outcome.reason, MAX_REASON)}")
     if len(left) > limit:
-        yield _aside(f"… {count(len(left) - limit, 'more repair')} not tried")
+        yield aside(f"… {count(len(left) - limit, 'more repair')} not tried")
 
 
-def _aside(words: str) -> str:
-    return f'<div style="color:{COLORS["dim"]}">{words}</div>'
-
-
-def _changes(report: FixReport, limit: int) -> str:
-    """The trainable parameters before and after; empty where nothing changed."""
+def _changes(report: FixReport, limit: int) -> Child:
+    """The trainable parameters before and after; nothing where nothing changed."""
     rows = change_rows(report)
     if not any(row.changed for row in rows):
-        return ""
+        return None
     rows = folded_changes(rows, limit)
     header = ["group", "tensors", "elements", "dtype", "before", "after", "norm"]
     cells = [_cells(row) for row in rows[:limit]]
     if len(rows) > limit:
         cells.append([f"… {count(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
-    title = '<p style="margin:8px 0 0"><b>Trainable parameters, before and after</b></p>'
-    return f"{title}\n{table(header, cells, {1, 2})}"
+    return (title("Trainable parameters, before and after"), table(header, cells, {1, 2}))
 
 
-def _cells(row: ChangeRow) -> list[str]:
+def _cells(row: ChangeRow) -> list[Child]:
     return [
-        escape(row.label),
+        row.label,
         f"{row.num_tensors:,}",
         f"{row.num_elements:,}",
-        escape(row.dtype),
+        row.dtype,
         _state(row.before),
         _state(row.after),
         "" if row.norm is None else norm(row.norm),
     ]
 
 
-def _state(side: State) -> str:
-    return state(side.gradient) + (f" {escape(side.explanation)}" if side.explanation else "")
+def _state(side: State) -> Child:
+    return (state(side.gradient), f" {side.explanation}" if side.explanation else "")
