@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.cli.output import print_text, wants_color
+from gradcheck.core.words import counted
 from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
-from gradcheck.formats.views.text import clean, clean_lines, count
+from gradcheck.formats.views.text import clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -162,9 +163,9 @@ def _verdict(file: Path, plan: FilePlan, *, written: bool, apply: bool) -> str:
         return f"{name}: nothing to repair"
     parts = []
     if made:
-        parts.append(f"{count(made, 'repair')} {'written' if written else 'to make'}")
+        parts.append(f"{counted(made, 'repair')} {'written' if written else 'to make'}")
     if left:
-        parts.append(f"{count(left, 'place')} to look at yourself")
+        parts.append(f"{counted(left, 'place')} to look at yourself")
     still = "" if written or not apply else " (nothing was written)"
     return f"{name}: {', '.join(parts)}{still}"
 

@@ -4,6 +4,14 @@ import math
 import re
 from collections.abc import Iterable
 
+DTYPES = {
+    "float64": "fp64",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "uint8": "u8",
+    "int8": "i8",
+}
 NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 """A component of an FQN that is an index."""
 
@@ -66,3 +74,8 @@ def _with_siblings(names: tuple[str, ...]) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """``1 tensor``, ``1,024 tensors``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def dtype_text(dtype: str) -> str:
+    """``bf16`` of ``bfloat16``."""
+    return DTYPES.get(dtype, dtype)

@@ -2,19 +2,13 @@
 
 from collections.abc import Iterable
 
-from gradcheck.core.words import counted
+from gradcheck.core.words import counted, dtype_text
 from gradcheck.trace.events import Failure, Origin
 from gradcheck.trace.rows import NONE, RAGGED, Value
 from gradcheck.trace.trace import Trace
 
-DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 MAX_RAISED = 240
 """Characters of an exception that are shown."""
-
-
-def dtype_text(dtype: str) -> str:
-    """``bf16`` of ``bfloat16``."""
-    return DTYPES.get(dtype, dtype)
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -7,11 +7,12 @@ warnings and ten notices of a step, in the order in which they were printed.
 from collections.abc import Iterator
 
 from gradcheck.core.severity import Severity
+from gradcheck.core.words import counted
 from gradcheck.formats.views.asides import asides, told_of
 from gradcheck.formats.views.gate_verdict import headline_words
 from gradcheck.formats.views.problem import Problem, cost_words, where_words
 from gradcheck.formats.views.problems import Problems, problems
-from gradcheck.formats.views.text import count, inert
+from gradcheck.formats.views.text import inert
 from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import GateReport
 from gradcheck.reports.formatter import RenderOptions, formatter
@@ -44,7 +45,7 @@ def _annotations(command: str, found: Problems) -> Iterator[str]:
     left_out = found.total - len(fitting)
     if left_out:
         words = (
-            f"{count(left_out, f'more {command}')} from gradcheck: all of them with --format json"
+            f"{counted(left_out, f'more {command}')} from gradcheck: all of them with --format json"
         )
         yield _command(command, {"title": f"gradcheck: {left_out:,} more"}, words)
 

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from gradcheck.core.severity import Severity
+from gradcheck.core.words import counted
 from gradcheck.formats.views.asides import Aside, asides, listed
 from gradcheck.formats.views.documents import dumps
 from gradcheck.formats.views.places import Place
 from gradcheck.formats.views.problem import Problem, cost_words, told, where_words
 from gradcheck.formats.views.problems import problems
 from gradcheck.formats.views.rule_pages import RulePage, rule_page
-from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import verdict
 from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import GateReport, TargetResult
@@ -198,7 +199,7 @@ def _properties(problem: Problem) -> Json:
         properties["numElements"] = problem.num_elements
     more = problem.num_parameters - len(problem.parameters)
     if more > 0:
-        properties["parametersLeftOut"] = f"{count(more, 'more parameter')}"
+        properties["parametersLeftOut"] = f"{counted(more, 'more parameter')}"
     if problem.evidence:
         properties["evidence"] = [f"{label}: {value}" for label, value in problem.evidence]
     return properties

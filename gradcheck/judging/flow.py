@@ -18,9 +18,8 @@ from gradcheck.judging.bits import union
 from gradcheck.judging.holding import Holding
 from gradcheck.judging.regions import Regions
 from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.torch_names import INTEGRAL
 from gradcheck.trace.trace import Trace
-
-INTEGRAL = ("int", "uint", "bool")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,43 +9,8 @@ from __future__ import annotations
 
 from gradcheck.judging.bits import union
 from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.torch_names import PRODUCT_AND_SUM, SUM_AND_PRODUCT, SUMS
 from gradcheck.trace.trace import Trace
-
-SUMS = frozenset(
-    {
-        "add",
-        "add_",
-        "sub",
-        "sub_",
-        "rsub",
-        "__radd__",
-        "__rsub__",
-        "cat",
-        "concat",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
-        "sum",
-        "mean",
-        "where",
-        "index_add",
-        "index_add_",
-        "scatter_add",
-        "scatter_add_",
-        "__setitem__",
-        "index_copy",
-        "index_put",
-        "index_put_",
-        "masked_scatter",
-        "masked_scatter_",
-    }
-)
-"""Calls that add or place their operands: a zero one does not hold back the gradient of the others."""
-_SUM_AND_PRODUCT = frozenset({"addmm", "baddbmm", "addbmm", "addmv", "addr", "addcmul"})
-"""first + second * third"""
-_PRODUCT_AND_SUM = frozenset({"linear", "conv1d", "conv2d", "conv3d"})
-"""first * second + third"""
 
 
 def _terms_and_factors(
@@ -55,9 +20,9 @@ def _terms_and_factors(
     name = call.op.rpartition(".")[2]
     if name in SUMS:
         return inputs, ()
-    if name in _SUM_AND_PRODUCT:
+    if name in SUM_AND_PRODUCT:
         return inputs[:1], inputs[1:]
-    return (inputs[2:], inputs[:2]) if name in _PRODUCT_AND_SUM else ((), inputs)
+    return (inputs[2:], inputs[:2]) if name in PRODUCT_AND_SUM else ((), inputs)
 
 
 class Holding:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from gradcheck.core.words import listed
 from gradcheck.judging.bits import single_bits, union
 from gradcheck.judging.chain import Chain, ChainBreak
-from gradcheck.judging.flow import INTEGRAL, Cut, Flow
+from gradcheck.judging.flow import Cut, Flow
 from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.torch_names import INTEGRAL, TAKES_DATA
 from gradcheck.trace.trace import Trace
 
 _FAMILY = {"hidden-input": "reentrant-checkpoint"}
@@ -240,13 +241,9 @@ class _Verdict:
         return frozenset(self._trainable[bit.bit_length() - 1] for bit in single_bits(mask))
 
 
-_DATA = frozenset({"from_numpy", "tensor", "as_tensor", "asarray", "frombuffer"})
-"""Calls that make a tensor from data; ``full`` and its kin take one number, which is known again if it left torch."""
-
-
 def _from_data(call: Call) -> bool:
     """Whether ``call`` made a tensor from data of unknown origin."""
-    return call.kind == "entry" and not call.inputs and call.op.rpartition(".")[2] in _DATA
+    return call.kind == "entry" and not call.inputs and call.op.rpartition(".")[2] in TAKES_DATA
 
 
 def _merged(first: ChainBreak, other: ChainBreak) -> ChainBreak:

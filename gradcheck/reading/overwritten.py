@@ -7,38 +7,9 @@ from dataclasses import dataclass
 
 from gradcheck.trace.events import Failure, Mutation
 from gradcheck.trace.rows import NONE
+from gradcheck.trace.torch_names import VIEWS
 from gradcheck.trace.trace import Trace
 
-VIEWS = frozenset(
-    {
-        "T",
-        "__getitem__",
-        "chunk",
-        "contiguous",
-        "expand",
-        "expand_as",
-        "flatten",
-        "mT",
-        "movedim",
-        "narrow",
-        "permute",
-        "requires_grad_",
-        "reshape",
-        "select",
-        "split",
-        "squeeze",
-        "swapaxes",
-        "t",
-        "to",
-        "transpose",
-        "unbind",
-        "unflatten",
-        "unsqueeze",
-        "view",
-        "view_as",
-    }
-)
-"""Last words of the names of the calls whose result is what they were given, or a view of it."""
 _SHAPE = re.compile(r"Tensor \[([\d, ]*)\]\], which is output")
 """``[torch.FloatTensor [2, 8]], which is output 0 of ...`` (torch/csrc/autograd/saved_variable.cpp)."""
 

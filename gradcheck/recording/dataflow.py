@@ -23,7 +23,6 @@ from gradcheck.internals.tensors import (
     transform_level_reader,
     version_of,
 )
-from gradcheck.judging.holding import SUMS
 from gradcheck.recording.departures import Departures
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.identities import Identities
@@ -32,17 +31,11 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.noted_calls import NotedCalls
 from gradcheck.recording.observers import Observers
 from gradcheck.recording.open_regions import OpenRegions
-from gradcheck.recording.operations import (
-    DATA_SET,
-    DETACHES,
-    ZERO_PRESERVING,
-    Operation,
-    Operations,
-    classified,
-)
+from gradcheck.recording.operations import DATA_SET, DETACHES, Operation, Operations, classified
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, tensors_in
 from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.torch_names import SUMS, ZERO_PRESERVING
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _Tensor, _is_grad_enabled = torch.Tensor, torch.is_grad_enabled

@@ -11,118 +11,19 @@ from gradcheck.internals.calls import (
     TENSOR_METHODS,
 )
 from gradcheck.internals.tensors import operator_schema
-
-EXITS = frozenset(
-    {"item", "tolist", "numpy", "__float__", "__int__", "__complex__", "__array__", "__dlpack__"}
+from gradcheck.trace.torch_names import (
+    ENTRIES,
+    EXITS,
+    FIRST_ONLY,
+    SHAPE_ONLY,
+    ZERO_DERIVATIVES,
 )
-"""Calls whose result is no tensor any more. ``__bool__`` and ``__index__`` are control flow, not data."""
-
-ENTRIES = frozenset(
-    {
-        "tensor",
-        "as_tensor",
-        "asarray",
-        "from_numpy",
-        "frombuffer",
-        "scalar_tensor",
-        "full",
-        "new_tensor",
-        "new_full",
-        "full_like",
-    }
-)
-"""Calls that make a tensor from numbers of Python or NumPy."""
 
 DETACHES = frozenset(
     {"detach", "detach_", "tensor", "new_tensor", MAKE_SUBCLASS, "__deepcopy__", "set_"}
 )
 """Calls whose result shares or copies the data of a tensor and nothing of its graph."""
 
-ZERO_DERIVATIVES = frozenset(
-    {
-        "round",
-        "round_",
-        "floor",
-        "floor_",
-        "ceil",
-        "ceil_",
-        "trunc",
-        "trunc_",
-        "fix",
-        "fix_",
-        "sign",
-        "sign_",
-        "sgn",
-        "sgn_",
-        "heaviside",
-        "floor_divide",
-        "floor_divide_",
-        "__floordiv__",
-        "__rfloordiv__",
-        "bernoulli",
-        "bernoulli_",
-    }
-)
-"""Calls that autograd differentiates to zero everywhere (torch's derivatives.yaml: ``self: zeros_like(grad)``)."""
-
-ZERO_PRESERVING = frozenset(
-    {
-        "mul",
-        "__mul__",
-        "__rmul__",
-        "mul_",
-        "matmul",
-        "__matmul__",
-        "mm",
-        "bmm",
-        "kron",
-        "to",
-        "type",
-        "float",
-        "half",
-        "bfloat16",
-        "double",
-        "view",
-        "reshape",
-        "transpose",
-        "permute",
-        "t",
-        "T",
-        "mT",
-        "contiguous",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "dropout",
-        "neg",
-        "clone",
-        "linear",
-    }
-)
-"""Calls whose result is zero where an operand is zero (``linear``: without a bias): it need not be looked at."""
-
-SHAPE_ONLY = frozenset(
-    {
-        "full_like",
-        "new_full",
-        "zeros_like",
-        "ones_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "randint_like",
-        "new_zeros",
-        "new_ones",
-        "new_empty",
-        "new_empty_strided",
-    }
-)
-"""Calls that read a tensor for its shape, dtype and device alone."""
-
-FIRST_ONLY = frozenset({"expand_as", "view_as", "reshape_as", "type_as", "to", "__deepcopy__"})
-"""Calls that read only their first tensor for its content."""
 
 SILENT = READING_NO_CONTENT | frozenset(
     {

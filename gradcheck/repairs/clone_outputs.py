@@ -4,9 +4,9 @@ from gradcheck.findings.candidates import repair
 from gradcheck.findings.edit import CloneOutputs, Edit
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
-from gradcheck.reading.overwritten import VIEWS
 from gradcheck.reading.siblings import siblings
 from gradcheck.trace.rows import NONE
+from gradcheck.trace.torch_names import VIEWS
 from gradcheck.trace.trace import Trace
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradcheck.core.words import counted
 from gradcheck.formats.views.text import (
     clean,
     clean_lines,
     code_lines,
-    count,
     middle,
     percent,
     ranges,
@@ -93,8 +93,8 @@ def test_installed_files_are_named_from_their_package(file: str, expected: str) 
 
 
 def test_numbers() -> None:
-    assert count(1, "tensor") == "1 tensor"
-    assert count(1024, "tensor") == "1,024 tensors"
+    assert counted(1, "tensor") == "1 tensor"
+    assert counted(1024, "tensor") == "1,024 tensors"
     assert percent(1, 4) == "25.00"
     assert percent(1, 10**9) == "<0.01"
     assert percent(0, 0) == "0.00"

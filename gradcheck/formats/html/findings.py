@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from gradcheck.core.severity import Severity
-from gradcheck.core.words import folded
+from gradcheck.core.words import counted, folded
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.formats.html.code import source, typed
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.rule import rule_page
 from gradcheck.formats.html.scope import Scope, code, glyph, pairs, prose, section
-from gradcheck.formats.views.text import clean, count, ranges
+from gradcheck.formats.views.text import clean, ranges
 from gradcheck.formats.views.verdict import by_severity
 
 MARKS: dict[Severity, str] = {"error": "✖", "warning": "▲", "note": "●"}
@@ -58,7 +58,11 @@ def findings_section(
         "Findings",
         cards,
         h("ul", [h("li", _brief(finding)) for finding in short], class_="brief") if short else None,
-        h("p", f"{count(more, 'more finding')}: all of them are in the JSON format.", class_="more")
+        h(
+            "p",
+            f"{counted(more, 'more finding')}: all of them are in the JSON format.",
+            class_="more",
+        )
         if more > 0
         else None,
     )
@@ -114,9 +118,9 @@ def _facts(finding: Finding) -> Iterator[tuple[str, Child]]:
 
 def _cost(finding: Finding) -> Element:
     """How much is lost, and the names of it folded into ranges."""
-    words = count(len(finding.parameters), "tensor")
+    words = counted(len(finding.parameters), "tensor")
     if finding.num_elements:
-        words += f", {count(finding.num_elements, 'parameter')}"
+        words += f", {counted(finding.num_elements, 'parameter')}"
     names = folded(finding.parameters[:MAX_PARAMETERS])
     items = [h("li", code(ranges(name), 300)) for name in names[:MAX_NAMES]]
     left = len(names) - MAX_NAMES

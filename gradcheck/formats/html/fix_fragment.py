@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.words import counted
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.fragment import fragment_of
 from gradcheck.formats.html.fragment_parts import (
@@ -21,7 +22,7 @@ from gradcheck.formats.html.fragment_parts import (
 from gradcheck.formats.html.fragment_tables import MAX_ROWS
 from gradcheck.formats.views.fix_summary import ChangeRow, State, change_rows, folded_changes
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
-from gradcheck.formats.views.text import count, norm
+from gradcheck.formats.views.text import norm
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
@@ -52,7 +53,7 @@ def _tried(report: FixReport, limit: int) -> Iterator[Element]:
     shown = tried[:limit] + [o for o in tried[limit:] if isinstance(o, Verified)]
     yield from map(_outcome, shown)
     if len(tried) > len(shown):
-        yield aside(f"… {count(len(tried) - len(shown), 'more repair')} rejected")
+        yield aside(f"… {counted(len(tried) - len(shown), 'more repair')} rejected")
 
 
 def _outcome(outcome: Verified | Rejected) -> Element:
@@ -71,7 +72,7 @@ def _not_tried(report: FixReport, limit: int) -> Iterator[Element]:
         name = f"{text(outcome.code, 16)} {text(outcome.repair.name, 60)}"
         yield aside(f"not tried {name}: {text(outcome.reason, MAX_REASON)}")
     if len(left) > limit:
-        yield aside(f"… {count(len(left) - limit, 'more repair')} not tried")
+        yield aside(f"… {counted(len(left) - limit, 'more repair')} not tried")
 
 
 def _changes(report: FixReport, limit: int) -> Child:
@@ -83,7 +84,7 @@ def _changes(report: FixReport, limit: int) -> Child:
     header = ["group", "tensors", "elements", "dtype", "before", "after", "norm"]
     cells = [_cells(row) for row in rows[:limit]]
     if len(rows) > limit:
-        cells.append([f"… {count(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
+        cells.append([f"… {counted(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
     return (title("Trainable parameters, before and after"), table(header, cells, {1, 2}))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.html.chain import picture
 from gradcheck.formats.html.chain_words import chain_legend
@@ -15,7 +16,7 @@ from gradcheck.formats.html.scope import Scope, glyph, pairs, prose, section
 from gradcheck.formats.views.fix_summary import ABSENT, ChangeRow, State, change_rows
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.views.gradient_map import Scale, gradient_maps
-from gradcheck.formats.views.text import clean, count, norm
+from gradcheck.formats.views.text import clean, norm
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.reports.report import Report
@@ -84,7 +85,7 @@ def _outcomes(report: FixReport, scope: Scope) -> Element | None:
         "repairs",
         "Repairs",
         [_tried(outcome, scope.inside) for outcome in shown],
-        h("p", f"… {count(more, 'more repair')} rejected", class_="more") if more else None,
+        h("p", f"… {counted(more, 'more repair')} rejected", class_="more") if more else None,
         _not_tried(left, scope.inside) if left else None,
         aside="in the order in which they were tried",
     )
@@ -116,7 +117,7 @@ def _not_tried(left: list[NotTried], scope: Scope) -> Child:
         for reason, names in reasons.items()
     ]
     if len(left) > limit:
-        items.append(h("li", f"… {count(len(left) - limit, 'more repair')}"))
+        items.append(h("li", f"… {counted(len(left) - limit, 'more repair')}"))
     return [h(f"h{scope.level}", "Not tried"), h("ul", items, class_="not-tried")]
 
 
@@ -169,7 +170,7 @@ def _changes(report: FixReport, scope: Scope) -> Element | None:
         return None
     limit = scope.bound(MAX_CHANGES)
     header = ["group", "tensors", "elements", "dtype", "before", "after", "norm after"]
-    more = count(len(rows) - limit, "more group") if len(rows) > limit else ""
+    more = counted(len(rows) - limit, "more group") if len(rows) > limit else ""
     table = sortable("By group", header, [_change(row) for row in rows[:limit]], more=more)
     return section(scope, "changes", "What changed", table)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.fragment_parts import (
@@ -17,7 +18,6 @@ from gradcheck.formats.html.fragment_parts import (
     whole,
 )
 from gradcheck.formats.html.fragment_tables import chain_table, parameters_table
-from gradcheck.formats.views.text import count
 from gradcheck.formats.views.verdict import by_severity, verdict, verdict_word
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report
@@ -53,7 +53,7 @@ def _findings(report: Report, limit: int) -> Iterator[Child]:
     findings = by_severity(report.findings)
     yield from map(_finding, findings[:limit])
     if len(findings) > limit:
-        yield h("p", f"… {count(len(findings) - limit, 'more finding')}")
+        yield h("p", f"… {counted(len(findings) - limit, 'more finding')}")
 
 
 def _finding(finding: Finding) -> Element:
@@ -74,8 +74,8 @@ def _facts(finding: Finding) -> Iterator[Element]:
     for label, value in finding.evidence[:8]:
         yield fact(text(label, 40), text(value))
     if finding.parameters:
-        elements = f", {count(finding.num_elements, 'parameter')}" if finding.num_elements else ""
-        yield fact("cost", count(len(finding.parameters), "tensor") + elements)
+        elements = f", {counted(finding.num_elements, 'parameter')}" if finding.num_elements else ""
+        yield fact("cost", counted(len(finding.parameters), "tensor") + elements)
 
 
 def _footer(report: Report) -> Iterator[Element]:

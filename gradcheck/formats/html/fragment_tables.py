@@ -1,5 +1,6 @@
 """The chain and the parameters of a Report as tables of a fragment."""
 
+from gradcheck.core.words import counted
 from gradcheck.formats.html.element import Child, h
 from gradcheck.formats.html.fragment_parts import colored, place, state, table, text, title
 from gradcheck.formats.views.chain import Wire, loose_cuts, shown_links, wires
@@ -11,7 +12,7 @@ from gradcheck.formats.views.summary import (
     group_rows,
     totals,
 )
-from gradcheck.formats.views.text import clean, count, norm, percent, ranges
+from gradcheck.formats.views.text import clean, norm, percent, ranges
 from gradcheck.reports.report import Break, Link, Report
 
 MAX_ROWS = 40
@@ -69,7 +70,7 @@ def parameters_table(report: Report, factor: int) -> Child:
     header += ["norm: median (range)"] if measured else []
     cells = [_group(row, total)[: len(header)] for row in shown]
     if len(rows) > limit:
-        cells.append([f"… {count(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
+        cells.append([f"… {counted(len(rows) - limit, 'more group')}", *[""] * (len(header) - 1)])
     return (title(str(total)), table(header, cells, {1, 2, 3}))
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gradcheck.core.words import counted
 from gradcheck.formats.html.document import document
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.page import banner, frame, report_parts
@@ -18,7 +19,7 @@ from gradcheck.formats.views.gate_verdict import (
     reason,
 )
 from gradcheck.formats.views.places import shown_path
-from gradcheck.formats.views.text import clean, count, middle
+from gradcheck.formats.views.text import clean, middle
 from gradcheck.formats.views.verdict import by_severity, verdict
 from gradcheck.gates.gate import TARGET_STATUSES, GateReport, TargetResult, TargetStatus
 
@@ -81,7 +82,7 @@ def _overview(gate: GateReport, scope: Scope, opened: set[int]) -> Element:
         for index, result in enumerate(gate.results[:MAX_TARGETS])
     ]
     left = len(gate.results) - MAX_TARGETS
-    more = count(left, "more target") if left > 0 else ""
+    more = counted(left, "more target") if left > 0 else ""
     notes = [h("li", prose(note, 800)) for note in gate.notes[:MAX_LISTED]]
     return section(
         scope,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.words import ranged
+from gradcheck.core.words import counted, ranged
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.scope import Scope, code, section
 from gradcheck.formats.views.gradient_map import LEVELS, GradientMap, Place, Scale, gradient_maps
-from gradcheck.formats.views.text import clean, count, norm
+from gradcheck.formats.views.text import clean, norm
 from gradcheck.reports.report import Report
 
 MAX_ROWS, MAX_LAYERS, MAX_MAPS = 40, 400, 8
@@ -59,7 +59,7 @@ def map_figures(maps: list[GradientMap], scale: Scale | None, scope: Scope) -> I
         budget -= len(rows) * len(layers)
         yield _figure(one, rows, layers, scale)
     if len(maps) > MAX_MAPS:
-        yield h("p", f"… {count(len(maps) - MAX_MAPS, 'more map')}", class_="more")
+        yield h("p", f"… {counted(len(maps) - MAX_MAPS, 'more map')}", class_="more")
 
 
 def _figure(
@@ -70,8 +70,10 @@ def _figure(
     if not alone:
         title = [code(one.container), f" {ranged([*layers])}"]
     left_out = [
-        count(len(one.rows) - len(rows), "more row") if len(one.rows) > len(rows) else "",
-        count(len(one.layers) - len(layers), "more layer") if len(one.layers) > len(layers) else "",
+        counted(len(one.rows) - len(rows), "more row") if len(one.rows) > len(rows) else "",
+        counted(len(one.layers) - len(layers), "more layer")
+        if len(one.layers) > len(layers)
+        else "",
     ]
     more = f" (… {', '.join(filter(None, left_out))})" if any(left_out) else ""
     table = h(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.html.chain import chain_section
 from gradcheck.formats.html.document import document
@@ -12,7 +13,7 @@ from gradcheck.formats.html.parameters import parameters_section
 from gradcheck.formats.html.scope import Scope, glyph, meter
 from gradcheck.formats.html.setup import setup_section, skipped_section
 from gradcheck.formats.views.summary import totals
-from gradcheck.formats.views.text import clean, count, percent
+from gradcheck.formats.views.text import clean, percent
 from gradcheck.formats.views.verdict import loss_words, verdict, verdict_word
 from gradcheck.reports.report import Report
 
@@ -96,7 +97,7 @@ def figures(report: Report) -> Element:
             "with a gradient",
             [
                 h("b", f"{reached:,}"),
-                f" of {count(len(trainable), 'tensor')}",
+                f" of {counted(len(trainable), 'tensor')}",
                 meter(reached, len(trainable), tone),
             ],
         ),

@@ -1,9 +1,10 @@
 """The trainable parameters of a page: by group as a table, and one by one for the script to sort and search."""
 
+from gradcheck.core.words import counted
 from gradcheck.formats.html.element import Child, Element, embedded, h
 from gradcheck.formats.html.scope import Scope, glyph, section
 from gradcheck.formats.views.summary import GroupRow, Totals, frozen_row, group_rows, totals
-from gradcheck.formats.views.text import clean, count, norm, percent, short_dtype
+from gradcheck.formats.views.text import clean, norm, percent, short_dtype
 from gradcheck.reports.report import ParameterRecord, Report
 from gradcheck.trace.rows import RAGGED
 
@@ -56,7 +57,7 @@ def _groups(report: Report, total: Totals, scope: Scope) -> Child:
     header += ["norm", "smallest", "largest"] if measured else []
     cells = [_group(row, total)[: len(header)] for row in rows[:limit]]
     foot = [_group(frozen, total)[: len(header)]] if frozen else []
-    more = count(len(rows) - limit, "more group") if len(rows) > limit else ""
+    more = counted(len(rows) - limit, "more group") if len(rows) > limit else ""
     return sortable(
         "By group, with the median norm" if measured else "By group",
         header,
@@ -149,7 +150,7 @@ def _tensors(report: Report, scope: Scope) -> Child:
             :limit
         ]
     data = {"total": len(trainable), "rows": [_tensor(record) for record in shown]}
-    words = f"{count(len(trainable), 'trainable tensor')}, one by one"
+    words = f"{counted(len(trainable), 'trainable tensor')}, one by one"
     return h(
         "details",
         h("summary", words),

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.words import counted
 from gradcheck.formats.markdown.markdown import MAX_COMMENT_BYTES, MAX_SUMMARY_BYTES, problem_blocks
 from gradcheck.formats.markdown.page import asides_section, page, report_sections, where
 from gradcheck.formats.markdown.text import code, code_block, details, prose
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.views.problems import problems
-from gradcheck.formats.views.text import count
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import of_one
@@ -79,7 +79,7 @@ def _verified(report: FixReport, options: RenderOptions, factor: int) -> Iterato
         yield "\n\n".join(part for part in parts if part)
     more = len(report.verified) - MAX_OUTCOMES * factor
     if more > 0:
-        yield f"… {count(more, 'more verified repair')}: all of them with `--format json`"
+        yield f"… {counted(more, 'more verified repair')}: all of them with `--format json`"
 
 
 def _others(report: FixReport, factor: int) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _others(report: FixReport, factor: int) -> Iterator[str]:
         more = len(outcomes) - len(lines)
         lines += [f"- … {more:,} more"] if more > 0 else []
         if lines:
-            yield details(f"{title}: {count(len(outcomes), 'repair')}", "\n".join(lines))
+            yield details(f"{title}: {counted(len(outcomes), 'repair')}", "\n".join(lines))
 
 
 def _line(outcome: Verified | Rejected | NotTried) -> str:

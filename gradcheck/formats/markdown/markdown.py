@@ -1,5 +1,6 @@
 """Markdown for a comment on a pull request, and for the page of a job on GitHub; GitLab's comments read it too."""
 
+from gradcheck.core.words import counted
 from gradcheck.formats.markdown.page import (
     SIGN,
     asides_section,
@@ -19,7 +20,7 @@ from gradcheck.formats.views.gate_verdict import (
 )
 from gradcheck.formats.views.problem import Problem
 from gradcheck.formats.views.problems import problems
-from gradcheck.formats.views.text import clean, count, middle
+from gradcheck.formats.views.text import clean, middle
 from gradcheck.formats.views.verdict import verdict
 from gradcheck.gates.gate import GateReport, TargetResult
 from gradcheck.reports.formatter import RenderOptions, formatter
@@ -90,7 +91,7 @@ def _targets(gate: GateReport) -> list[str]:
         return []
     rows = [_row(result) for result in gate.results[:MAX_TARGETS]]
     if len(gate.results) > MAX_TARGETS:
-        rows.append([f"… {count(len(gate.results) - MAX_TARGETS, 'more target')}", "", "", ""])
+        rows.append([f"… {counted(len(gate.results) - MAX_TARGETS, 'more target')}", "", "", ""])
     return [table(["target", "status", "findings", "step"], rows)]
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from gradcheck.core.severity import Severity
+from gradcheck.core.words import counted
 from gradcheck.formats.markdown.text import code, code_block, details, prose, table
 from gradcheck.formats.views.asides import asides, told_of
 from gradcheck.formats.views.places import Place, source_link
 from gradcheck.formats.views.problem import Problem, cost_words
 from gradcheck.formats.views.summary import GroupRow, folded, group_rows, totals
-from gradcheck.formats.views.text import clean, count, norm
+from gradcheck.formats.views.text import clean, norm
 from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import GateReport
 from gradcheck.reports.formatter import RenderOptions
@@ -40,7 +41,9 @@ def page(head: Iterable[str], body: Mapping[str, Iterable[str]], limit: int) -> 
                 room -= _size(block)
                 blocks.append(block)
         if left_out:
-            blocks.append(f"… {count(left_out, f'more {kind}')}: all of them with `--format json`")
+            blocks.append(
+                f"… {counted(left_out, f'more {kind}')}: all of them with `--format json`"
+            )
     return "\n\n".join(blocks) + "\n"
 
 
@@ -103,7 +106,7 @@ def _parameters(report: Report, of: str) -> str:
         return ""
     cells = [_row(row) for row in rows[:MAX_GROUPS]]
     if len(rows) > MAX_GROUPS:
-        cells.append([f"… {count(len(rows) - MAX_GROUPS, 'more group')}", "", "", "", "", ""])
+        cells.append([f"… {counted(len(rows) - MAX_GROUPS, 'more group')}", "", "", "", "", ""])
     header = ["group", "tensors", "elements", "dtype", "gradient", "median norm"]
     body = f"{table(header, cells, (1, 2, 5))}\n\n{totals(report)}"
     return details(f"Trainable parameters{of}", body.replace("||", "·"))

@@ -3,10 +3,11 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.terminal.layout import SEVERITY_STYLES, labelled, prose_width, repair_lines
 from gradcheck.formats.views.places import shown_path
-from gradcheck.formats.views.text import clean, count, middle
+from gradcheck.formats.views.text import clean, middle
 from gradcheck.formats.views.verdict import break_of, by_severity
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report
@@ -42,7 +43,7 @@ def findings_section(report: Report, options: RenderOptions, width: int) -> Rend
         shown += [_in_brief(finding, width) for finding in brief[: MAX_BRIEF * factor]]
     left_out = len(brief) - MAX_BRIEF * factor
     if left_out > 0:
-        shown.append(Text(f"… {count(left_out, 'more finding')}: all of them with --format json"))
+        shown.append(Text(f"… {counted(left_out, 'more finding')}: all of them with --format json"))
     return Group(*shown)
 
 
@@ -129,9 +130,9 @@ def _evidence(finding: Finding, options: RenderOptions) -> list[tuple[str, Rende
 def _cost(finding: Finding) -> list[tuple[str, RenderableType]]:
     if not finding.parameters:
         return []
-    cost = count(len(finding.parameters), "tensor")
+    cost = counted(len(finding.parameters), "tensor")
     if finding.num_elements:
-        cost += f", {count(finding.num_elements, 'parameter')}"
+        cost += f", {counted(finding.num_elements, 'parameter')}"
     one = finding.parameters[0] if len(finding.parameters) == 1 else ""
     return [("cost", Text(f"{cost}: {clean(one, 200)}" if one else cost))]
 

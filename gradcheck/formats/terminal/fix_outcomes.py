@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.formats.terminal.findings import where_rows
 from gradcheck.formats.terminal.layout import heading, labelled, repair_lines
 from gradcheck.formats.views.fix_verdict import named
-from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.text import clean
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.outcome import FixReport, NotTried, Outcome, Rejected, Verified
 
@@ -44,7 +45,7 @@ def _tried(report: FixReport, options: RenderOptions, width: int) -> Iterator[Re
             where = _where(outcome, report, options, width) if isinstance(outcome, Verified) else []
             yield _outcome(outcome, head, options, width, where)
     if num_rejected > MAX_REJECTED and not options.verbose:
-        left_out = count(num_rejected - MAX_REJECTED, "more repair")
+        left_out = counted(num_rejected - MAX_REJECTED, "more repair")
         yield Text(f"… {left_out} rejected: all of them with --verbose", style="dim")
 
 
@@ -93,7 +94,7 @@ def _not_tried(report: FixReport, options: RenderOptions, width: int) -> Iterato
         yield _outcome(members[0], _fitting(members, width), options, width, [])
     left_out = sum(map(len, list(groups.values())[limit:]))
     if left_out:
-        yield Text(f"… {count(left_out, 'more repair')} not tried: --verbose", style="dim")
+        yield Text(f"… {counted(left_out, 'more repair')} not tried: --verbose", style="dim")
 
 
 def _fitting(members: list[NotTried], width: int) -> Text:

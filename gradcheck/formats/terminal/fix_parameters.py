@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.formats.terminal.layout import STATE_STYLES, heading, labelled
 from gradcheck.formats.terminal.parameters import (
     WIDE,
@@ -14,7 +15,7 @@ from gradcheck.formats.terminal.parameters import (
 )
 from gradcheck.formats.views.fix_summary import ChangeRow, State, change_rows, folded_changes
 from gradcheck.formats.views.summary import Totals, totals
-from gradcheck.formats.views.text import count, norm, percent
+from gradcheck.formats.views.text import norm, percent
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.outcome import FixReport
 
@@ -62,7 +63,7 @@ def _table(
         last = [] if row.norm is None else [norm(row.norm)]
         table.add_row(Text(row.label.removesuffix(tail)), *_sizes([row]), *cells, *last)
     if hidden:
-        table.add_row(f"… {count(len(hidden), 'more group')}", *_sizes(hidden), style="dim")
+        table.add_row(f"… {counted(len(hidden), 'more group')}", *_sizes(hidden), style="dim")
     return table
 
 

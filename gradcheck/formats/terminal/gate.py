@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.formats.terminal.findings import findings_section
 from gradcheck.formats.terminal.layout import heading, labelled, verdict_line
 from gradcheck.formats.terminal.report import page
@@ -19,7 +20,7 @@ from gradcheck.formats.views.gate_verdict import (
     reason,
     shown_report,
 )
-from gradcheck.formats.views.text import clean, count, middle
+from gradcheck.formats.views.text import clean, middle
 from gradcheck.formats.views.verdict import verdict
 from gradcheck.gates.gate import GateReport, TargetResult
 from gradcheck.reports.formatter import RenderOptions, formatter
@@ -57,7 +58,7 @@ def _sections(
     for result in telling[:limit]:
         yield _details(result, options, width)
     if len(telling) > limit:
-        yield Text(f"… {count(len(telling) - limit, 'more target')}: all with --format json")
+        yield Text(f"… {counted(len(telling) - limit, 'more target')}: all with --format json")
     yield _footer(gate, options, width)
 
 
@@ -71,7 +72,7 @@ def _table(gate: GateReport, options: RenderOptions) -> RenderableType:
     for result in gate.results[:limit]:
         table.add_row(*_row(result))
     if len(gate.results) > limit:
-        table.add_row(f"… {count(len(gate.results) - limit, 'more target')}")
+        table.add_row(f"… {counted(len(gate.results) - limit, 'more target')}")
     return table
 
 
@@ -114,7 +115,7 @@ def _drift(result: TargetResult, options: RenderOptions) -> list[str]:
     limit = MAX_DRIFT * (VERBOSE_FACTOR if options.verbose else 1)
     lines = [drift_words(drift) for drift in result.drift[:limit]]
     if len(result.drift) > limit:
-        lines.append(f"… {count(len(result.drift) - limit, 'more group')}")
+        lines.append(f"… {counted(len(result.drift) - limit, 'more group')}")
     return lines
 
 

@@ -3,8 +3,9 @@
 from rich.console import RenderableType
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.formats.terminal.layout import labelled
-from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import loss_words
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report
@@ -57,7 +58,7 @@ def footer_section(report: Report, options: RenderOptions, width: int) -> Render
     rows += [("noted", Text(clean(note, 600 if options.verbose else 240))) for note in notes]
     if len(report.notes) > len(notes):
         rows.append(
-            ("", Text(f"… {count(len(report.notes) - len(notes), 'more note')}: --verbose"))
+            ("", Text(f"… {counted(len(report.notes) - len(notes), 'more note')}: --verbose"))
         )
     if options.command and not options.verbose:
         command = f"{clean(options.command, 200)} --verbose"
@@ -75,7 +76,7 @@ def _skipped(report: Report, options: RenderOptions) -> Text:
         reasons.setdefault(clean(rule.reason, 160), []).append(clean(name, 80))
     many = 1000 if options.verbose else MAX_CODES
     parts = [
-        f"{', '.join(sorted(names)) if len(names) <= many else count(len(names), 'rule')}: {reason}"
+        f"{', '.join(sorted(names)) if len(names) <= many else counted(len(names), 'rule')}: {reason}"
         for reason, names in reasons.items()
     ]
     return Text(("\n" if options.verbose else "; ").join(parts))

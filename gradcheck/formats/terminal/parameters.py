@@ -4,9 +4,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gradcheck.core.words import counted
 from gradcheck.formats.terminal.layout import STATE_STYLES, heading
 from gradcheck.formats.views.summary import GroupRow, Totals, folded, frozen_row, group_rows, totals
-from gradcheck.formats.views.text import count, middle, norm, percent
+from gradcheck.formats.views.text import middle, norm, percent
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report
 
@@ -72,7 +73,7 @@ def _table(
         cells = [Text(row.label.removesuffix(tail)), *_sizes(row, total), _states(row, footnotes)]
         table.add_row(*cells, *([_norms(row, wide)] if measured else []))
     if hidden:
-        table.add_row(f"… {count(len(hidden), 'more group')}", *_sum(hidden, total), style="dim")
+        table.add_row(f"… {counted(len(hidden), 'more group')}", *_sum(hidden, total), style="dim")
     if frozen is not None:
         table.add_row(frozen.label, *_sizes(frozen, total), style="dim")
     return table

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcheck.formats.views.text import clean, count
+from gradcheck.core.words import counted
+from gradcheck.formats.views.text import clean
 from gradcheck.gates.gate import GateReport, TargetResult
 from gradcheck.reports.report import SkippedRule
 
@@ -74,7 +75,7 @@ def _of(result: TargetResult) -> Iterator[tuple[Kind, str, tuple[str, ...]]]:
         code = clean(ignored.code, 16)
         yield "ignored", f"{code}: {clean(ignored.reason, 400)}", (code,)
     if result.known:
-        yield "baseline", f"{count(len(result.known), 'finding')} known, not shown again", ()
+        yield "baseline", f"{counted(len(result.known), 'finding')} known, not shown again", ()
     for known in result.fixed:
         yield "fixed", f"{clean(known.text, 300)}; take it out of the baseline", ()
     for note in result.report.notes if result.report else ():

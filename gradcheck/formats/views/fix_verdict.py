@@ -1,7 +1,8 @@
 """What every format for people says first of a FixReport: the verdict in one line."""
 
+from gradcheck.core.words import counted
 from gradcheck.formats.views.gate_verdict import gate_verdict, gate_word
-from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.gates.gate import GateReport, Judged
 from gradcheck.reports.outcome import FixReport, NotTried
@@ -34,7 +35,7 @@ def fix_verdict(report: FixReport) -> str:
         return f"{names} {'helps, and is' if len(repairs) == 1 else 'help, and are'} not enough"
     tried = sum(not isinstance(outcome, NotTried) for outcome in report.outcomes)
     if tried:
-        return f"{count(tried, 'repair')} tried, and none helps: see what is left"
+        return f"{counted(tried, 'repair')} tried, and none helps: see what is left"
     return "no repair of the loaded model can help: see what is left"
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from gradcheck.core.severity import SEVERITIES
-from gradcheck.formats.views.text import clean, count, ranges, short_dtype
+from gradcheck.core.words import counted
+from gradcheck.formats.views.text import clean, ranges, short_dtype
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.gates.gate import GateReport, TargetResult, TargetStatus
 from gradcheck.gates.lock import Drift, LockedGroup
@@ -34,11 +35,11 @@ def gate_verdict(gate: GateReport) -> str:
     if not gate.results:
         return "no target was checked"
     if gate.healthy:
-        return f"{count(len(gate.results), 'target')}: " + (
+        return f"{counted(len(gate.results), 'target')}: " + (
             "all healthy" if tally["healthy"] > 1 else "healthy"
         )
     parts = [f"{tally[status]:,} {words}" for status, words in IN_SENTENCE.items() if tally[status]]
-    return f"{count(len(gate.results), 'target')}: {', '.join(parts)}"
+    return f"{counted(len(gate.results), 'target')}: {', '.join(parts)}"
 
 
 def single(gate: GateReport) -> Report | None:
@@ -62,7 +63,7 @@ def shown_report(result: TargetResult, report: Report) -> Report:
 def findings_words(result: TargetResult) -> str:
     """``2 errors, 1 note``; and how many more the baseline holds."""
     tally = Counter(finding.severity for finding in result.findings)
-    parts = [count(tally[severity], severity) for severity in SEVERITIES if tally[severity]]
+    parts = [counted(tally[severity], severity) for severity in SEVERITIES if tally[severity]]
     if result.known:
         parts.append(f"{len(result.known):,} in the baseline")
     return ", ".join(parts)
@@ -86,7 +87,7 @@ def drift_words(drift: Drift) -> str:
             if drift.kind == "new"
             else "is in the lock and does not train"
         )
-        return f"{group} ({count(found.tensors, 'tensor')}) {fate}"
+        return f"{group} ({counted(found.tensors, 'tensor')}) {fate}"
     return f"{group}: {'; '.join(_changes(drift.agreed, drift.seen))}"
 
 

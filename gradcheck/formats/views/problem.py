@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gradcheck.core.severity import Severity
+from gradcheck.core.words import counted
 from gradcheck.findings.repair import Repair
 from gradcheck.formats.views.places import Place
-from gradcheck.formats.views.text import count
 
 COULD_NOT_RUN: Literal["could-not-run"] = "could-not-run"
 LOCK_DRIFT: Literal["lock-drift"] = "lock-drift"
@@ -74,5 +74,5 @@ def cost_words(problem: Problem) -> str:
     """``420 tensors, 4,884,480 parameters``; empty where it concerns none."""
     if not problem.num_parameters:
         return ""
-    elements = f", {count(problem.num_elements, 'parameter')}" if problem.num_elements else ""
-    return count(problem.num_parameters, "tensor") + elements
+    elements = f", {counted(problem.num_elements, 'parameter')}" if problem.num_elements else ""
+    return counted(problem.num_parameters, "tensor") + elements

@@ -10,12 +10,13 @@ from typing import Literal
 
 from gradcheck.core.location import Location
 from gradcheck.core.severity import SEVERITIES, Severity
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.formats.views.gate_verdict import drift_words
 from gradcheck.formats.views.places import Place, place_of
 from gradcheck.formats.views.problem import COULD_NOT_RUN, LOCK_DRIFT, Problem
-from gradcheck.formats.views.text import clean, clean_lines, count
+from gradcheck.formats.views.text import clean, clean_lines
 from gradcheck.formats.views.verdict import by_severity
 from gradcheck.gates.baseline import fingerprint
 from gradcheck.gates.gate import GateReport, TargetResult
@@ -55,7 +56,7 @@ def problems(
     raw.sort(key=lambda pair: _rank(*pair))
     made = [_problem(result, about, homes, options) for result, about in raw[:limit]]
     left = Counter(_severity(about) for _, about in raw[limit:])
-    words = ", ".join(count(left[kind], kind) for kind in SEVERITIES if left[kind])
+    words = ", ".join(counted(left[kind], kind) for kind in SEVERITIES if left[kind])
     return Problems(shown=_told_apart(made), left_out=words, total=len(raw))
 
 
@@ -135,7 +136,7 @@ def _problem(
         case "lock-drift":
             lines = [drift_words(drift) for drift in result.drift[:MAX_DRIFT]]
             more = len(result.drift) - MAX_DRIFT
-            lines += [f"{count(more, 'more group')} differ"] if more > 0 else []
+            lines += [f"{counted(more, 'more group')} differ"] if more > 0 else []
             message = f"What trains in {name} is not what gradcheck.lock holds. {LOCK_REMEDY}"
             return _own(LOCK_DRIFT, name, message, homes[name], tuple(lines))
         case _:

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from gradcheck.core.words import counted, dtype_text
+
 ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.?)",
     re.DOTALL,
@@ -15,14 +17,6 @@ COMMAND_START = re.compile(r"^(\s*)::")
 COMMAND_ANYWHERE = re.compile(r"##(?=\w*\[)")
 SHORT_BRACKET = re.compile(r"[^()\[\]{}]{0,24}[)\]}]")
 """What is in a bracket that is not worth a line of its own."""
-DTYPES = {
-    "float64": "fp64",
-    "float32": "fp32",
-    "float16": "fp16",
-    "bfloat16": "bf16",
-    "uint8": "u8",
-    "int8": "i8",
-}
 
 
 def clean(text: str, limit: int = 2000) -> str:
@@ -48,7 +42,7 @@ def clean_lines(text: str, max_lines: int = 12, limit: int = 400) -> list[str]:
     lines = ESCAPE.sub("", text[: max_lines * limit * 4]).splitlines()
     shown = [_cut(inert(_harmless(line).rstrip()), limit) for line in lines[:max_lines]]
     more = len(lines) - max_lines
-    return shown if more <= 0 else [*shown, f"… {count(more, 'more line')}"]
+    return shown if more <= 0 else [*shown, f"… {counted(more, 'more line')}"]
 
 
 def code_lines(line: str, width: int, depth: int = 0) -> list[str]:
@@ -131,12 +125,7 @@ def short_path(file: str) -> str:
 
 def short_dtype(dtype: str) -> str:
     """``bf16`` of ``bfloat16``."""
-    return DTYPES.get(dtype) or clean(dtype, 24)
-
-
-def count(number: int, noun: str) -> str:
-    """``1 tensor``, ``1,024 tensors``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return clean(dtype_text(dtype), 24)
 
 
 def norm(value: float) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 
 from gradcheck.core.location import Location
 from gradcheck.core.severity import SEVERITIES
-from gradcheck.core.words import listed
+from gradcheck.core.words import counted, listed
 from gradcheck.findings.finding import Finding
-from gradcheck.formats.views.text import clean, count
+from gradcheck.formats.views.text import clean
 from gradcheck.reports.report import Break, Report
 from gradcheck.trace.model import GradientState
 
@@ -30,7 +30,7 @@ def verdict(report: Report) -> str:
     """The verdict after its word: how many trainable tensors get a gradient, how many findings of which severity."""
     tally = Counter(finding.severity for finding in report.findings)
     counts = ", ".join(
-        count(tally[severity], severity) for severity in SEVERITIES if tally[severity]
+        counted(tally[severity], severity) for severity in SEVERITIES if tally[severity]
     )
     said = (
         clean(report.unjudged, MAX_REASON) if report.verdict == "not-judged" else _gradients(report)
@@ -43,7 +43,7 @@ def _gradients(report: Report) -> str:
     trainable = [p for p in report.parameters if p.requires_grad]
     total = len(trainable)
     if not trainable:
-        return f"none of the {count(len(report.parameters), 'parameter tensor')} is trainable"
+        return f"none of the {counted(len(report.parameters), 'parameter tensor')} is trainable"
     unexplained = Counter(p.gradient for p in trainable if not p.explanation)
     for state, words in BAD_STATES:
         if state == "missing" and unexplained[state] == total > 1:

@@ -8,12 +8,12 @@ from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
 from gradcheck.judging.chain import ChainBreak
-from gradcheck.judging.holding import SUMS
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.ancestry import ancestry, sources
 from gradcheck.reading.lines import location
 from gradcheck.reading.parameters import first_owner, trainable
 from gradcheck.trace.rows import NONE
+from gradcheck.trace.torch_names import SUMS
 from gradcheck.trace.trace import Trace
 
 OWN_SLOT = Repair(

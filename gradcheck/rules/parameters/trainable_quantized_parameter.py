@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.words import listed
+from gradcheck.core.words import dtype_text, listed
 from gradcheck.findings.evidence import finding
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.findings.wording import cost_text, dtype_text, raised_text
+from gradcheck.findings.wording import cost_text, raised_text
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location, user_frame
 from gradcheck.reading.parameters import first_owner, owner, owners, trainable
