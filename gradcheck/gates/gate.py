@@ -7,10 +7,11 @@ from typing import Literal
 
 from gradcheck.core.codec import to_json
 from gradcheck.core.severity import SEVERITIES, Severity
+from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.gates.baseline import KnownFinding
 from gradcheck.gates.lock import Drift
-from gradcheck.reports.formatter import RenderOptions, shown_as
+from gradcheck.reports.formatter import Readable, RenderOptions, shown_as
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
 from gradcheck.version import VERSION
@@ -85,8 +86,8 @@ class TargetResult:
         return "drift" if self.drift else "healthy"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateReport:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class GateReport(Readable):
     """What a gate found over all of its targets, in the order of the configuration."""
 
     results: tuple[TargetResult, ...]
@@ -107,6 +108,9 @@ class GateReport:
     def healthy(self) -> bool:
         """Whether every target was judged and passes."""
         return self.status == "healthy"
+
+    def __repr__(self) -> str:
+        return f"<GateReport: {self.status}, {counted(len(self.results), 'target')}>"
 
     def to_dict(self) -> dict[str, object]:
         """The JSON format: ``report`` is that of ``Report.to_dict()``, ``findings`` are in it."""

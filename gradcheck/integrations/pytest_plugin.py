@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from gradcheck.settings import Settings
     from gradcheck.subject import LossFunction
 
-WIDTH = 100
-"""Columns of a report under a failure."""
-
 
 @pytest.fixture
 def gradcheck_report(request: pytest.FixtureRequest) -> Callable[..., Report]:
@@ -38,7 +35,9 @@ def gradcheck_report(request: pytest.FixtureRequest) -> Callable[..., Report]:
         from gradcheck.reports.formatter import RenderOptions, render
 
         report = gradcheck.inspect(model, batch, loss_fn, optimizer=optimizer, settings=settings)
-        text = render(report, "terminal", RenderOptions(width=WIDTH))
+        text = render(
+            report, "terminal", RenderOptions(width=request.config.get_terminal_writer().fullwidth)
+        )
         request.node.add_report_section("call", "gradcheck", text)
         return report
 

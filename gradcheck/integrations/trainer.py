@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from contextlib import ExitStack, suppress
 from typing import Any, Literal
@@ -18,15 +19,14 @@ from gradcheck.settings import Settings
 STEP_RAISED = "GC210"
 """The rule for errors that no other rule explains: they stay as they are, for whoever waits for them, as
 ``auto_find_batch_size`` waits for one that says that memory ran out."""
-WIDTH = 100
-"""Columns of the report in an error or a warning."""
 
 
 class BrokenChainError(Exception):
     """The first training step has findings; the text is the report, which ``report`` holds as data."""
 
     def __init__(self, report: Report) -> None:
-        super().__init__(f"gradcheck\n{render(report, 'terminal', RenderOptions(width=WIDTH))}")
+        options = RenderOptions(width=shutil.get_terminal_size((100, 24)).columns)
+        super().__init__(f"gradcheck\n{render(report, 'terminal', options)}")
         self.report = report
 
 

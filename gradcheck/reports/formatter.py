@@ -84,3 +84,22 @@ def render(judged: object, name: str, options: RenderOptions) -> str:
     if function is None:
         return render(shown_as(judged, options), name, options)
     return function(judged, options)
+
+
+class Readable:
+    """A report that is read where it is printed; its ``repr`` fits on a line."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return render(self, "terminal", RenderOptions())
+
+
+class ReadableInNotebooks(Readable):
+    """And shown there as HTML."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it."""
+        return render(self, "html", RenderOptions(fragment=True))

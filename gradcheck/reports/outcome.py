@@ -8,7 +8,7 @@ from gradcheck.core.codec import to_json
 from gradcheck.findings.edit import Edit
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
-from gradcheck.reports.formatter import RenderOptions, render, shown_as
+from gradcheck.reports.formatter import ReadableInNotebooks, RenderOptions, shown_as
 from gradcheck.reports.report import Report
 
 FIX_SCHEMA_VERSION = 1
@@ -65,8 +65,8 @@ def _told(repair: Repair, outcome: Outcome | None) -> Repair:
     return replace(repair, summary=f"{repair.summary} {word}: {outcome.reason.rstrip('.')}.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FixReport:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class FixReport(ReadableInNotebooks):
     """What ``fix`` did to a live model: the step before and after, and what became of each repair."""
 
     before: Report
@@ -120,9 +120,9 @@ class FixReport:
             ],
         }
 
-    def _repr_html_(self) -> str:
-        """How a notebook shows it."""
-        return render(self, "html", RenderOptions(fragment=True))
+    def __repr__(self) -> str:
+        made = ", ".join(outcome.repair.name for outcome in self.verified)
+        return f"<FixReport: {self.before.verdict}, then {self.after.verdict}{' by ' if made else ''}{made}>"
 
 
 @shown_as.register

@@ -7,7 +7,7 @@ from typing import Literal
 from gradcheck.core.codec import to_json
 from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
-from gradcheck.reports.formatter import RenderOptions, render
+from gradcheck.reports.formatter import ReadableInNotebooks
 from gradcheck.trace.model import Environment, GradientState
 
 REPORT_SCHEMA_VERSION = 1
@@ -83,8 +83,8 @@ class Link:
     """A break sits here."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Report(ReadableInNotebooks):
     """The judgement of one recorded step."""
 
     findings: tuple[Finding, ...]
@@ -124,9 +124,9 @@ class Report:
         assert isinstance(body, dict)
         return {**document, **body}
 
-    def _repr_html_(self) -> str:
-        """How a notebook shows it."""
-        return render(self, "html", RenderOptions(fragment=True))
+    def __repr__(self) -> str:
+        codes = ", ".join(finding.code for finding in self.findings)
+        return f"<Report: {self.verdict}{', ' if codes else ''}{codes}>"
 
 
 def unrecorded(reason: str) -> Report:
