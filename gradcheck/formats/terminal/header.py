@@ -4,6 +4,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from gradcheck.core.words import counted
+from gradcheck.findings.finding import Finding
 from gradcheck.formats.terminal.layout import labelled
 from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import loss_words
@@ -15,6 +16,7 @@ MAX_CODES = 3
 """Codes that are listed; more are counted (``--select`` leaves out dozens)."""
 MAX_COMMAND = 68
 """Characters of a command that is worth repeating: one line of 80 columns."""
+INSPECT, FIX = "gradcheck inspect ", "gradcheck fix "
 SHOWN_VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")
 """The packages whose version decides how checkpointing and adapters behave."""
 
@@ -60,12 +62,22 @@ def footer_section(report: Report, options: RenderOptions, width: int) -> Render
         rows.append(
             ("", Text(f"… {counted(len(report.notes) - len(notes), 'more note')}: --verbose"))
         )
+    if options.command.startswith(INSPECT) and any(map(_can_be_tried, report.findings)):
+        command = f"{FIX}{clean(options.command.removeprefix(INSPECT), 200)}"
+        short = command if len(command) <= MAX_COMMAND else f"{FIX}with the same arguments"
+        rows.append(("next", Text.assemble((short, "bold"), "   tries the repairs")))
     if options.command and not options.verbose:
         command = f"{clean(options.command, 200)} --verbose"
         rows.append(
             ("more", Text(command if len(command) <= MAX_COMMAND else "the same with --verbose"))
         )
     return labelled(rows, width=width) if rows else None
+
+
+def _can_be_tried(finding: Finding) -> bool:
+    """Whether ``gradcheck fix`` has something to try against an error."""
+    tryable = any(repair.applicability != "display-only" for repair in finding.repairs)
+    return finding.severity == "error" and tryable
 
 
 def _skipped(report: Report, options: RenderOptions) -> Text:

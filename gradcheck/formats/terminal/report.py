@@ -31,8 +31,8 @@ def _sections(
 ) -> tuple[RenderableType | None, ...]:
     return (
         verdict_line(verdict_word(report), verdict(report), healthy=report.healthy),
-        header_section(report, options, width),
         findings_section(report, options, width),
+        header_section(report, options, width),
         chain_section(report, options, width),
         parameters_section(report, options, width),
         footer_section(report, options, width),
