@@ -36,7 +36,11 @@ LEVELS = (
 MIXING_LEVEL = 0
 """The one level whose rooms may import each other."""
 PURE_ROOMS = set().union(*LEVELS[: LEVELS.index({"internals"})]) - {"subject"} | {"diagnose"}
-ALLOWED_IN_PURE = {"formats": {"rich"}}
+ALLOWED_IN_PURE = {
+    "core": {"pydantic", "pydantic_core", "typing_extensions"},
+    "formats": {"rich", "typing_extensions"},
+    "judging": {"typing_extensions"},
+}
 """What a pure room may import besides the standard library."""
 
 HOOKS_AND_MODES = re.compile(

@@ -25,6 +25,16 @@ from tests.architecture import (
 )
 from tests.private_names import foreign_private_uses
 
+HELP = """
+import sys
+from gradcheck.cli.app import main
+sys.argv[1:] = ["--help"]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+
 
 def _package_of(path: Path) -> str:
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -115,6 +125,28 @@ def test_rules_and_formats_import_no_torch() -> None:
 def test_whoever_isolates_imports_no_torch() -> None:
     parents = "gradcheck.isolation.child, gradcheck.cli.isolated, gradcheck.cli.gate_run"
     assert modules_loaded_by(f"import {parents}").isdisjoint({"torch", "transformers", "libcst"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import gradcheck",
+        "import gradcheck.cli.app",
+        HELP,
+        "import gradcheck.cli.rule\nfrom gradcheck.findings.rule import RULES\nRULES.all()",
+        "import gradcheck.trace.file, gradcheck.isolation.child, gradcheck.diagnose",
+    ],
+)
+def test_pydantic_is_imported_when_a_document_is_read_or_written(statement: str) -> None:
+    """The command line's own library imports it for the values of options; help has none."""
+    loaded = modules_loaded_by(statement)
+    assert "gradcheck" in loaded
+    assert loaded.isdisjoint({"pydantic", "pydantic_core"})
+
+
+def test_an_import_of_pydantic_is_noticed() -> None:
+    statement = "from gradcheck.core.codec import dumps\nfrom gradcheck.settings import Settings"
+    assert "pydantic" in modules_loaded_by(f"{statement}\ndumps(Settings())")
 
 
 def test_an_import_of_torch_is_noticed() -> None:

@@ -1,33 +1,63 @@
-"""Dataclasses and named tuples to plain JSON data and back, by their annotations."""
+"""Dataclasses to JSON and back, by their annotations: pydantic's ``TypeAdapter``, imported when it is first needed.
 
-import dataclasses
-import functools
-import math
-import types
+Strict: nothing is converted, an unknown field is refused, and JSON has no NaN. What the annotations alone cannot say
+stands beside them: ``Number``, ``ROW`` and ``TAGGED``.
+"""
+
+from __future__ import annotations
+
+import json
 import typing
-from typing import Any, TypeVar, Union
+from collections.abc import Hashable
+from dataclasses import dataclass
+from operator import itemgetter
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, cast
+
+if TYPE_CHECKING:
+    from pydantic import (
+        ConfigDict,
+        GetCoreSchemaHandler,
+        GetJsonSchemaHandler,
+        TypeAdapter,
+        ValidationError,
+    )
+    from pydantic_core import CoreSchema
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def to_json(value: object) -> object:
-    """``value`` as dicts, lists and scalars; a named tuple becomes a list, a non-finite float a string.
+def dumps(value: object) -> str:
+    """The dataclass ``value`` as one JSON document in ASCII; a lone surrogate in a text becomes U+FFFD."""
+    from pydantic_core import PydanticSerializationError
 
-    JSON has no NaN, and a parser that is not Python's refuses one.
+    try:
+        return _adapter(type(value)).dump_json(value, ensure_ascii=True).decode()
+    except PydanticSerializationError:
+        written = json.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+        clean = written.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return json.dumps(json.loads(clean), separators=(",", ":"))
+
+
+def loads(cls: type[T], text: str) -> T:
+    """The instance of ``cls`` that ``dumps`` wrote.
+
+    Raises:
+        ValueError: where the text is no JSON, or does not fit the annotations; it names the first such field.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, (tuple, list)):
-        return [to_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    return value
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_json(text)
+    except ValidationError as error:
+        raise ValueError(_told(cls, error)) from None
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, object]:
-    return typing.get_type_hints(cls)
+def to_json(value: object) -> dict[str, object]:
+    """The dataclass ``value`` as dicts, lists and scalars, as ``dumps`` writes it."""
+    return cast(dict[str, object], _adapter(type(value)).dump_python(value, mode="json"))
 
 
 def from_json(cls: type[T], data: object) -> T:
@@ -36,80 +66,134 @@ def from_json(cls: type[T], data: object) -> T:
     Raises:
         ValueError: where the data does not fit the annotations; the text names the field.
     """
-    return typing.cast(T, _decode(cls, data, cls.__name__))
+    try:
+        return loads(cls, json.dumps(data))
+    except TypeError as error:  # a date of TOML
+        raise ValueError(f"{cls.__name__}: {error}") from error
 
 
-def _decode(hint: object, data: object, where: str) -> object:  # noqa: PLR0911 (one return a kind of annotation)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        if data is None:
-            return None
-        (inner,) = (a for a in arguments if a is not type(None))
-        return _decode(inner, data, where)
-    if origin is typing.Literal:
-        return _checked(data in arguments, data, where, f"one of {arguments}")
-    if origin is tuple:
-        return _decode_tuple(arguments, data, where)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _decode_fields(hint, data, where)
-    if isinstance(hint, type) and issubclass(hint, tuple):
-        return _decode_row(hint, data, where)
-    if hint is float:
-        data = _NON_FINITE.get(data, data) if isinstance(data, str) else data
-        _checked(
-            isinstance(data, (int, float)) and not isinstance(data, bool), data, where, "a number"
+def adapter(cls: type[T], **more: Unpack[ConfigDict]) -> TypeAdapter[T]:
+    """Reads and writes ``cls``; ``more`` is configuration of pydantic's."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    # a dataclass takes its configuration from what holds it, and refuses one that is given for it alone
+    held = _held(cls.__name__, cls)
+    return TypeAdapter(held, config=ConfigDict(strict=True, extra="forbid", **more))
+
+
+_held: Any = typing.NewType
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    """The same, made once: that takes longer than most documents."""
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = adapter(cls)
+    return _ADAPTERS[cls]
+
+
+def _told(cls: type, error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(map(str, (cls.__name__, *first["loc"])))
+    said = first["msg"].replace("Unexpected keyword argument", "unknown field")
+    return f"{where}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}"
+
+
+class _Number:
+    """A float of which JSON holds a non-finite one as a string: a parser that is not Python's refuses NaN."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(
+            lambda read: _NON_FINITE.get(read, read) if isinstance(read, str) else read,
+            handler(source),
+            serialization=core_schema.plain_serializer_function_ser_schema(_finite_or_named),
         )
-        return float(typing.cast(float, data))
-    if hint is int:
-        return _checked(
-            isinstance(data, int) and not isinstance(data, bool), data, where, "an integer"
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        return {"anyOf": [{"type": "number"}, {"enum": list(_NON_FINITE)}]}
+
+
+def _finite_or_named(number: float) -> float | str:
+    return number if number - number == 0 else json.dumps(number)
+
+
+Number = Annotated[float, _Number()]
+"""A float that may be NaN or infinite."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A named tuple as a list whose positions are its fields, each of them there."""
+
+    def __get_pydantic_core_schema__(
+        self, source: type[NamedTuple], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        hints = typing.get_type_hints(source, include_extras=True)
+        shape = GenericAlias(tuple, tuple(hints.values()))
+        told = Annotated[shape, _RowTexts(source)]  # type: ignore[valid-type]  # made here
+        reference = f"{source.__module__}.{source.__qualname__}:{id(source)}"
+        return core_schema.no_info_after_validator_function(
+            source._make, handler.generate_schema(told), ref=reference
         )
-    assert isinstance(hint, type), hint
-    return _checked(isinstance(data, hint), data, where, f"a {hint.__name__}")
 
 
-def _decode_tuple(arguments: tuple[object, ...], data: object, where: str) -> tuple[object, ...]:
-    if not isinstance(data, list):
-        raise ValueError(f"{where}: expected a list, got {type(data).__name__}")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_decode(arguments[0], item, where) for item in data)
-    _checked(len(data) == len(arguments), data, where, f"a list of {len(arguments)}")
-    return tuple(_decode(hint, item, where) for hint, item in zip(arguments, data, strict=True))
+ROW = _Row()
 
 
-def _decode_row(cls: type, data: object, where: str) -> object:
-    hints = _hints(cls)
-    if not isinstance(data, list) or len(data) != len(hints):
-        raise ValueError(f"{where}: expected a list of {len(hints)} ({', '.join(hints)})")
-    return cls(
-        *(
-            _decode(hint, item, f"{where}.{name}")
-            for (name, hint), item in zip(hints.items(), data, strict=True)
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class _RowTexts:
+    """Tells in a schema what the positions are."""
+
+    cls: type
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        from gradcheck.core.texts import field_texts, summary  # reads the source: for schemas alone
+
+        made, texts = handler(schema), field_texts(self.cls)
+        for name, item in zip(typing.get_type_hints(self.cls), made["prefixItems"], strict=True):
+            item["title"] = name
+            if name in texts:
+                item["description"] = texts[name]
+        return {"description": summary(self.cls), **made}
 
 
-def _decode_fields(cls: type, data: object, where: str) -> object:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where}: expected an object, got {type(data).__name__}")
-    fields: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - set(fields))
-    missing = sorted(
-        name
-        for name, f in fields.items()
-        if name not in data
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    )
-    if unknown or missing:
-        raise ValueError(f"{where}: unknown fields {unknown}, missing fields {missing}")
-    hints = _hints(cls)
-    return cls(
-        **{name: _decode(hints[name], item, f"{where}.{name}") for name, item in data.items()}
-    )
+class _Tagged:
+    """A union of dataclasses as ``[name of the class, its fields]``: several of them have the same fields."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        choices: dict[Hashable, CoreSchema] = {}
+        for cls in typing.get_args(source):
+            tag = core_schema.literal_schema([cls.__name__])
+            tagged = core_schema.tuple_schema([tag, handler.generate_schema(cls)])
+            choices[cls.__name__] = core_schema.no_info_after_validator_function(
+                itemgetter(1),
+                tagged,
+                serialization=core_schema.plain_serializer_function_ser_schema(
+                    lambda value: (type(value).__name__, value), return_schema=tagged
+                ),
+            )
+        return core_schema.tagged_union_schema(choices, _tag)
 
 
-def _checked(ok: bool, data: object, where: str, expected: str) -> object:
-    if not ok:
-        raise ValueError(f"{where}: expected {expected}, got {str(data)[:80]!r}")
-    return data
+def _tag(value: object) -> str | None:
+    """Of a member of a union, or of what it was written as."""
+    if isinstance(value, list):
+        return str(value[0]) if value else None
+    return type(value).__name__
+
+
+TAGGED = _Tagged()

@@ -8,7 +8,9 @@ import typing
 from collections.abc import Iterable
 from typing import Literal, Union
 
+from gradcheck.core.json_schema import DIALECT, Schema
 from gradcheck.core.target import LEAST, Target
+from gradcheck.core.texts import field_texts
 from gradcheck.gates.config import (
     WITHOUT_WEIGHTS,
     Checks,
@@ -18,7 +20,6 @@ from gradcheck.gates.config import (
     target_fields,
 )
 from gradcheck.gates.gate import IgnoredRule
-from gradcheck.gates.schemas import DIALECT, Schema, field_texts
 
 _CODE = "^GC[0-9]{0,3}$"
 _ARGUMENT = {"type": ["string", "number", "boolean"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcheck.core.codec import to_json
+from gradcheck.core.codec import Number, to_json
 from gradcheck.core.severity import SEVERITIES, Severity
 from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
@@ -59,7 +59,7 @@ class TargetResult:
     locked: bool = False
     """Whether the lock was compared with."""
     ignored: tuple[IgnoredRule, ...] = ()
-    duration_s: float = 0.0
+    duration_s: Number = 0.0
     """Wall-clock time of the target's process, its start included."""
     peak_memory_bytes: int | None = None
     """Most resident memory of the target's process; None where it was not measured."""
@@ -126,10 +126,8 @@ class GateReport(Readable):
 
 
 def _result(result: TargetResult) -> dict[str, object]:
-    body = to_json(result)
-    assert isinstance(body, dict)
     report = result.report.to_dict() if result.report else None
-    return {**body, "status": result.status, "report": report}
+    return {**to_json(result), "status": result.status, "report": report}
 
 
 def not_judged(report: Report) -> str | None:

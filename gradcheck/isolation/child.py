@@ -96,7 +96,8 @@ def _done(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired:
     subject = replace(load(errand.target), observer=_Watcher(folder, box, errand))
     box.put(STAGE, RECORDING)
     if errand.task == "fix":
-        return Repaired(result=fix_subject(subject, errand.settings, progress=show))
+        done = fix_subject(subject, errand.settings, progress=show)
+        return Repaired(before=done.before, after=done.after, outcomes=done.outcomes)
     trace, report = inspect_subject(subject, errand.settings, progress=show)
     return Inspected(report=report, trace=dumps(trace) if errand.keep_trace else None)
 

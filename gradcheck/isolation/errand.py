@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gradcheck.core.codec import from_json, to_json
+from gradcheck.core.codec import dumps, loads
 from gradcheck.core.target import Target
 from gradcheck.errors import SettingsError
 from gradcheck.settings import Settings
@@ -53,9 +52,9 @@ class Limits:
 
 def write_errand(folder: Path, errand: Errand) -> None:
     """Puts ``errand`` into ``folder``."""
-    (folder / ERRAND).write_text(json.dumps(to_json(errand)), "utf-8")
+    (folder / ERRAND).write_text(dumps(errand), "utf-8")
 
 
 def read_errand(folder: Path) -> Errand:
     """The errand in ``folder``."""
-    return from_json(Errand, json.loads((folder / ERRAND).read_text("utf-8")))
+    return loads(Errand, (folder / ERRAND).read_text("utf-8"))

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Cause = Literal[
+    "detach",
+    "gradient-disabled",
+    "left-torch",
+    "non-differentiable",
+    "zero-derivative",
+    "collective",
+    "frozen",
+    "custom-function",
+    "reentrant-checkpoint",
+    "hidden-input",
+    "recompute-mismatch",
+]
+"""Why a call breaks the chain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChainBreak:
     """A call that reads something that carries a gradient, and whose result flows on to the loss and carries none."""
 
-    cause: str
-    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective",
-    "frozen", "custom-function", "reentrant-checkpoint", "hidden-input" or "recompute-mismatch"."""
+    cause: Cause
     call: int
     frame: int
     module: int

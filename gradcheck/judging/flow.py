@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import assert_never
+
 from gradcheck.judging.bits import union
+from gradcheck.judging.chain import Cause
 from gradcheck.judging.holding import Holding
 from gradcheck.judging.regions import Regions
 from gradcheck.trace.rows import NONE, Call
@@ -26,7 +29,7 @@ from gradcheck.trace.trace import Trace
 class Cut:
     """One break before ranking and folding."""
 
-    cause: str
+    cause: Cause
     call: int
     region: int
     value: int
@@ -187,25 +190,31 @@ class Flow:
             self.cuts.append(cut)
 
 
-def _of_outputs(cause: str, call: int, region: int, value: int, lost: Mapping[int, int]) -> Cut:
+def _of_outputs(cause: Cause, call: int, region: int, value: int, lost: Mapping[int, int]) -> Cut:
     """A cut at the end of a region; ``lost``: output -> what it should carry and does not."""
     masks = tuple(lost.values())
     mask = union(masks, range(len(masks)))
     return Cut(cause, call, region, value, mask, tuple(lost), masks)
 
 
-def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> str:
+def _cause(trace: Trace, call: Call, dead: tuple[int, ...]) -> Cause:  # noqa: PLR0911 (one a kind)
     """Why the outputs ``dead`` of ``call`` carry nothing."""
-    if call.kind == "exit":
-        return "left-torch"
-    if call.kind in ("collective", "frozen"):
-        return call.kind
-    if call.switch != NONE:
-        return "gradient-disabled"
-    if call.kind in ("detach", "arrived"):
-        return "detach"
-    if call.kind == "zero-derivative":
-        return "zero-derivative"
     integral = all(trace.values[value].dtype.startswith(INTEGRAL) for value in dead)
-    left = call.kind == "requires-grad" or call.op.endswith(".detach_")
-    return "detach" if left and not integral else "non-differentiable"
+    match call.kind:
+        case "exit":
+            return "left-torch"
+        case "collective" | "frozen":
+            return call.kind
+        case _ if call.switch != NONE:
+            return "gradient-disabled"
+        case "detach" | "arrived":
+            return "detach"
+        case "zero-derivative":
+            return "zero-derivative"
+        case "requires-grad":
+            return "non-differentiable" if integral else "detach"
+        case "op" | "in-place" | "entry" | "outside" | "scaled-to-zero" | "region":
+            left = call.op.endswith(".detach_") and not integral
+            return "detach" if left else "non-differentiable"
+        case never:
+            assert_never(never)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gradcheck.judging.chain import Cause
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -89,7 +90,7 @@ class Regions:
             return False
         return region == NONE or made_in not in self._ancestors[region]
 
-    def cause(self, region: int) -> str:
+    def cause(self, region: int) -> Cause:
         """Why a gradient is lost at the end of ``region``."""
         row = self._trace.regions[region]
         if row.kind == "function":
@@ -98,7 +99,7 @@ class Regions:
             return "recompute-mismatch"
         return "hidden-input" if self.hidden_inputs(region) else "reentrant-checkpoint"
 
-    def escape_cause(self, region: int) -> str:
+    def escape_cause(self, region: int) -> Cause:
         """Why a tensor made inside the opaque ``region`` and read outside carries nothing."""
         return (
             "custom-function" if self._trace.regions[region].kind == "function" else "hidden-input"

@@ -1,7 +1,7 @@
 """What kind of call a torch function is, by its name; worked out once for each function."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gradcheck.internals.calls import (
     MAKE_SUBCLASS,
@@ -11,6 +11,7 @@ from gradcheck.internals.calls import (
     TENSOR_METHODS,
 )
 from gradcheck.internals.tensors import operator_schema
+from gradcheck.trace.rows import CallKind
 from gradcheck.trace.torch_names import (
     ENTRIES,
     EXITS,
@@ -99,6 +100,9 @@ GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
 """Properties that give a tensor."""
 
 
+OperationKind = CallKind | Literal["silent", "grad-mode", "backward", "setter"]
+
+
 class Operation(NamedTuple):
     """A torch function as the recorder treats it."""
 
@@ -106,8 +110,8 @@ class Operation(NamedTuple):
     """As shown: ``torch.nn.functional.linear``, ``Tensor.detach``."""
     short: str
     """Last part of the name."""
-    kind: str
-    """See ``Call.kind``; "silent" is not recorded, "grad-mode", "backward", "getter" and "setter" are handled apart."""
+    kind: OperationKind
+    """See ``Call.kind``; "silent" is not recorded, "grad-mode", "backward" and "setter" are handled apart."""
     in_place: bool
     shape_only: bool
     first_only: bool
@@ -156,7 +160,7 @@ def _operator(schema: Any) -> Operation:
     return plain._replace(writes=writes, in_place=bool(writes), plain=False, operator=True)
 
 
-def _kind(short: str) -> str:
+def _kind(short: str) -> OperationKind:
     if short in SILENT:
         return "silent"
     if short in EXITS:
@@ -170,7 +174,7 @@ def _kind(short: str) -> str:
     return "requires-grad" if short == "requires_grad_" else "op"
 
 
-def _operation(name: str, short: str, kind: str) -> Operation:
+def _operation(name: str, short: str, kind: OperationKind) -> Operation:
     in_place = (
         short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
     ) or short == "__setitem__"

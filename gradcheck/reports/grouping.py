@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from gradcheck.judging.judge import chain_of
-from gradcheck.reports.report import Link, ParameterRecord
+from gradcheck.reports.report import Link, LinkState, ParameterRecord
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -166,7 +166,7 @@ class _Tree:
             cut=inside,
         )
 
-    def _state(self, trainable: list[int], reached: list[int]) -> str:
+    def _state(self, trainable: list[int], reached: list[int]) -> LinkState:
         if not trainable:
             return "frozen"
         if self._trace.loss is None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from gradcheck.core.codec import to_json
+from gradcheck.core.codec import TAGGED, to_json
 from gradcheck.findings.edit import Edit
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
@@ -24,7 +24,7 @@ class Verified:
     repair: Repair
     reason: str
     """What it changed, measured on the step."""
-    edits: tuple[Edit, ...]
+    edits: tuple[Annotated[Edit, TAGGED], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

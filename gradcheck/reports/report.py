@@ -4,14 +4,16 @@ import platform
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcheck.core.codec import to_json
+from gradcheck.core.codec import Number, to_json
 from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
 from gradcheck.reports.formatter import ReadableInNotebooks
+from gradcheck.judging.chain import Cause
 from gradcheck.trace.model import Environment, GradientState
 
 REPORT_SCHEMA_VERSION = 1
 
+LinkState = Literal["frozen", "live", "partial", "starved", "unused", "unknown"]
 Verdict = Literal["healthy", "broken", "not-judged"]
 
 
@@ -26,7 +28,7 @@ class ParameterRecord:
     """Logical: a packed 4-bit weight counts its unpacked elements."""
     requires_grad: bool
     gradient: GradientState
-    grad_norm: float | None
+    grad_norm: Number | None
     group: str
     """``lora_A q_proj layers.0-31``: adapter type, projection and layer range; the table's row."""
     explanation: str = ""
@@ -37,9 +39,7 @@ class ParameterRecord:
 class Break:
     """A call that reads something that carries a gradient, and whose result flows on to the loss and carries none."""
 
-    cause: str
-    """"detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective", "frozen",
-    "custom-function", "reentrant-checkpoint", "hidden-input"."""
+    cause: Cause
     module: str | None
     location: Location | None
     tensor: str
@@ -77,8 +77,8 @@ class Link:
     """Trainable parameter tensors inside."""
     reached: int
     """Of these, how many get a gradient."""
-    state: str
-    """"frozen", "live", "partial", "starved", "unused", or "unknown" where the step gave no loss."""
+    state: LinkState
+    """"unknown" where the step gave no loss."""
     cut: bool = False
     """A break sits here."""
 
@@ -94,7 +94,7 @@ class Report(ReadableInNotebooks):
     environment: Environment
     setup: tuple[tuple[str, str], ...] = ()
     chain: tuple[Link, ...] = ()
-    loss: float | None = None
+    loss: Number | None = None
     notes: tuple[str, ...] = ()
     left_behind: tuple[str, ...] = ()
     """What the step wrote and gradcheck could not put back; every format says it first."""
@@ -120,9 +120,7 @@ class Report(ReadableInNotebooks):
             "healthy": self.healthy,
             "verdict": self.verdict,
         }
-        body = to_json(self)
-        assert isinstance(body, dict)
-        return {**document, **body}
+        return {**document, **to_json(self)}
 
     def __repr__(self) -> str:
         codes = ", ".join(finding.code for finding in self.findings)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcheck.core.codec import Number
 from gradcheck.trace.rows import NONE
 
 Stage = Literal["forward", "backward"]
@@ -29,7 +30,7 @@ class Loss:
 
     value: int
     """NONE where it is no tensor."""
-    number: float | None
+    number: Number | None
     """The loss itself; None where it could not be read."""
     requires_grad: bool
     is_leaf: bool

@@ -2,14 +2,14 @@
 
 import json
 
-from gradcheck.core.codec import from_json, to_json
+from gradcheck.core import codec
 from gradcheck.errors import TraceError
 from gradcheck.trace.trace import SCHEMA_VERSION, Trace
 
 
 def dumps(trace: Trace) -> str:
     """The trace as one JSON document."""
-    return json.dumps(to_json(trace), separators=(",", ":"), allow_nan=False)
+    return codec.dumps(trace)
 
 
 def loads(text: str, source: str = "trace") -> Trace:
@@ -19,23 +19,20 @@ def loads(text: str, source: str = "trace") -> Trace:
         TraceError: where the text is no trace, or one of another schema version.
     """
     try:
+        return codec.loads(Trace, text)
+    except ValueError as error:
+        raise TraceError(f"{source} {_what_is_wrong(text, error)}") from error
+
+
+def _what_is_wrong(text: str, error: ValueError) -> str:
+    try:
         data = json.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # an integer of 5,000 digits, a hundred thousand brackets
-        raise TraceError(
-            f"{source} is no JSON ({error}); give a file written by `gradcheck inspect --trace`"
-        ) from error
+    # an integer of 5,000 digits, a hundred thousand brackets
+    except (ValueError, RecursionError) as broken:
+        return f"is no JSON ({broken}); give a file written by `gradcheck inspect --trace`"
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version != SCHEMA_VERSION:
-        raise TraceError(
-            f"{source} has schema version {version!r}, this gradcheck reads {SCHEMA_VERSION}; record it again with "
-            "`gradcheck inspect --trace`"
-        )
-    try:
-        return from_json(Trace, data)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise TraceError(
-            f"{source} is damaged: {error}; record it again with `gradcheck inspect --trace`"
-        ) from error
+        said = f"has schema version {version!r}, this gradcheck reads {SCHEMA_VERSION}"
+    else:
+        said = f"is damaged: {error}"
+    return f"{said}; record it again with `gradcheck inspect --trace`"

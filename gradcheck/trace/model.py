@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcheck.core.codec import Number
+
 GradientState = Literal["flows", "missing", "zero", "non-finite", "frozen"]
 
 
@@ -22,10 +24,10 @@ class Parameter:
     requires_grad: bool
     requires_grad_after: bool
     gradient: GradientState
-    grad_norm: float | None
+    grad_norm: Number | None
     zero: bool = False
     """All elements are zero before the step (trainable parameters only)."""
-    immovable_ratio: float | None = None
+    immovable_ratio: Number | None = None
     """Share of the non-zero elements which an optimizer step of the size of the learning rate would leave as they are,
     because it is under half the distance to the next number of the dtype (half-precision trainable parameters only)."""
     inference: bool = False
@@ -71,7 +73,7 @@ class Optimizer:
     """What the optimizer will move."""
 
     type: str
-    learning_rates: tuple[float, ...]
+    learning_rates: tuple[Number, ...]
     parameters: tuple[int, ...]
     num_foreign: int
     """Parameters it holds that are none of the model's."""

@@ -15,6 +15,24 @@ RAGGED = -1
 """The size of a dimension along which the rows of a nested tensor differ."""
 
 
+CallKind = Literal[
+    "op",
+    "detach",
+    "exit",
+    "entry",
+    "zero-derivative",
+    "scaled-to-zero",
+    "requires-grad",
+    "in-place",
+    "outside",
+    "collective",
+    "frozen",
+    "arrived",
+    "region",
+]
+"""What a call is to the graphs; see ``Call.kind``."""
+
+
 class Value(NamedTuple):
     """One version of one tensor: a write in place makes a new value."""
 
@@ -52,7 +70,7 @@ class Call(NamedTuple):
     """Innermost custom function whose forward was running, or NONE."""
     switch: int
     """What had autograd switched off (index into ``switches``), or NONE where it was on."""
-    kind: str
+    kind: CallKind
     """"op"; "detach"; "exit" (the value left torch); "entry" (a tensor made from Python numbers); "zero-derivative"
     (round and its kin); "scaled-to-zero" (multiplied by the number zero); "requires-grad" (made a leaf); "in-place";
     "outside" (it had a history when it was first seen); "collective"; "frozen" (a parameter that the step froze for

@@ -7,8 +7,9 @@ own tuples; ``NONE`` (-1) stands for "none".
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
+from gradcheck.core.codec import ROW
 from gradcheck.trace.events import (
     Failure,
     GradientRequest,
@@ -32,7 +33,7 @@ from gradcheck.trace.rows import NONE, Call, Frame, Module, Region, Switch, Valu
 Answer = TypeVar("Answer")
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +44,11 @@ class Trace:
     setup: tuple[tuple[str, str], ...]
     """What was inspected, in the user's words: (option, value)."""
     seed: int
-    modules: tuple[Module, ...]
+    modules: tuple[Annotated[Module, ROW], ...]
     parameters: tuple[Parameter, ...]
     frames: tuple[Frame, ...]
-    values: tuple[Value, ...]
-    calls: tuple[Call, ...]
+    values: tuple[Annotated[Value, ROW], ...]
+    calls: tuple[Annotated[Call, ROW], ...]
     regions: tuple[Region, ...]
     switches: tuple[Switch, ...]
     loss: Loss | None
@@ -87,7 +88,7 @@ class Trace:
     """What the step wrote and could not be put back: names of parameters, and what else it was."""
     notes: tuple[str, ...] = ()
     """Evidence that does not fit together, in words."""
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
 
     def once(self, question: Callable[["Trace"], Answer]) -> Answer:
         """What ``question``, a pure function, says of this trace; it is asked once."""

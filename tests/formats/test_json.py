@@ -1,13 +1,15 @@
 """The JSON format and the published schemas."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 
 from gradcheck.gates.schemas import fix_schema, report_schema, schema_files, trace_schema
+from gradcheck.judging.chain import Cause
 from gradcheck.reports.formatter import RenderOptions, render
 from tests.formats import fixes, reports
 from tests.formats.fixes import FIXES
@@ -80,6 +82,31 @@ def test_a_document_that_differs_is_noticed(change: dict[str, object]) -> None:
 )
 def test_the_schemas_are_schemas(schema: dict[str, object]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_the_schema_names_every_cause_of_a_break() -> None:
+    cause = report_schema()["$defs"]["Break"]["properties"]["cause"]
+    assert cause["enum"] == list(get_args(Cause))
+    assert "recompute-mismatch" in cause["enum"]
+
+
+def shapes(schema: object) -> Iterator[dict[str, Any]]:
+    """Every object inside a schema."""
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, (dict, list)):
+            yield from shapes(inner)
+
+
+@pytest.mark.parametrize("name", schema_files())
+def test_every_number_may_be_one_that_json_has_not(name: str) -> None:
+    """A float that is no ``Number`` would be written as null where it is NaN."""
+    schema = json.loads(schema_files()[name])
+    found = [shape for shape in shapes(schema) if shape.get("type") == "number"]
+    named = {"enum": ["NaN", "Infinity", "-Infinity"]}
+    beside = [shape for shape in shapes(schema) if named in shape.get("anyOf", ())]
+    assert len(found) == len(beside) > 0
 
 
 @pytest.mark.parametrize("name", schema_files())

@@ -85,7 +85,8 @@ def test_the_smallest_trace_comes_back() -> None:
         (damaged(schema_version=999), "schema version 999"),
         (damaged(seed="zero"), "Trace.seed"),
         (damaged(values=[[1]]), "Trace.values"),
-        (damaged(other=1), "unknown fields"),
+        (damaged(other=1), "Trace.other: unknown field"),
+        (damaged(calls=[["op", [], [], -1, -1, -1, -1, "no kind"]]), "Trace.calls.0.7"),
     ],
 )
 def test_what_is_no_trace_is_refused_by_name(text: str, said: str) -> None:

@@ -3,11 +3,10 @@
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.scope import glyph
 from gradcheck.formats.views.chain import Wire, loose_cuts, loose_partial_cuts, wires
-from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import incomplete_parameters
-from gradcheck.reports.report import Report
+from gradcheck.reports.report import LinkState, Report
 
-STATES = {
+STATES: dict[LinkState, tuple[str, str, str]] = {
     "live": ("●", "live", "every trainable tensor in it gets a gradient"),
     "partial": ("◐", "partial", "some of the trainable tensors in it get a gradient"),
     "starved": ("○", "starved", "its results reach the loss, and no gradient comes back"),
@@ -28,13 +27,18 @@ PARAMETERS = {
     "non-finite": ("∞", "non-finite"),
 }
 """Of a parameter: the mark and the word of its gradient."""
-TONES = {"live": "good", "partial": "warning", "unknown": "dim", "frozen": "dim"}
+TONES: dict[LinkState, str] = {
+    "live": "good",
+    "partial": "warning",
+    "unknown": "dim",
+    "frozen": "dim",
+}
 
 
-def state_words(state: str) -> Element:
+def state_words(state: LinkState) -> Element:
     """A state as a mark and a word."""
-    mark, word, _ = STATES.get(state, ("?", clean(state, 24), ""))
-    return h("span", glyph(mark), f" {word}", class_=f"state {clean(state, 24)}")
+    mark, word, _ = STATES[state]
+    return h("span", glyph(mark), f" {word}", class_=f"state {state}")
 
 
 def chain_legend(*reports: Report) -> Element:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from typing_extensions import assert_never
+
 from gradcheck.findings.finding import Finding
 from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import break_finder, by_severity
@@ -40,9 +42,15 @@ def _wire(link: Link, partly: list[tuple[str, Break]], above_cut: bool) -> Wire:
         return "cut"
     if any(covers(link.name, module) for module, _ in partly):
         return "partly-cut"
-    if link.state in ("live", "partial"):
-        return "flows"
-    return "none" if above_cut or link.state in ("starved", "unused", "unknown") else "flows"
+    match link.state:
+        case "live" | "partial":
+            return "flows"
+        case "frozen":
+            return "none" if above_cut else "flows"
+        case "starved" | "unused" | "unknown":
+            return "none"
+        case never:
+            assert_never(never)
 
 
 def partial_breaks(report: Report) -> list[tuple[str, Break]]:
