@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeVar, Union
+from typing import NoReturn, TypeVar
 
 from gradcheck.configuring.toml_lines import Path, line_of
+from gradcheck.core.codec import from_json
 from gradcheck.errors import SettingsError
 from gradcheck.gates.config import key
 from gradcheck.gates.gate import IgnoredRule
@@ -17,12 +17,18 @@ from gradcheck.gates.gate import IgnoredRule
 T = TypeVar("T")
 MAX_SHOWN = 60
 """Characters of a wrong value that are repeated."""
-_SCALARS: dict[type, str] = {
+ARGUMENTS, IGNORED = tuple[tuple[str, str], ...], tuple[IgnoredRule, ...]
+WANTED: dict[object, str] = {
     str: "a string",
+    str | None: "a string",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    tuple[str, ...]: "a list of strings",
+    ARGUMENTS: "a table of argument = value, such as { rank = 8 }",
+    IGNORED: 'a table of code = "reason", such as { GC404 = "bf16 until the new cards come" }',
 }
+"""What a field of ``Target``, ``Checks`` or ``GateOptions`` takes, by its annotation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +79,7 @@ class Table:
         """
         hints = typing.get_type_hints(cls)
         return {
-            name: self._value(key(name), hints[name]) for name in names if key(name) in self.values
+            name: self._read(key(name), hints[name]) for name in names if key(name) in self.values
         }
 
     def text(self, name: str) -> str | None:
@@ -84,13 +90,17 @@ class Table:
         """
         if name not in self.values:
             return None
-        value = self._value(name, str)
+        value = self._read(name, str)
         if not value:
             self._wrong(name, "a string that is not empty")
-        return str(value)
+        return value
 
-    def _value(self, name: str, hint: object) -> object:
-        return _converted(self.values[name], hint, lambda wanted: self._wrong(name, wanted))
+    def _read(self, name: str, hint: type[T]) -> T:
+        value = self.values[name]
+        try:
+            return from_json(hint, _rows(value, hint))
+        except ValueError:
+            self._wrong(name, _wanted(hint, value))
 
     def _wrong(self, name: str, wanted: str) -> NoReturn:
         got = str(self.values[name])
@@ -98,49 +108,22 @@ class Table:
         self.source.refuse((*self.path, name), f"{self.title}: {name} is {shown}; give {wanted}")
 
 
-Wrong = Callable[[str], NoReturn]
+def _rows(value: object, hint: object) -> object:
+    """A table as the rows that its field holds: (argument, value), or rules with the reason to ignore them."""
+    if hint not in (ARGUMENTS, IGNORED):
+        return value
+    if not isinstance(value, dict):
+        return None
+    if hint == ARGUMENTS:
+        return [(name, v if isinstance(v, (dict, list)) else str(v)) for name, v in value.items()]
+    return [
+        {"code": code, "reason": why if str(why).strip() else None} for code, why in value.items()
+    ]
 
 
-def _converted(value: object, hint: object, wrong: Wrong) -> object:
-    """``value`` as ``hint``, an annotation of ``Target``, ``Checks`` or ``GateOptions``."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _converted(value, inner, wrong)
-    if origin is Literal:
-        return _choice(value, arguments, wrong)
-    if origin is tuple:
-        return _several(value, arguments[0], wrong)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    assert isinstance(hint, type), hint
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        wrong(_SCALARS[hint])
-    return value
-
-
-def _choice(value: object, accepted: tuple[object, ...], wrong: Wrong) -> object:
-    if value not in accepted:
-        near = difflib.get_close_matches(str(value), [str(a) for a in accepted], n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        wrong(f"one of {', '.join(map(str, accepted))}{hint}")
-    return value
-
-
-def _several(value: object, item: object, wrong: Wrong) -> tuple[object, ...]:
-    """A list of strings, or a table: pairs of a factory's arguments, or rules with the reason to ignore them."""
-    if item is str:
-        if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
-            wrong("a list of strings")
-        return tuple(value)
-    if item is IgnoredRule:
-        wanted = 'a table of code = "reason", such as { GC404 = "bf16 until the new cards come" }'
-        if not isinstance(value, dict):
-            wrong(wanted)
-        for reason in value.values():
-            if not isinstance(reason, str) or not reason.strip():
-                wrong(wanted)
-        return tuple(IgnoredRule(code=code, reason=reason) for code, reason in value.items())
-    if not isinstance(value, dict) or any(isinstance(v, (dict, list)) for v in value.values()):
-        wrong("a table of argument = value, such as { rank = 8 }")
-    return tuple((name, str(given)) for name, given in value.items())
+def _wanted(hint: object, value: object) -> str:
+    if typing.get_origin(hint) is not typing.Literal:
+        return WANTED[hint]
+    accepted = [str(choice) for choice in typing.get_args(hint)]
+    near = difflib.get_close_matches(str(value), accepted, n=1)
+    return f"one of {', '.join(accepted)}{f' (did you mean {near[0]}?)' if near else ''}"

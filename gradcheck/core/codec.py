@@ -68,8 +68,8 @@ def from_json(cls: type[T], data: object) -> T:
     """
     try:
         return loads(cls, json.dumps(data))
-    except TypeError as error:  # a date of TOML
-        raise ValueError(f"{cls.__name__}: {error}") from error
+    except (TypeError, RecursionError) as error:  # a date of TOML
+        raise ValueError(f"{_name(cls)}: {error}") from error
 
 
 def adapter(cls: type[T], **more: Unpack[ConfigDict]) -> TypeAdapter[T]:
@@ -77,7 +77,7 @@ def adapter(cls: type[T], **more: Unpack[ConfigDict]) -> TypeAdapter[T]:
     from pydantic import ConfigDict, TypeAdapter
 
     # a dataclass takes its configuration from what holds it, and refuses one that is given for it alone
-    held = _held(cls.__name__, cls)
+    held = _held(_name(cls), cls)
     return TypeAdapter(held, config=ConfigDict(strict=True, extra="forbid", **more))
 
 
@@ -92,9 +92,13 @@ def _adapter(cls: type[T]) -> TypeAdapter[T]:
     return _ADAPTERS[cls]
 
 
+def _name(cls: type) -> str:
+    return getattr(cls, "__name__", str(cls))
+
+
 def _told(cls: type, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(map(str, (cls.__name__, *first["loc"])))
+    where = ".".join(map(str, (_name(cls), *first["loc"])))
     said = first["msg"].replace("Unexpected keyword argument", "unknown field")
     return f"{where}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}"
 

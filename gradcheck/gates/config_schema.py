@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Iterable
-from typing import Literal, Union
 
-from gradcheck.core.json_schema import DIALECT, Schema
+from gradcheck.core.json_schema import DIALECT, Schema, json_schema
 from gradcheck.core.target import LEAST, Target
 from gradcheck.core.texts import field_texts
 from gradcheck.gates.config import (
@@ -19,12 +16,25 @@ from gradcheck.gates.config import (
     key,
     target_fields,
 )
-from gradcheck.gates.gate import IgnoredRule
 
 _CODE = "^GC[0-9]{0,3}$"
-_ARGUMENT = {"type": ["string", "number", "boolean"]}
-_SCALARS: dict[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
-_POSITIVE = ("timeout", "memory_gb")
+_OWN: dict[str, Schema] = {
+    "arguments": {
+        "type": "object",
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    },
+    "ignore": {
+        "type": "object",
+        "patternProperties": {_CODE: {"type": "string", "minLength": 1}},
+        "additionalProperties": False,
+    },
+    "select": {"type": "array", "items": {"type": "string", "pattern": _CODE}},
+}
+"""What has a form of its own in TOML, or takes less than its annotation says."""
+_BOUNDS: dict[str, Schema] = {
+    **{name: {"minimum": least} for name, least in {**LEAST, "jobs": 1}.items()},
+    **{name: {"exclusiveMinimum": 0} for name in ("timeout", "memory_gb")},
+}
 
 
 def config_schema() -> Schema:
@@ -48,7 +58,6 @@ def config_schema() -> Schema:
     }
     options = tuple(field.name for field in dataclasses.fields(GateOptions))
     top = {**_keys(GateOptions, options, GateOptions()), **shared}
-    top["jobs"] = {**typing.cast(Schema, top["jobs"]), "minimum": 1}
     target: Schema = {**_closed({**own, **shared}), "required": ["target"]}
     targets: Schema = {
         "type": "array",
@@ -71,43 +80,17 @@ def _closed(properties: Schema) -> Schema:
 
 def _keys(cls: type, names: Iterable[str], defaults: object) -> Schema:
     """The fields ``names`` of ``cls`` as properties."""
-    hints, texts = typing.get_type_hints(cls), field_texts(cls)
+    fields = json_schema(cls)["properties"]
     properties: Schema = {}
     for name in names:
-        schema = dict(_value(hints[name]))
-        if name in LEAST and cls is Target:
-            schema["minimum"] = LEAST[name]
-        if name in _POSITIVE and cls is Checks:
-            schema["exclusiveMinimum"] = 0
-        if name == "select":
-            schema["items"] = {"type": "string", "pattern": _CODE}
+        told = fields[name].get("description")
+        shape, *_ = fields[name].get("anyOf", [fields[name]])  # TOML has no None
+        schema = {**_OWN.get(name, shape), **_BOUNDS.get(name, {})}
+        schema.pop("description", None)
         default = getattr(defaults, name)
         if isinstance(default, (str, int, float)):
             schema["default"] = default
-        if name in texts:
-            schema["description"] = texts[name]
+        if told:
+            schema["description"] = told
         properties[key(name)] = schema
     return properties
-
-
-def _value(hint: object) -> Schema:
-    """What a field annotated with ``hint`` takes in TOML."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _value(inner)
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin is tuple and arguments[0] is str:
-        return {"type": "array", "items": {"type": "string"}}
-    if origin is tuple and arguments[0] is IgnoredRule:
-        reason = {"type": "string", "minLength": 1}
-        return {
-            "type": "object",
-            "patternProperties": {_CODE: reason},
-            "additionalProperties": False,
-        }
-    if origin is tuple:
-        return {"type": "object", "additionalProperties": _ARGUMENT}
-    assert isinstance(hint, type), hint
-    return {"type": _SCALARS[hint]}

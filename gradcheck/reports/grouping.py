@@ -20,9 +20,9 @@ def parameter_records(trace: Trace) -> tuple[ParameterRecord, ...]:
     for template, layer in names:
         if layer != NONE:
             spans.setdefault(template, []).append(layer)
+    ranges = {template: _ranges(sorted(set(layers))) for template, layers in spans.items()}
     records = []
     for index, (parameter, (template, _)) in enumerate(zip(trace.parameters, names, strict=True)):
-        layers = sorted(set(spans.get(template, ())))
         records.append(
             ParameterRecord(
                 fqn=parameter.fqn,
@@ -32,7 +32,7 @@ def parameter_records(trace: Trace) -> tuple[ParameterRecord, ...]:
                 requires_grad=parameter.requires_grad,
                 gradient=parameter.gradient,
                 grad_norm=parameter.grad_norm,
-                group=template.replace("{}", _ranges(layers)),
+                group=template.replace("{}", ranges.get(template, "")),
                 explanation=_explanation(trace, index),
             )
         )
