@@ -22,7 +22,7 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
 if TYPE_CHECKING:
-    from gradcheck.judging.chain import ChainBreak
+    from gradcheck.judging.chain import Cause, ChainBreak
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -136,7 +136,7 @@ def break_finding(
     )
 
 
-_BY_SETTING = ("reentrant-checkpoint", "hidden-input", "recompute-mismatch")
+_BY_SETTING: tuple["Cause", ...] = ("reentrant-checkpoint", "hidden-input", "recompute-mismatch")
 """Causes that a setting of the training changes, whoever wrote the line."""
 
 

@@ -20,7 +20,7 @@ from gradcheck.judging.bits import union
 from gradcheck.judging.chain import Cause
 from gradcheck.judging.holding import Holding
 from gradcheck.judging.regions import Regions
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import CUTTING, NONE, Call
 from gradcheck.trace.torch_names import INTEGRAL
 from gradcheck.trace.trace import Trace
 
@@ -132,7 +132,7 @@ class Flow:
 
     def _settle(self, index: int, call: Call, inputs: tuple[int, ...], live: int) -> None:
         """Gives the outputs of ``call`` what is live in its inputs, or records the cut."""
-        cuts = call.kind in ("zero-derivative", "detach", "exit")
+        cuts = call.kind in CUTTING
         dead = tuple(v for v in call.outputs if cuts or not self.regions.carries(v))
         for value in call.outputs:
             if value not in dead:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from gradcheck.core.words import listed
 from gradcheck.judging.bits import single_bits, union
-from gradcheck.judging.chain import Chain, ChainBreak
+from gradcheck.judging.chain import Cause, Chain, ChainBreak
 from gradcheck.judging.flow import Cut, Flow
 from gradcheck.trace.rows import NONE, Call
 from gradcheck.trace.torch_names import INTEGRAL, TAKES_DATA
 from gradcheck.trace.trace import Trace
 
-_FAMILY = {"hidden-input": "reentrant-checkpoint"}
+_FAMILY: dict[Cause, Cause] = {"hidden-input": "reentrant-checkpoint"}
 """Causes that are one where they stand on the same line: behind a hidden input the next layers see no live input."""
 
 
@@ -201,7 +201,7 @@ class _Verdict:
 
     def _breaks(self, starved: int, live: int) -> tuple[ChainBreak, ...]:
         """The cuts that count, those of one cause on one line folded, ranked."""
-        folded: dict[tuple[str, int], ChainBreak] = {}
+        folded: dict[tuple[Cause, int], ChainBreak] = {}
         for cut in self._flow.cuts:
             mask = cut.lost_on(self._needed) & (starved | live)
             if not mask:

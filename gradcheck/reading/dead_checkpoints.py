@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcheck.judging.chain import ChainBreak
+from gradcheck.judging.chain import Cause, ChainBreak
 from gradcheck.judging.judge import chain_of
 from gradcheck.judging.regions import Regions
 from gradcheck.reading.parameters import Parameters
@@ -28,7 +28,7 @@ class DeadCheckpoint:
 
 def dead_checkpoints(trace: Trace) -> tuple[DeadCheckpoint, ...]:
     """The breaks made by reentrant checkpointing, told apart by what the checkpoint could see."""
-    causes = ("reentrant-checkpoint", "hidden-input")
+    causes: tuple[Cause, ...] = ("reentrant-checkpoint", "hidden-input")
     return tuple(_dead(trace, b) for b in chain_of(trace).breaks if b.cause in causes)
 
 

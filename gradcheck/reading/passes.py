@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradcheck.judging.regions import Regions
 from gradcheck.reading.parameters import trainable
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import CUTTING, NONE, Call
 from gradcheck.trace.trace import Trace
 
 
@@ -34,7 +34,7 @@ def passes(trace: Trace) -> dict[int, set[int]]:
 
 
 def _is_differentiated(regions: Regions, call: Call) -> bool:
-    cuts = call.switch != NONE or call.kind in ("detach", "exit", "zero-derivative")
+    cuts = call.switch != NONE or call.kind in CUTTING
     return not cuts and any(regions.carries(value) for value in call.outputs)
 
 

@@ -101,6 +101,8 @@ GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
 
 
 OperationKind = CallKind | Literal["silent", "grad-mode", "backward", "setter"]
+NO_CALLS: tuple[OperationKind, ...] = ("silent", "grad-mode", "backward", "setter")
+"""Kinds of which there is no call in a Trace."""
 
 
 class Operation(NamedTuple):

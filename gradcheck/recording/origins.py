@@ -27,7 +27,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.observers import Observers
-from gradcheck.recording.operations import Operation, Operations
+from gradcheck.recording.operations import NO_CALLS, Operation, Operations
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.raising import forget_frames
 from gradcheck.recording.shapes import shape_of
@@ -94,7 +94,7 @@ class Origins(TorchFunctionMode):
         result, frame = func(*args, **kwargs), sys._getframe(1)
         with self._grip:
             operation = self._operations[func]
-            if operation.kind not in ("silent", "grad-mode", "backward", "setter"):
+            if operation.kind not in NO_CALLS:
                 line = self._lines.nearest(frame)
                 read = [bare_tensor(given) for given in tensors_in((args, kwargs))]
                 for tensor in tensors_in(result):

@@ -19,7 +19,7 @@ from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.operations import Operation, Operations
+from gradcheck.recording.operations import NO_CALLS, Operation, Operations
 from gradcheck.recording.switches import Switches, outermost_manager
 from gradcheck.recording.tensors import tensors_in
 from gradcheck.trace.rows import NONE
@@ -28,7 +28,6 @@ _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _BACKWARD = torch.utils.checkpoint.CheckpointFunction.backward.__code__
 _LOOK_AHEAD = 32
 """Calls of the forward that are searched for the one that the recomputation makes next."""
-_UNMATCHED = frozenset({"silent", "grad-mode", "backward", "setter"})
 
 
 class Recomputation(TorchFunctionMode):
@@ -131,7 +130,7 @@ class Recomputation(TorchFunctionMode):
             if operation.kind == "grad-mode":
                 self._suspend(args[0], frame)
                 self._switches.grad_mode_set(args[0], frame)
-            matched = operation.kind not in _UNMATCHED and not (
+            matched = operation.kind not in NO_CALLS and not (
                 self._suspended_by is not None
                 or self._position >= len(self._region.calls)
                 or frame.f_code.co_filename == _CHECKPOINT_FILE

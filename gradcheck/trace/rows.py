@@ -31,6 +31,8 @@ CallKind = Literal[
     "region",
 ]
 """What a call is to the graphs; see ``Call.kind``."""
+CUTTING: tuple[CallKind, ...] = ("detach", "exit", "zero-derivative")
+"""Kinds of calls through which no gradient comes, whatever their results carry."""
 
 
 class Value(NamedTuple):

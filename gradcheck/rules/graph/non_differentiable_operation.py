@@ -7,12 +7,13 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, module_text
+from gradcheck.judging.chain import Cause
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.packed import storage_casts, without_backward
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
-CAUSES = ("non-differentiable", "zero-derivative")
+CAUSES: tuple[Cause, ...] = ("non-differentiable", "zero-derivative")
 STRAIGHT_THROUGH = Repair(
     name="straight-through",
     summary="Forward as it is, backward as the identity (a straight-through estimator).",
