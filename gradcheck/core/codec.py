@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from operator import itemgetter
 from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from pydantic import (
         ConfigDict,
         GetCoreSchemaHandler,
-        GetJsonSchemaHandler,
         TypeAdapter,
         ValidationError,
     )
@@ -103,94 +102,45 @@ def _told(cls: type, error: ValidationError) -> str:
     return f"{where}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}"
 
 
-class _Number:
-    """A float of which JSON holds a non-finite one as a string: a parser that is not Python's refuses NaN."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        return core_schema.no_info_before_validator_function(
-            lambda read: _NON_FINITE.get(read, read) if isinstance(read, str) else read,
-            handler(source),
-            serialization=core_schema.plain_serializer_function_ser_schema(_finite_or_named),
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, object]:
-        return {"anyOf": [{"type": "number"}, {"enum": list(_NON_FINITE)}]}
-
-
-def _finite_or_named(number: float) -> float | str:
-    return number if number - number == 0 else json.dumps(number)
-
-
-Number = Annotated[float, _Number()]
-"""A float that may be NaN or infinite."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """A named tuple as a list whose positions are its fields, each of them there."""
+class _Form:
+    """How values of an annotation are read and written; pydantic asks for it when it meets the first one."""
 
-    def __get_pydantic_core_schema__(
-        self, source: type[NamedTuple], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        from pydantic_core import core_schema
+    __get_pydantic_core_schema__: Callable[[Any, GetCoreSchemaHandler], CoreSchema]
 
-        hints = typing.get_type_hints(source, include_extras=True)
-        shape = GenericAlias(tuple, tuple(hints.values()))
-        told = Annotated[shape, _RowTexts(source)]  # type: ignore[valid-type]  # made here
-        reference = f"{source.__module__}.{source.__qualname__}:{id(source)}"
-        return core_schema.no_info_after_validator_function(
-            source._make, handler.generate_schema(told), ref=reference
+
+def _number(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+    read = BeforeValidator(lambda n: _NON_FINITE.get(n, n) if isinstance(n, str) else n)
+    write = PlainSerializer(lambda n: n if n - n == 0 else json.dumps(n))
+    shown = WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(_NON_FINITE)}]})
+    return handler.generate_schema(Annotated[source, read, write, shown])
+
+
+def _row(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    from pydantic_core import core_schema
+
+    hints = typing.get_type_hints(source, include_extras=True)
+    shape = handler.generate_schema(GenericAlias(tuple, tuple(hints.values())))
+    reference = f"{source.__module__}.{source.__qualname__}:{id(source)}"
+    return core_schema.no_info_after_validator_function(source._make, shape, ref=reference)
+
+
+def _tagged(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    from pydantic_core import core_schema
+
+    choices: dict[Hashable, CoreSchema] = {}
+    for cls in typing.get_args(source):
+        tag = core_schema.literal_schema([cls.__name__])
+        pair = core_schema.tuple_schema([tag, handler.generate_schema(cls)])
+        write = core_schema.plain_serializer_function_ser_schema(
+            lambda value: (type(value).__name__, value), return_schema=pair
         )
-
-
-ROW = _Row()
-
-
-@dataclass(frozen=True, slots=True)
-class _RowTexts:
-    """Tells in a schema what the positions are."""
-
-    cls: type
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, object]:
-        from gradcheck.core.texts import field_texts, summary  # reads the source: for schemas alone
-
-        made, texts = handler(schema), field_texts(self.cls)
-        for name, item in zip(typing.get_type_hints(self.cls), made["prefixItems"], strict=True):
-            item["title"] = name
-            if name in texts:
-                item["description"] = texts[name]
-        return {"description": summary(self.cls), **made}
-
-
-class _Tagged:
-    """A union of dataclasses as ``[name of the class, its fields]``: several of them have the same fields."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        from pydantic_core import core_schema
-
-        choices: dict[Hashable, CoreSchema] = {}
-        for cls in typing.get_args(source):
-            tag = core_schema.literal_schema([cls.__name__])
-            tagged = core_schema.tuple_schema([tag, handler.generate_schema(cls)])
-            choices[cls.__name__] = core_schema.no_info_after_validator_function(
-                itemgetter(1),
-                tagged,
-                serialization=core_schema.plain_serializer_function_ser_schema(
-                    lambda value: (type(value).__name__, value), return_schema=tagged
-                ),
-            )
-        return core_schema.tagged_union_schema(choices, _tag)
+        choices[cls.__name__] = core_schema.no_info_after_validator_function(
+            itemgetter(1), pair, serialization=write
+        )
+    return core_schema.tagged_union_schema(choices, _tag)
 
 
 def _tag(value: object) -> str | None:
@@ -200,4 +150,9 @@ def _tag(value: object) -> str | None:
     return type(value).__name__
 
 
-TAGGED = _Tagged()
+Number = Annotated[float, _Form(_number)]
+"""A float, of which JSON holds one that is not finite as a string: a parser that is not Python's refuses NaN."""
+ROW = _Form(_row)
+"""Of a named tuple: a list whose positions are its fields, each of them there."""
+TAGGED = _Form(_tagged)
+"""Of a union of dataclasses, several of which may have the same fields: ``[name of the class, its fields]``."""

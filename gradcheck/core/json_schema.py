@@ -7,7 +7,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticOmit, core_schema
 
 from gradcheck.core.codec import adapter
-from gradcheck.core.texts import summary
+from gradcheck.core.texts import field_texts, summary
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, typing.Any]
@@ -39,6 +39,18 @@ class _Plain(GenerateJsonSchema):
 
     def callable_schema(self, schema: core_schema.CallableSchema) -> JsonSchemaValue:  # noqa: ARG002
         raise PydanticOmit
+
+    def function_after_schema(
+        self, schema: core_schema.AfterValidatorFunctionSchema
+    ) -> JsonSchemaValue:
+        made = super().function_after_schema(schema)
+        row = getattr(schema["function"]["function"], "__self__", None)
+        if not isinstance(row, type):
+            return made
+        texts = field_texts(row)
+        for name, item in zip(typing.get_type_hints(row), made["prefixItems"], strict=True):
+            item.update({"title": name} | ({"description": texts[name]} if name in texts else {}))
+        return {"description": summary(row), **made}
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         made = super().dataclass_schema(schema)

@@ -6,18 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Cause = Literal[
-    "detach",
-    "gradient-disabled",
-    "left-torch",
-    "non-differentiable",
-    "zero-derivative",
-    "collective",
-    "frozen",
-    "custom-function",
-    "reentrant-checkpoint",
-    "hidden-input",
-    "recompute-mismatch",
-]
+    "detach", "gradient-disabled", "left-torch", "non-differentiable", "zero-derivative", "collective", "frozen",
+    "custom-function", "reentrant-checkpoint", "hidden-input", "recompute-mismatch",
+]  # fmt: skip
 """Why a call breaks the chain."""
 
 

@@ -16,20 +16,9 @@ RAGGED = -1
 
 
 CallKind = Literal[
-    "op",
-    "detach",
-    "exit",
-    "entry",
-    "zero-derivative",
-    "scaled-to-zero",
-    "requires-grad",
-    "in-place",
-    "outside",
-    "collective",
-    "frozen",
-    "arrived",
-    "region",
-]
+    "op", "detach", "exit", "entry", "zero-derivative", "scaled-to-zero", "requires-grad", "in-place", "outside",
+    "collective", "frozen", "arrived", "region",
+]  # fmt: skip
 """What a call is to the graphs; see ``Call.kind``."""
 CUTTING: tuple[CallKind, ...] = ("detach", "exit", "zero-derivative")
 """Kinds of calls through which no gradient comes, whatever their results carry."""
