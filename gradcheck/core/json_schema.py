@@ -15,9 +15,7 @@ Schema = dict[str, typing.Any]
 
 def json_schema(cls: type) -> Schema:
     """The schema of what ``codec.to_json`` makes of a ``cls``; every field is written, so all are required."""
-    described: TypeAdapter[object] = adapter(
-        cls, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
-    )
+    described: TypeAdapter[object] = adapter(cls, use_attribute_docstrings=True)
     return described.json_schema(mode="serialization", schema_generator=_Plain)
 
 
@@ -53,9 +51,14 @@ class _Plain(GenerateJsonSchema):
         return {"description": summary(row), **made}
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        made = super().dataclass_schema(schema)
-        del made["title"], made["description"]
-        for field in made["properties"].values():
+        fields = super().dataclass_schema(schema).get("properties", {})
+        for field in fields.values():
             if "description" in field:
                 field["description"] = " ".join(field["description"].split())
-        return {"description": summary(schema["cls"]), **made}
+        return {
+            "description": summary(schema["cls"]),
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }

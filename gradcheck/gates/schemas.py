@@ -45,37 +45,35 @@ def schema_files() -> dict[str, str]:
     return {name: f"{json.dumps(schema, indent=2)}\n" for name, schema in schemas.items()}
 
 
-def _told(*properties: str, of: type) -> Schema:
-    """What ``of`` works out and its document says as well."""
-    kinds: dict[str, Schema] = {
-        "healthy": {"type": "boolean"},
-        "verdict": {"enum": list(typing.get_args(Verdict))},
-        "status": {"enum": list(TARGET_STATUSES)},
-    }
-    return {name: {**kinds[name], "description": summary(getattr(of, name))} for name in properties}
-
-
-def _versioned(version: int, *properties: str, of: type) -> Schema:
-    return {"schema_version": {"const": version}, **_told(*properties, of=of)}
-
-
-_ADDED: dict[type, Schema] = {
-    Report: _versioned(REPORT_SCHEMA_VERSION, "healthy", "verdict", of=Report),
-    FixReport: _versioned(FIX_SCHEMA_VERSION, "healthy", of=FixReport),
-    TargetResult: _told("status", of=TargetResult),
-    GateReport: _versioned(GATE_SCHEMA_VERSION, "healthy", "status", of=GateReport),
+_VERSIONS: dict[type, int] = {
+    Report: REPORT_SCHEMA_VERSION,
+    FixReport: FIX_SCHEMA_VERSION,
+    GateReport: GATE_SCHEMA_VERSION,
 }
-"""What ``to_dict`` puts before the fields of a class."""
+_WORKED_OUT: dict[str, Schema] = {
+    "healthy": {"type": "boolean"},
+    "verdict": {"enum": list(typing.get_args(Verdict))},
+    "status": {"enum": list(TARGET_STATUSES)},
+}
+"""The properties that ``to_dict`` writes before the fields, after the version."""
+
+
+def _complete(shape: Schema, cls: type) -> None:
+    """Adds to ``shape``, the schema of the fields of ``cls``, what ``to_dict`` writes besides."""
+    added: Schema = {"schema_version": {"const": _VERSIONS[cls]}} if cls in _VERSIONS else {}
+    for name, worked_out in _WORKED_OUT.items():
+        if name in vars(cls):
+            added[name] = {**worked_out, "description": summary(getattr(cls, name))}
+    shape["properties"] = {**added, **shape["properties"]}
+    shape["required"] = list(shape["properties"])
 
 
 def _document(title: str, cls: type) -> Schema:
     schema = json_schema(cls)
     shapes = {cls.__name__: schema, **schema.pop("$defs")}
-    for added_to, added in _ADDED.items():
-        if added_to.__name__ in shapes:
-            shape = shapes[added_to.__name__]
-            shape["properties"] = {**added, **shape["properties"]}
-            shape["required"] = list(shape["properties"])
+    for written in (*_VERSIONS, TargetResult):
+        if written.__name__ in shapes:
+            _complete(shapes[written.__name__], written)
     body = shapes.pop(cls.__name__)
     return {"$schema": DIALECT, "title": title, **body, "$defs": dict(sorted(shapes.items()))}
 
