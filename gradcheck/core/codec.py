@@ -98,7 +98,12 @@ def _name(cls: type) -> str:
 def _told(cls: type, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(map(str, (_name(cls), *first["loc"])))
-    said = first["msg"].replace("Unexpected keyword argument", "unknown field")
+    match first["type"]:
+        case "missing":
+            return f"{where}: missing field"
+        case "unexpected_keyword_argument":
+            return f"{where}: unknown field"
+    said = first["msg"]
     return f"{where}: {said[:1].lower()}{said[1:]}, got {str(first['input'])[:80]!r}"
 
 
