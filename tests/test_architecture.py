@@ -105,6 +105,8 @@ def test_a_foreign_import_in_a_pure_room_is_noticed() -> None:
     assert foreign_imports("def late():\n    import torch", "rules")
     assert foreign_imports("from rich.text import Text", "core")
     assert not foreign_imports("from rich.text import Text", "formats")
+    assert foreign_imports("def late():\n    from pydantic import TypeAdapter", "trace")
+    assert not foreign_imports("def late():\n    from pydantic import TypeAdapter", "core")
 
 
 @pytest.mark.parametrize("module", ["gradcheck", "gradcheck.cli", "gradcheck.cli.app"])
