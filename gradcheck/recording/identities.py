@@ -22,7 +22,7 @@ from gradcheck.recording.observers import Observers
 from gradcheck.recording.open_regions import OpenRegions
 from gradcheck.recording.packing import inner_tensors
 from gradcheck.recording.tensors import leaves_behind
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import NONE, Call, CallKind
 
 
 class Identities:
@@ -95,9 +95,20 @@ class Identities:
         if (parameter, where) not in self._frozen_values:
             index, region = len(ledger.calls), self.reading
             frozen = ledger.add_unnamed(tensor, index)
-            made = ((value,), (frozen,), where, self._modules.current, region, NONE, "frozen")
             # not among the region's calls: a recomputation that finds the parameter thawed makes none
-            ledger.calls.append(Call("Tensor.requires_grad_", *made))
+            current = self._modules.current
+            ledger.calls.append(
+                Call(
+                    "Tensor.requires_grad_",
+                    (value,),
+                    (frozen,),
+                    where,
+                    current,
+                    region,
+                    NONE,
+                    "frozen",
+                )
+            )
             self._frozen_values[parameter, where] = frozen
         return self._frozen_values[parameter, where]
 
@@ -172,7 +183,7 @@ class Identities:
             if self._ledger.known(leaf) is None:
                 self._observers.leaf_met(leaf, tensor, frame)
 
-    def _add_unseen(self, name: str, kind: str, read: list[int], tensor: torch.Tensor) -> int:
+    def _add_unseen(self, name: str, kind: CallKind, read: list[int], tensor: torch.Tensor) -> int:
         value = self._ledger.add_value(tensor, len(self._ledger.calls))
         self._regions.record(name, kind, read, [value], self.reading, sys._getframe(2))
         return value
@@ -211,7 +222,9 @@ class Identities:
                 break
         return tuple(given)
 
-    def _arrived(self, tensor: torch.Tensor, values: tuple[int, ...], write: int, kind: str) -> int:
+    def _arrived(
+        self, tensor: torch.Tensor, values: tuple[int, ...], write: int, kind: CallKind
+    ) -> int:
         """A new value for ``tensor``, into whose memory ``write`` has put what ``values`` are.
 
         Written through ``.data``, the numbers have arrived and the graph has not: ``kind`` is then "detach".

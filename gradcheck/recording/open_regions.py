@@ -19,7 +19,7 @@ from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import tensors_in
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import NONE, Call, CallKind
 
 _MARK = "_gradcheck_region"
 
@@ -101,7 +101,7 @@ class OpenRegions:
     def record(
         self,
         name: str,
-        kind: str,
+        kind: CallKind,
         read: Sequence[int],
         outputs: Sequence[int],
         region: int,

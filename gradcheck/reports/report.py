@@ -7,8 +7,8 @@ from typing import Literal
 from gradcheck.core.codec import Number, to_json
 from gradcheck.core.location import Location
 from gradcheck.findings.finding import Finding
-from gradcheck.reports.formatter import ReadableInNotebooks
 from gradcheck.judging.chain import Cause
+from gradcheck.reports.formatter import ReadableInNotebooks
 from gradcheck.trace.model import Environment, GradientState
 
 REPORT_SCHEMA_VERSION = 1
