@@ -150,24 +150,36 @@ class Flow:
         alive = tuple(value for value in call.outputs if self.regions.carries(value))
         given_up = union(self.live, (*region.cuts, *self.regions.read_past_autograd(number)))
         lost: dict[int, int] = {}
+        numbers: dict[int, int] = {}
+        """Indices and the like beside a result that carries a gradient."""
         for value, wanted, kept in self._at_the_end(index, call, number):
             if value in alive:
                 self.live[value] |= kept
-            lost[value] = (wanted & ~kept) | given_up if alive else wanted
+                lost[value] = (wanted & ~kept) | given_up
+            elif alive and self._trace.values[value].dtype.startswith(INTEGRAL):
+                numbers[value] = wanted
+            else:
+                lost[value] = wanted
         if call.switch != NONE and not alive:  # whatever it is made of
             source = next((v for v in call.inputs if self.live[v]), NONE)
             self._cut(_of_outputs("gradient-disabled", index, NONE, source, lost))
             return
-        cause, mask = self.regions.cause(number), union(tuple(lost.values()), range(len(lost)))
-        source = next((v for v in call.inputs if (self.live[v] | self._pending[v]) & mask), NONE)
-        if cause == "reentrant-checkpoint" and region.arguments:
-            source = region.arguments[0]  # what had to require a gradient and does not
-        dead = tuple(value for value in call.outputs if value not in alive)
-        parted = {value: lost[value] for value in dead or alive}
-        self._cut(_of_outputs(cause, index, number, source, parted))
+        self._lose(self.regions.cause(number), index, number, lost)
+        self._lose("non-differentiable", index, number, numbers)
         if alive:
             function = region.kind == "function"
             self.holding.follow(call, region.arguments if function else self.inputs(index, call))
+
+    def _lose(self, cause: str, index: int, number: int, lost: Mapping[int, int]) -> None:
+        """Records what the results of the region ``number`` lost at its end."""
+        arguments = self._trace.regions[number].arguments
+        if cause == "reentrant-checkpoint" and arguments:
+            source = arguments[0]  # what had to require a gradient and does not
+        else:
+            mask = union(tuple(lost.values()), range(len(lost)))
+            inputs = self._trace.calls[index].inputs
+            source = next((v for v in inputs if (self.live[v] | self._pending[v]) & mask), NONE)
+        self._cut(_of_outputs(cause, index, number, source, lost))
 
     def _at_the_end(self, index: int, call: Call, number: int) -> Iterator[tuple[int, int, int]]:
         """(output, what of the inside and of the arguments should be live in it, what is) of the region ``number``."""
