@@ -15,7 +15,7 @@ PATHS := gradcheck tests fixtures benchmarks docs
 # Runs a command, and shows what it said only where it failed.
 QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
 
-.PHONY: help venv demo test check format docs pictures site bench sweep versions newest quantizers clean
+.PHONY: help venv demo test check format docs pictures site bench mutants sweep versions newest quantizers clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ site: $(STAMP) ## Builds the documentation in build/site; open build/site/index.
 bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps of training after a repair.
 	@$(BIN)/python benchmarks/overhead.py $(SMOLLM2)
 	@$(BIN)/python benchmarks/training.py $(SMOLLM2)
+
+mutants: ## Changes the judgement's code in 1,600 places and counts what the tests notice; some minutes.
+	@"$(PYTHON)" benchmarks/mutants.py --jobs $(JOBS)
 
 sweep: $(STAMP) ## Compares the verdict with plain torch over every architecture; an hour or two.
 	@$(BIN)/python benchmarks/sweep.py

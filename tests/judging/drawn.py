@@ -254,7 +254,7 @@ class Drawing:
             setup=(),
             seed=0,
             modules=tuple(
-                Module(name, f"{name}.Net", training=True, num_calls=1, parameters=())
+                Module(name, f"{name}.models.Net", training=True, num_calls=1, parameters=())
                 for name in self._modules
             ),
             parameters=tuple(self._parameters),

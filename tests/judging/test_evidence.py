@@ -267,7 +267,7 @@ class TestLibraryOf:
     @pytest.mark.parametrize("line", [3, NONE])
     def test_of_a_librarys_decorated_forward_the_module_tells(self, line: int) -> None:
         trace, broken = switched(decorated="Net.forward", line=line)
-        assert library_of(trace, broken) == "tower"  # its type is tower.Net
+        assert library_of(trace, broken) == "tower"  # its type is tower.models.Net
         assert library_of(self.replaced(trace, module=NONE), broken) == ""
         assert library_of(self.replaced(trace, decorated="Net.generate"), broken) == ""
 
