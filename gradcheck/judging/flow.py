@@ -170,7 +170,7 @@ class Flow:
             function = region.kind == "function"
             self.holding.follow(call, region.arguments if function else self.inputs(index, call))
 
-    def _lose(self, cause: str, index: int, number: int, lost: Mapping[int, int]) -> None:
+    def _lose(self, cause: Cause, index: int, number: int, lost: Mapping[int, int]) -> None:
         """Records what the results of the region ``number`` lost at its end."""
         arguments = self._trace.regions[number].arguments
         if cause == "reentrant-checkpoint" and arguments:

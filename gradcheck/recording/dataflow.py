@@ -34,7 +34,7 @@ from gradcheck.recording.open_regions import OpenRegions
 from gradcheck.recording.operations import DATA_SET, DETACHES, Operation, Operations, classified
 from gradcheck.recording.switches import Switches
 from gradcheck.recording.tensors import is_zero, tensors_in
-from gradcheck.trace.rows import NONE, Call
+from gradcheck.trace.rows import NONE, Call, CallKind
 from gradcheck.trace.torch_names import SUMS, ZERO_PRESERVING
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
@@ -289,7 +289,7 @@ class DataFlow(TorchFunctionMode):
     def written_unseen(
         self,
         name: str,
-        kind: str,
+        kind: CallKind,
         read: list[int],
         written: list[torch.Tensor],
         frame: FrameType,
@@ -310,7 +310,7 @@ class DataFlow(TorchFunctionMode):
     def _raised(self, operation: Operation, read: list[int], region: int, frame: FrameType) -> None:
         self.failed_call = len(self.ledger.calls)
         self.noted.refused(operation, frame)
-        self.regions.record(operation.name, operation.kind, read, [], region, frame)
+        self.regions.record(operation.name, operation.call_kind, read, [], region, frame)
 
     def _record(
         self,
@@ -466,9 +466,9 @@ class DataFlow(TorchFunctionMode):
             )
 
 
-def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> str:
+def _kind(operation: Operation, args: tuple[Any, ...], reads: bool) -> CallKind:
     """The kind of this very call of ``operation``; ``reads``: whether it was given a tensor."""
-    kind = operation.kind
+    kind = operation.call_kind
     if kind == "entry" and reads:
         return "detach" if operation.short in DETACHES else "op"
     if kind == "op" and operation.in_place:

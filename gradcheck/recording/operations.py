@@ -128,6 +128,16 @@ class Operation(NamedTuple):
     operator: bool = False
     """Whether it is one of ``torch.ops``: called from below autograd, its result is given its history afterwards."""
 
+    @property
+    def call_kind(self) -> CallKind:
+        """``kind`` of one that is recorded."""
+        kind = self.kind
+        assert kind != "silent"
+        assert kind != "grad-mode"
+        assert kind != "backward"
+        assert kind != "setter"
+        return kind
+
 
 def classified(function: Callable[..., Any]) -> Operation:
     """The operation that ``function`` is."""
