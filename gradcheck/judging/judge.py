@@ -76,15 +76,24 @@ class _Verdict:
         return mask
 
     def _need_ends(self) -> None:
-        """What left torch, or was read no more, with a parameter behind it whose path was not seen, came back on it."""
+        """What left torch with a parameter behind it whose path was not seen came back on it.
+
+        Where nothing left torch on the way from it, it was on what is read no more.
+        """
         if not self._unseen:
             return
         read = {value for call in self._trace.calls for value in call.inputs}
-        for call in self._trace.calls:
-            ends = call.kind == "exit" or not read.intersection(call.outputs)
-            if ends and union(self._flow.flow, call.outputs) & self._unseen:
-                for value in call.outputs:
-                    self._needed[value] = True
+        exits = [call for call in self._trace.calls if call.kind == "exit"]
+        dangling = [call for call in self._trace.calls if not read.intersection(call.outputs)]
+        told = 0
+        for ends in (exits, dangling):
+            left = self._unseen & ~told
+            for call in ends:
+                behind = union(self._flow.flow, call.outputs)
+                if behind & left:
+                    told |= behind
+                    for value in call.outputs:
+                        self._needed[value] = True
         self._need_what_leads_there()
 
     def passages(self) -> dict[int, tuple[int, ...]]:
