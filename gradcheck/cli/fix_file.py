@@ -123,7 +123,7 @@ def _show(
     from gradcheck.formats.terminal.report import MIN_WIDTH
 
     width, color = max(shutil.get_terminal_size((80, 24)).columns, MIN_WIDTH), wants_color()
-    diff = "" if apply else _diff(text, plan.text, file.name, color=color)
+    diff = "" if apply else _diff(text, plan.text, _as_patched(file), color=color)
     parts: list[RenderableType] = [
         _line(_verdict(file, plan, written=written, apply=apply), "bold")
     ]
@@ -184,6 +184,12 @@ def _rows(change: Change) -> list[tuple[str, RenderableType]]:
     for line in clean_lines(change.suggestion, 6, 160):
         shown.append(f"\n+ {line}", "not bold green")
     return [(f"line {change.line}", shown)]
+
+
+def _as_patched(file: Path) -> str:
+    """The path from the working directory, where ``git apply`` and ``patch -p1`` look; the whole one from elsewhere."""
+    whole, here = file.absolute(), Path.cwd()
+    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix().lstrip("/")
 
 
 def _diff(before: str, after: str, name: str, *, color: bool) -> str:

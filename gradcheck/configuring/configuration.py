@@ -49,7 +49,7 @@ def read(path: Path) -> GateConfig:
         SettingsError: where it cannot be read, is no TOML, or holds what is not accepted; with the line.
     """
     source, document = _parsed(path)
-    location = () if path.name == OWN_FILE else SECTION
+    location = _location(path, document)
     section = _section(document, location)
     if section is None:
         raise SettingsError(
@@ -63,6 +63,14 @@ def read(path: Path) -> GateConfig:
     if made.jobs < 1:
         source.refuse((*location, "jobs"), f"jobs is {made.jobs}; give 1 or more")
     return GateConfig(file=str(path), options=made, targets=_targets(top))
+
+
+def _location(path: Path, document: Mapping[str, object]) -> tuple[str, ...]:
+    """Where in the file the configuration is; one of another name may hold it at its top or as pyproject.toml does."""
+    if path.name == OWN_FILE:
+        return ()
+    is_project = path.name == PROJECT_FILE or _section(document, SECTION[:1]) is not None
+    return SECTION if is_project else ()
 
 
 def _parsed(path: Path) -> tuple[Source, Mapping[str, object]]:

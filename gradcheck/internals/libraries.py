@@ -60,3 +60,9 @@ def model_from_config(made: Any, config: Any) -> Any:
 def finish_quantizing(quantizer: Any, model: Any) -> None:
     """What the quantizer does to a model last: the public method wants weights that were loaded."""
     quantizer._process_model_after_weight_loading(model)
+
+
+@internal("transformers.Trainer._prepare_inputs", ">=4.53")
+def prepared_inputs(trainer: Any, inputs: Any) -> Any:
+    """A batch as the Trainer hands it to ``compute_loss``: on its device; where it samples, with the samples."""
+    return trainer._prepare_inputs(inputs)

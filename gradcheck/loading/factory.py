@@ -43,14 +43,29 @@ def load_factory(target: Target) -> Subject:
     found = _FACTORY.fullmatch(target.name)
     assert found is not None, "load_factory is asked only for what _is_factory accepts"
     place, name = found["place"], found["function"]
-    with importable(_import_folder(place)), contextlib.redirect_stdout(sys.stderr):
+    with (
+        importable(_import_folder(place)),
+        as_program(place),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
         with _explained(target.name, "does not import"):
             module = _imported(place)
         function = _function(module, name, target.name)
         arguments = keyword_arguments(function, target.arguments, target.name)
         with _explained(target.name, "raised"), seeded_generators(target.seed):
             made = function(**arguments)
-    return subject_of(made, target)
+            return subject_of(made, target)
+
+
+@contextlib.contextmanager
+def as_program(name: str) -> Iterator[None]:
+    """Has ``sys.argv`` hold ``name`` and no argument: the user's code, which may parse it, is not given ours."""
+    arguments = sys.argv
+    sys.argv = [name]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 @contextlib.contextmanager

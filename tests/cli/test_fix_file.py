@@ -31,10 +31,11 @@ def after(case: str) -> bytes:
 
 
 def test_a_dry_run_shows_the_diff_the_reasons_and_what_to_type(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = script(tmp_path, "33_several_defects")
     before = path.read_bytes()
+    monkeypatch.chdir(tmp_path)
     assert fix_file(path, apply=False) == ExitStatus.FINDINGS
     out = capsys.readouterr().out
     assert out.startswith("--- a/my train.py\n+++ b/my train.py\n")
@@ -44,6 +45,20 @@ def test_a_dry_run_shows_the_diff_the_reasons_and_what_to_type(
     assert out.rstrip().endswith(f"gradcheck fix '{path}' --apply")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("here", ["", "src"])
+def test_git_applies_the_diff_where_one_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    path = script(tmp_path / "src" / "deep", "33_several_defects")
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path / here)
+    fix_file(path.relative_to(tmp_path / here), apply=False)
+    patch = capsys.readouterr().out.partition("\n\n")[0] + "\n"
+    subprocess.run(["git", "apply", "--unidiff-zero"], check=True, input=patch, text=True)
+    assert path.read_bytes() == after("33_several_defects")
 
 
 def test_apply_writes_what_the_dry_run_showed(

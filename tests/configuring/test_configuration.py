@@ -155,6 +155,14 @@ def test_a_wrong_line_of_pyproject_is_found_in_its_section(tmp_path: Path) -> No
         read(written(tmp_path, text, "pyproject.toml"))
 
 
+@pytest.mark.parametrize("header", ["targets", "tool.gradcheck.targets"])
+def test_a_file_of_another_name_holds_it_at_its_top_or_as_a_project_does(
+    tmp_path: Path, header: str
+) -> None:
+    text = f"[[{header}]]\ntarget = 'a/b'\n"
+    assert [it.name for it in read(written(tmp_path, text, "nightly.toml")).targets] == ["a/b"]
+
+
 def test_what_is_no_toml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="line 2"):
         read(written(tmp_path, "jobs = 1\nname = [\n"))

@@ -230,3 +230,114 @@ def test_what_it_raises_is_told_with_its_line(tmp_path: Path, body: str, sentenc
 def test_interrupting_is_not_explained_away(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         load(made_by(tmp_path, "def make(): raise KeyboardInterrupt"))
+
+
+TRANSFORMERS = """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+def model(adapter=True):
+    config = LlamaConfig(vocab_size=64, hidden_size=8, intermediate_size=16, num_hidden_layers=2,
+                         num_attention_heads=2, max_position_embeddings=32)
+    made = LlamaForCausalLM(config)
+    return get_peft_model(made, LoraConfig(r=2, target_modules=["q_proj"])) if adapter else made
+ROWS = [{"input_ids": torch.arange(4) + i, "labels": torch.arange(4) + i} for i in range(4)]
+def trainer(folder, rows=ROWS, **options):
+    arguments = TrainingArguments(folder, report_to="none", use_cpu=True, per_device_train_batch_size=2, **options)
+    return Trainer(model(), arguments, train_dataset=rows)
+"""
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_model_alone_gets_the_batch_that_the_options_ask_for(
+    tmp_path: Path, adapter: bool
+) -> None:
+    body = f"{TRANSFORMERS}\ndef make(): return model({adapter})"
+    subject = load(made_by(tmp_path, body, batch_size=3, seq_len=5, lora_rank=2))
+    assert subject.batch["input_ids"].shape == (3, 5)
+    setup = dict(subject.setup)
+    assert setup["batch"] == "input_ids 3x5, attention_mask 3x5, labels 3x5, synthetic (seed 0)"
+    assert setup["not used"].startswith("--lora-rank:")
+
+
+def test_a_plain_module_alone_is_refused(tmp_path: Path) -> None:
+    said = refusal(made_by(tmp_path, "def make(): return model"), TargetError)
+    assert "returned a Linear; accepted are model, batch;" in said
+
+
+@pytest.mark.parametrize(("rows", "size"), [("[batch]", 1), ("[(torch.ones(2), 1)]", 2)])
+def test_the_first_batch_of_a_data_loader_is_the_batch(
+    tmp_path: Path, rows: str, size: int
+) -> None:
+    body = (
+        f"def make(): return model, torch.utils.data.DataLoader({rows}, batch_size=None), loss_fn"
+    )
+    subject = load(made_by(tmp_path, body))
+    assert dict(subject.setup)["batch"].endswith(", the first of the factory's DataLoader")
+    assert len(subject.batch) == size
+
+
+def test_a_data_loader_without_rows_is_refused(tmp_path: Path) -> None:
+    body = "def make(): return model, torch.utils.data.DataLoader([])"
+    assert "has no batch" in refusal(made_by(tmp_path, body), LoadError)
+
+
+@pytest.mark.core
+def test_a_trainer_is_set_up_as_its_train_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = f"""{TRANSFORMERS}
+def make(): return trainer({str(tmp_path)!r}, gradient_checkpointing=True, max_steps=3)
+"""
+    subject = load(made_by(tmp_path, body))
+    assert capsys.readouterr() == ("", "")
+    assert subject.batch["input_ids"].shape == (2, 4)
+    assert subject.model.is_gradient_checkpointing
+    assert subject.loss_fn is not None
+    assert subject.loss_fn(subject.model, subject.batch).requires_grad
+    setup = dict(subject.setup)
+    assert setup["loss"] == "compute_loss of the Trainer"
+    assert setup["optimizer"] == "AcceleratedOptimizer"
+    assert setup["batch"] == "input_ids 2x4, labels 2x4, the first of the Trainer"
+
+
+def test_a_trainer_that_makes_no_step_is_refused(tmp_path: Path) -> None:
+    body = f"{TRANSFORMERS}\ndef make(): return trainer({str(tmp_path)!r}, num_train_epochs=0)"
+    assert "ends before its first step" in refusal(made_by(tmp_path, body), LoadError)
+
+
+@pytest.mark.core
+def test_callbacks_of_the_user_see_the_beginning_and_stay(tmp_path: Path) -> None:
+    body = f"""{TRANSFORMERS}
+from transformers import TrainerCallback
+class Freezes(TrainerCallback):
+    def on_train_begin(self, args, state, control, model=None, **_):
+        model.requires_grad_(False)
+made = trainer({str(tmp_path)!r}, max_steps=1)
+made.add_callback(Freezes())
+before = list(made.callback_handler.callbacks)
+def make(): return made
+"""
+    subject = load(made_by(tmp_path, body))
+    assert not any(it.requires_grad for it in subject.model.parameters())
+    module = sys.modules["gradcheck_target_training"]
+    assert module.made.callback_handler.callbacks == module.before
+    assert "training_step" not in vars(module.made)
+
+
+def test_the_users_code_does_not_see_our_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gradcheck", "inspect", "--json"])
+    body = """
+import argparse, sys
+options = argparse.ArgumentParser()
+options.add_argument("--rank", default=8)
+rank = options.parse_args().rank
+def make():
+    assert sys.argv == [__file__] and options.parse_args().rank == rank
+    return model, batch
+"""
+    load(made_by(tmp_path, body))
+    assert sys.argv == ["gradcheck", "inspect", "--json"]
