@@ -19,7 +19,8 @@ def examine_or_twin(subject: Subject, settings: Settings) -> tuple[Subject, Stan
     """The subject with its recorded step; or its small twin, where a step without weights raised.
 
     Code that looks at values cannot run on fake tensors (``DataDependentOutputException`` and its kin), and some
-    operators have no fake kernel, or one with other demands. What the model itself does wrong its twin does too.
+    operators have no fake kernel, or one with other demands. What the model itself does wrong its twin does too. Where
+    no twin can be made nobody can tell the two apart, and the step is not judged.
     """
     seen = examine(subject, settings)
     failure = seen.trace.failure
@@ -28,9 +29,11 @@ def examine_or_twin(subject: Subject, settings: Settings) -> tuple[Subject, Stan
     try:
         twin = subject.twin()
     except DiagnosticError as error:
-        note = f"the step raised without weights, and a small twin could not be made: {error}"
-        report = replace(seen.report, notes=(*seen.report.notes, note))
-        return subject, replace(seen, report=report)
+        why = (
+            f"the step raised {failure.type} without weights, which may be no fault of the model, and a small twin "
+            f"with weights could not be made: {error}"
+        )
+        return subject, replace(seen, report=replace(seen.report, findings=(), unjudged=why))
     twin = replace(twin, observer=subject.observer)
     return twin, examine(twin, settings)
 

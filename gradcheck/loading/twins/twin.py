@@ -82,7 +82,15 @@ def _small(fields: Fields) -> Fields:
         key: _small_inside(key, value) if _holds_fields(value) else shrunk(key, value, fields)
         for key, value in cut.items()
     }
-    return consistent(small, fields)
+    return consistent({**small, **_of_no_model(cut)}, fields)
+
+
+def _of_no_model(fields: Fields) -> Fields:
+    """Those that any configuration has: transformers 4 keeps ``top_k`` of sampling there, and no number of experts."""
+    from transformers import PretrainedConfig
+
+    common = PretrainedConfig().to_dict()
+    return {key: value for key, value in fields.items() if key in common and common[key] == value}
 
 
 def _small_inside(key: str, value: Fields) -> Fields:
