@@ -1,7 +1,6 @@
 """Says on stderr what is going on while a model loads and its step is recorded."""
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 
@@ -16,16 +15,17 @@ def progress(run: RunOptions) -> Iterator[Progress]:
     """A function that shows one line: in place on a terminal, as a line of its own in a log file.
 
     What the body prints goes to stderr: standard output is for the report, and a JSON document with a model's chatter
-    in it could not be read. Warnings of the libraries are shown with ``--debug`` only: the report says it better.
+    in it could not be read. What the libraries warn of and log is shown with ``--debug`` only.
     """
+    from gradcheck.loading.chatter import hushed  # not for --help
+
     with ExitStack() as stack:
         show: Progress = _silent
         if not run.quiet:
             show = stack.enter_context(_status()) if sys.stderr.isatty() else _line
         stack.enter_context(redirect_stdout(sys.stderr))
-        stack.enter_context(warnings.catch_warnings())
         if not run.debug:
-            warnings.simplefilter("ignore")
+            stack.enter_context(hushed())
         yield show
 
 

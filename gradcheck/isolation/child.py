@@ -9,9 +9,8 @@ import signal
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +26,7 @@ from gradcheck.isolation.black_box import (
 )
 from gradcheck.isolation.errand import BEFORE, FAULTS, Errand, read_errand
 from gradcheck.isolation.processes import kill_tree
+from gradcheck.loading.chatter import hushed
 from gradcheck.trace.events import Stage
 from gradcheck.trace.file import dumps
 from gradcheck.trace.trace import Trace
@@ -74,9 +74,7 @@ def _die_with_parent(lifeline: int, folder: Path) -> None:
 
 def _answer(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired | Refused:
     try:
-        with redirect_stdout(sys.stderr), warnings.catch_warnings():
-            if not errand.debug:
-                warnings.simplefilter("ignore")
+        with redirect_stdout(sys.stderr), nullcontext() if errand.debug else hushed():
             return _done(errand, folder, box)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         return Refused(reason=why_it_could_not_run(error), details=traceback.format_exc())

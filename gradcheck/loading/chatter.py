@@ -1,7 +1,8 @@
-"""Keeps the libraries quiet while a model loads: their warnings and progress bars would bury the report."""
+"""Keeps the libraries quiet: their warnings, log lines and progress bars would bury the report."""
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -9,17 +10,36 @@ from contextlib import ExitStack, contextmanager, redirect_stderr
 _LOGGERS = ("bitsandbytes", "peft", "accelerate", "huggingface_hub", "torch")
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences warnings, the libraries' loggers and transformers' progress bars; restores all of them."""
-    import huggingface_hub.utils.logging  # noqa: F401  sets its logger's level when it is first imported
+_VERBOSITY = "TRANSFORMERS_VERBOSITY"
+"""The variable that transformers reads when it is first imported."""
 
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Silences warnings and what the libraries log under an error, also of those not imported yet.
+
+    What the user's own code prints, logs or asks a library to say is left alone.
+    """
+    said = os.environ.get(_VERBOSITY)
+    os.environ.setdefault(_VERBOSITY, "error")
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        import huggingface_hub.utils.logging  # noqa: F401  sets its logger's level when it is first imported
+
         for name in _LOGGERS:
             stack.enter_context(_only_errors(logging.getLogger(name)))
-        stack.enter_context(_quiet_transformers())
+        try:
+            yield
+        finally:
+            if said is None:
+                os.environ.pop(_VERBOSITY, None)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences warnings, the libraries' loggers and transformers' progress bars; restores all of them."""
+    with hushed(), _quiet_transformers():
         yield
 
 
