@@ -156,6 +156,8 @@ class DataFlow(TorchFunctionMode):
             return self._backward(func, args, kwargs, frame)
         if kind == "setter":
             return self._set(func, operation, args, frame)
+        if kind == "requires-grad" and bare_tensor(args[0]) is not args[0]:
+            return func(*args, **kwargs)  # torch.func asks for a gradient inside itself alone
         return self._recorded(func, operation, args, kwargs, frame)
 
     def _ordinary(

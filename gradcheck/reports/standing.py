@@ -85,7 +85,7 @@ class Standing:
             return f"with it the {failure.stage} raises {failure.type}: {failure.message}"
         lost = sorted((before.reached & self.trainable) - self.reached)
         if lost:
-            return f"with it {counted(len(lost), 'parameter tensor')} lose the gradient ({lost[0]})"
+            return f"with it the gradient of {counted(len(lost), 'parameter tensor')} is lost ({lost[0]})"
         spoilt = math.isfinite(before.loss) and self.report.loss is not None
         return f"with it the loss is {self.loss}" if spoilt and not math.isfinite(self.loss) else ""
 
@@ -126,7 +126,7 @@ def difference(before: Standing, after: Standing) -> str:
     parts = [f"cures {', '.join(cured)}"] if cured else []
     old, new = len(before.reached), len(after.reached)
     of = counted(len(after.trainable), "trainable tensor")
-    parts.append(f"{new} of {of} get a gradient, before {old} of {len(before.trainable)}")
+    parts.append(f"{new} of {of} with a gradient, before {old} of {len(before.trainable)}")
     if math.isfinite(after.loss):
         parts.append(f"loss {after.loss:.6g}{_compared(before.loss, after.loss)}")
     return "; ".join(parts)

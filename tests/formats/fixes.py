@@ -64,7 +64,7 @@ def not_tried(repair: Repair, reason: str = NEEDLESS, code: str = "GC301") -> No
 
 def repaired() -> FixReport:
     """The classic bug, cured by the first repair."""
-    gained = "cures GC301; 420 of 420 trainable tensors get a gradient, before 0 of 420; loss 3.41281 as before"
+    gained = "cures GC301; 420 of 420 trainable tensors with a gradient, before 0 of 420; loss 3.41281 as before"
     return FixReport(
         before=reports.classic(),
         after=dataclasses.replace(reports.healthy(), setup=reports.SETUP),
@@ -84,8 +84,8 @@ def two_repairs() -> FixReport:
                 "with it the backward raises CheckpointError: A different number of tensors was saved during the "
                 "original forward and recomputation.",
             ),
-            verified(ENABLE, "210 of 420 trainable tensors get a gradient, before 0 of 420; loss 3.41281 as before"),
-            verified(HOOK, "cures GC301; 420 of 420 trainable tensors get a gradient, before 210 of 420"),
+            verified(ENABLE, "210 of 420 trainable tensors with a gradient, before 0 of 420; loss 3.41281 as before"),
+            verified(HOOK, "cures GC301; 420 of 420 trainable tensors with a gradient, before 210 of 420"),
             not_tried(OFF),
         ),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def improved() -> FixReport:
         before=dataclasses.replace(before, findings=(*before.findings, detached)),
         after=dataclasses.replace(left, findings=(dataclasses.replace(detached, repairs=(KEEP,)),)),
         outcomes=(
-            verified(ENABLE, "cures GC301; 420 of 420 trainable tensors get a gradient, before 0 of 420"),
+            verified(ENABLE, "cures GC301; 420 of 420 trainable tensors with a gradient, before 0 of 420"),
             not_tried(KEEP, "only the source can be changed: train/model.py:88", "GC202"),
         ),
     )  # fmt: skip
@@ -156,7 +156,7 @@ def unsafe() -> FixReport:
         before=reports.no_adapters(),
         after=dataclasses.replace(reports.healthy(), findings=(warning,)),
         outcomes=(
-            verified(ATTACH, "cures GC101; 420 of 420 trainable tensors get a gradient, before 0 of 0", "GC101"),
+            verified(ATTACH, "cures GC101; 420 of 420 trainable tensors with a gradient, before 0 of 0", "GC101"),
         ),
     )  # fmt: skip
 

@@ -216,8 +216,8 @@ class TestWorse:
 
     def test_parameters_lose_the_gradient(self) -> None:
         after = step(record("b", "missing", None), NO_A)
-        assert after.worse_than(WELL) == "with it 2 parameter tensors lose the gradient (a)"
-        assert STARVED.worse_than(WELL) == "with it 1 parameter tensor lose the gradient (a)"
+        assert after.worse_than(WELL) == "with it the gradient of 2 parameter tensors is lost (a)"
+        assert STARVED.worse_than(WELL) == "with it the gradient of 1 parameter tensor is lost (a)"
 
     def test_a_parameter_that_is_frozen_now_has_lost_nothing(self) -> None:
         assert step(record("a", "frozen", None), B).worse_than(WELL) == ""
@@ -308,21 +308,21 @@ class TestDifference:
     def test_of_a_cure(self) -> None:
         before = step(NO_A, B, findings=(found("GC202"), found("GC301"), found("GC202")))
         assert difference(before, WELL) == (
-            "cures GC202, GC301; 2 of 2 trainable tensors get a gradient, before 1 of 2; loss 2 as before"
+            "cures GC202, GC301; 2 of 2 trainable tensors with a gradient, before 1 of 2; loss 2 as before"
         )
 
     def test_of_half_a_cure(self) -> None:
         before = step(NO_A, findings=(found("GC202"), found("GC301")), loss=1.23456789)
         after = step(A, findings=(found("GC301"),), loss=3.0)
         assert difference(before, after) == (
-            "cures GC202; 1 of 1 trainable tensor get a gradient, before 0 of 1; loss 3, before 1.23457"
+            "cures GC202; 1 of 1 trainable tensor with a gradient, before 0 of 1; loss 3, before 1.23457"
         )
 
     def test_of_none(self) -> None:
         after = step(A, record("cold", "frozen", None), loss=math.nan)
-        assert difference(WELL, after) == "1 of 1 trainable tensor get a gradient, before 2 of 2"
+        assert difference(WELL, after) == "1 of 1 trainable tensor with a gradient, before 2 of 2"
 
     def test_of_a_step_that_had_no_loss(self) -> None:
         assert difference(step(A, B, loss=None), WELL) == (
-            "2 of 2 trainable tensors get a gradient, before 2 of 2; loss 2, before none"
+            "2 of 2 trainable tensors with a gradient, before 2 of 2; loss 2, before none"
         )

@@ -43,9 +43,14 @@ def test_everything_is_put_back_also_after_an_error(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
     logger, filters = logging.getLogger("peft"), list(warnings.filters)
     level = logger.level
-    with pytest.raises(ZeroDivisionError), hushed():
-        assert logger.level == logging.ERROR
-        raise ZeroDivisionError
+
+    def fails() -> None:
+        with hushed():
+            assert logger.level == logging.ERROR
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert (logger.level, warnings.filters) == (level, filters)
     assert "TRANSFORMERS_VERBOSITY" not in os.environ
 

@@ -218,3 +218,27 @@ def test_a_checkpoint_is_named_where_it_is_called(model, module, text) -> None:
 
 def mean(model, batch):
     return model(**batch).mean()
+
+
+class DifferentiatesInside(nn.Module):
+    """Beside its layer: a gradient that ``torch.func`` takes with respect to the same tensor, checkpointed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.inner, self.head = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.layer(x)
+        take = torch.func.grad(lambda it: self.inner(it).pow(2).sum())
+        checkpoint(take, hidden, use_reentrant=True)
+        return self.head(hidden).mean()
+
+
+@pytest.mark.core
+def test_what_torch_func_differentiates_by_stays_what_it_is_outside() -> None:
+    model = DifferentiatesInside()
+    for parameter in model.inner.parameters():
+        parameter.requires_grad_(False)
+    report = gradcheck.inspect(model, {"x": torch.ones(2, 4)}, lambda model, batch: model(**batch))
+    assert report.healthy
+    assert {p.gradient for p in report.parameters if p.requires_grad} == {"flows"}
