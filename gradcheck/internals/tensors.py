@@ -94,6 +94,14 @@ def function_mode_counter() -> Callable[[], int]:
     return torch._C._len_torch_function_stack
 
 
+@internal("torch.overrides._get_current_function_mode", ">=2.4")
+def innermost_function_mode() -> object:
+    """The mode that sees a call first; None where there is none. Leaving a mode pops whatever is innermost."""
+    from torch.overrides import _get_current_function_mode
+
+    return _get_current_function_mode()
+
+
 @internal("torch.utils._python_dispatch", ">=2.4")
 def python_dispatch() -> Any:
     """The module of the mode that sees every operator, also what C++ calls: documented, and exported nowhere."""

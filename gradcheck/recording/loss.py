@@ -15,7 +15,7 @@ from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.tensors import elements_of, is_readable
 from gradcheck.subject import Subject
 from gradcheck.trace.events import Loss
-from gradcheck.trace.rows import NONE
+from gradcheck.trace.rows import NONE, Call
 
 
 def step_loss(subject: Subject) -> Any:
@@ -114,6 +114,19 @@ class LossRows:
             is_tensor=False,
             frame=frame,
         )
+
+    def together(self, loss: Loss) -> Loss:
+        """``loss``, the last that a backward began at, as the sum of all that one began at in the step."""
+        ledger, roots = self._flow.ledger, tuple(dict.fromkeys(self._flow.backward_of))
+        if len(roots) < 2:
+            return loss
+        call = len(ledger.calls)
+        value = ledger.add_number(call)
+        ledger.live[value] = any(ledger.live[root] for root in roots)
+        ledger.calls.append(
+            Call("torch.autograd.backward", roots, (value,), loss.frame, NONE, NONE, NONE, "op")
+        )
+        return replace(loss, value=value)
 
     def earlier(self, value: int) -> Loss:
         """The loss of a backward that the user's own step ran before it raised."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
@@ -48,6 +48,7 @@ from gradcheck.recording.unseen import Beneath, announced
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 from gradcheck.trace.events import Failure, Loss, Stage, Wrapper
+from gradcheck.trace.model import Parameter
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -291,6 +292,27 @@ class Session:
         self._failure = failure_row(error, stage, self.flow)
         forget_frames(error)
 
+    @property
+    def backward_ran(self) -> bool:
+        """Whether a backward has run."""
+        return self._backward_ran
+
+    def step_trace(self, optimizer: torch.optim.Optimizer, others: Collection[int]) -> Trace:
+        """The Trace of a step that ``optimizer`` ends, of all the losses that a backward began at.
+
+        Args:
+            optimizer: it is about to step.
+            others: ``id`` of each parameter that another optimizer moves: one that has no gradient waits for that.
+        """
+        with PlainAccess():
+            self._optimizer = surroundings.optimizer_row(optimizer, self._inventory)
+            waiting = {i for i, row in enumerate(self._before) if id(row.tensor) in others}
+            if self._loss is not None:
+                self._loss = self._losses.together(self._loss)
+        trace = self.trace()
+        rows = enumerate(trace.parameters)
+        return replace(trace, parameters=tuple(_idle(p) if i in waiting else p for i, p in rows))
+
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
         with collector_paused(), PlainAccess():
@@ -365,6 +387,13 @@ def _refuse_lazy(inventory: Inventory) -> None:
             f"{what} lazy: it has no shape before the first forward, which cannot be undone; run the model once, "
             "model(**batch), then inspect it"
         )
+
+
+def _idle(row: Parameter) -> Parameter:
+    """A parameter that had no gradient to wait for, as if it were frozen."""
+    if row.gradient != "missing":
+        return row
+    return replace(row, requires_grad=False, requires_grad_after=False, gradient="frozen")
 
 
 def _batch_rows(batch: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...], str], ...]:

@@ -1,0 +1,159 @@
+"""The light instrument of a training: what is called once or a few times a step is wrapped, and nothing else.
+
+Wrapped are the functions through which gradients are made, scaled, clipped, applied and thrown away, with the lines of
+the script that call them; no tensor operation is seen. All of it is put back in the end.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from types import FrameType, ModuleType
+from typing import Any
+
+import torch
+from torch.optim import lr_scheduler
+
+from gradcheck.recording.grip import Grip
+from gradcheck.recording.replacing import replace
+from gradcheck.recording.training.journal import Journal, held_by
+from gradcheck.trace.rows import NONE
+
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments."""
+
+
+class Instruments:
+    """Writes into a journal what the script calls; a failure of its own ends the writing, and no call."""
+
+    def __init__(self, journal: Journal, grip: Grip) -> None:
+        self._journal = journal
+        self._grip = grip
+        self._inside = 0
+        """How many of the wrapped functions are running: one is written with another."""
+        self.last_loss: torch.Tensor | None = None
+        """What the last backward began at."""
+
+    def install(self, stack: ExitStack) -> None:
+        """Wraps until ``stack`` is closed."""
+        optimizer, scaler = torch.optim.Optimizer, torch.amp.GradScaler
+        self._wrap(stack, torch.Tensor, "backward", self._backward)
+        self._wrap(stack, torch.autograd, "backward", self._backward)
+        self._wrap(stack, optimizer, "__init__", self._made, before=False)
+        self._wrap(stack, optimizer, "zero_grad", self._zeroed)
+        self._wrap(stack, torch.nn.Module, "zero_grad", self._module_zeroed)
+        self._wrap(stack, scaler, "scale", self._scaled, before=False)
+        self._wrap(stack, scaler, "unscale_", self._unscaled)
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            for place in (torch.nn.utils, torch.nn.utils.clip_grad):
+                self._wrap(stack, place, name, self._clipped, prepare=_listed)
+        for kind in _schedulers():
+            self._wrap(stack, kind, "step", self._scheduled)
+
+    def _wrap(
+        self,
+        stack: ExitStack,
+        owner: type | ModuleType,
+        name: str,
+        note: Callable[..., None],
+        *,
+        before: bool = True,
+        prepare: Callable[[Given], Given] = lambda given: given,
+    ) -> None:
+        """``note`` is called with the frame and the arguments, before or after; not for what is called inside."""
+        original = getattr(owner, name)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = prepare((args, kwargs))
+            outermost, frame = self._inside == 0, sys._getframe(1)
+            if outermost and before:
+                self._noted(note, frame, args, kwargs)
+            self._inside += 1
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                self._inside -= 1
+            if outermost and not before:
+                self._noted(note, frame, args, kwargs)
+            return result
+
+        replace(stack, owner, name, wrapped)
+
+    def _noted(
+        self,
+        note: Callable[..., None],
+        frame: FrameType,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        if self._grip.held:
+            with self._grip:
+                note(frame, *args, **kwargs)
+
+    def _backward(self, frame: FrameType, tensors: Any, *_: Any, **__: Any) -> None:
+        self.last_loss = tensors.detach() if isinstance(tensors, torch.Tensor) else None
+        self._journal.note("backward", frame)
+
+    def _made(self, frame: FrameType, optimizer: Any, *_: Any, **__: Any) -> None:
+        self._journal.made(optimizer, frame)
+
+    def _zeroed(self, frame: FrameType, optimizer: Any, *_: Any, **__: Any) -> None:
+        known = self._journal.optimizer_index(optimizer)
+        self._note_zeroed(frame, held_by(optimizer), known)
+
+    def _module_zeroed(self, frame: FrameType, module: Any, *_: Any, **__: Any) -> None:
+        self._note_zeroed(frame, module.parameters(), NONE)
+
+    def _note_zeroed(
+        self, frame: FrameType, parameters: Iterable[torch.Tensor], optimizer: int
+    ) -> None:
+        filled = [it for it in parameters if it.grad is not None]
+        self._journal.note("zeroed", frame, optimizer=optimizer, parameters=filled)
+
+    def _scaled(self, frame: FrameType, scaler: Any, *_: Any, **__: Any) -> None:
+        if scaler.is_enabled():
+            self._journal.note("scaled", frame, number=float(scaler.get_scale()))
+
+    def _unscaled(self, frame: FrameType, scaler: Any, optimizer: Any, *_: Any, **__: Any) -> None:
+        if scaler.is_enabled():
+            self._journal.note("unscaled", frame, parameters=held_by(optimizer))
+
+    def _clipped(self, frame: FrameType, parameters: Any, *args: Any, **kwargs: Any) -> None:
+        given = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+        limit = next(
+            (float(it) for it in (*args[:1], *kwargs.values()) if isinstance(it, (int, float))),
+            None,
+        )
+        filled = [it for it in given if it.grad is not None]
+        self._journal.note("clipped", frame, parameters=filled, number=limit)
+
+    def _scheduled(self, frame: FrameType, scheduler: Any, *_: Any, **__: Any) -> None:
+        if frame.f_code.co_name in (
+            "__init__",
+            "_initial_step",
+        ):  # each takes one step to begin with
+            return
+        optimizer = getattr(scheduler, "optimizer", None)
+        index = NONE if optimizer is None else self._journal.optimizer_index(optimizer)
+        self._journal.note("scheduled", frame, optimizer=index)
+
+
+def _listed(given: Given) -> Given:
+    """The arguments of a function that clips, with an iterator, which can be read once, as a list."""
+    args, kwargs = given
+    if args:
+        return (_read(args[0]), *args[1:]), kwargs
+    return args, {key: _read(it) if key == "parameters" else it for key, it in kwargs.items()}
+
+
+def _read(parameters: Any) -> Any:
+    return list(parameters) if isinstance(parameters, Iterator) else parameters
+
+
+def _schedulers() -> list[type]:
+    """The classes of torch that have a ``step`` of their own."""
+    kinds = [it for it in vars(lr_scheduler).values() if isinstance(it, type)]
+    return [it for it in kinds if issubclass(it, lr_scheduler.LRScheduler) and "step" in vars(it)]

@@ -1,0 +1,158 @@
+"""What a script does to gradients, optimizers and what trains, as rows with the user's lines."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from types import FrameType
+
+import torch
+
+from gradcheck.recording.shapes import shape_of
+from gradcheck.recording.source import SourceLines, is_library, is_plumbing
+from gradcheck.recording.training.models import Named
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.training import Event, EventKind, TrainedOptimizer, TrainedParameter
+
+_KEPT_EVENTS = 4096
+"""Of the end of a training, and as many of its beginning."""
+
+
+class Journal:
+    """Rows of events; parameters and optimizers by index, held weakly."""
+
+    def __init__(self) -> None:
+        self.lines = SourceLines()
+        self.step = 0
+        """How many steps have been taken."""
+        self._first: list[Event] = []
+        self._last: deque[Event] = deque(maxlen=_KEPT_EVENTS)
+        self._indices: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
+        self._parameters: list[TrainedParameter] = []
+        self._made: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
+        self._optimizers: dict[int, int] = {}
+        """``id`` of an optimizer that has stepped -> its index."""
+        self._rows: list[TrainedOptimizer] = []
+
+    def note(
+        self,
+        kind: EventKind,
+        frame: FrameType | None,
+        *,
+        optimizer: int = NONE,
+        parameters: Iterable[torch.Tensor] = (),
+        number: float | None = None,
+    ) -> None:
+        """One more event, which the script made at ``frame``; the same again on the same line is one with the last."""
+        at, caller = self.places(frame)
+        event = Event(
+            kind=kind,
+            step=self.step,
+            frame=at,
+            caller=caller,
+            optimizer=optimizer,
+            parameters=tuple(map(self.index, parameters)),
+            number=number,
+        )
+        kept = self._last or self._first
+        if kind in ("froze", "thawed") and kept and _alike(kept[-1], event):
+            event = replace(event, parameters=(*kept.pop().parameters, *event.parameters))
+        (self._first if len(self._first) < _KEPT_EVENTS else self._last).append(event)
+
+    def events(self) -> tuple[Event, ...]:
+        """All that were kept, in order."""
+        return (*self._first, *self._last)
+
+    def places(self, frame: FrameType | None) -> tuple[int, int]:
+        """The user's nearest line, and the one that called its function."""
+        own = list(islice(_users(frame), 2))
+        nearest = self.lines.at(own[0]) if own else self.lines.nearest(frame)
+        return nearest, self.lines.at(own[1]) if len(own) > 1 else NONE
+
+    def index(self, parameter: torch.Tensor) -> int:
+        """The index of ``parameter``, which gets one where it has none."""
+        known = self._indices.get(id(parameter))
+        if known is not None and known[0]() is parameter:
+            return known[1]
+        index = len(self._parameters)
+        self._indices[id(parameter)] = (weakref.ref(parameter), index)
+        self._parameters.append(
+            TrainedParameter(
+                fqn=f"parameter {index}",
+                shape=shape_of(parameter),
+                dtype=str(parameter.dtype).removeprefix("torch."),
+                num_elements=parameter.numel(),
+            )
+        )
+        return index
+
+    def name(self, models: Named) -> None:
+        """Gives the parameters of ``models`` their names."""
+        for name, model in models:
+            prefix = f"{name}." if len(models) > 1 else ""
+            for fqn, parameter in model.named_parameters():
+                index = self.index(parameter)
+                self._parameters[index] = replace(self._parameters[index], fqn=f"{prefix}{fqn}")
+
+    def parameters(self) -> tuple[TrainedParameter, ...]:
+        """All that have an index."""
+        return tuple(self._parameters)
+
+    def made(self, optimizer: torch.optim.Optimizer, frame: FrameType | None) -> None:
+        """``optimizer`` was made at ``frame``."""
+        self.note("optimizer-made", frame)
+        self._made[id(optimizer)] = (weakref.ref(optimizer), self.places(frame)[0])
+
+    def live_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those that the script made and that are still there."""
+        return [it for ref, _ in self._made.values() if (it := ref()) is not None]
+
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> int:
+        """The index of an optimizer that steps."""
+        index = self._optimizers.get(id(optimizer))
+        if index is None:
+            index = self._optimizers[id(optimizer)] = len(self._rows)
+            made = self._made.get(id(optimizer))
+            self._rows.append(
+                TrainedOptimizer(
+                    type=type(optimizer).__name__,
+                    frame=NONE if made is None or made[0]() is not optimizer else made[1],
+                    parameters=tuple(map(self.index, held_by(optimizer))),
+                    initial_rates=rates(optimizer),
+                )
+            )
+        return index
+
+    def optimizer_index(self, optimizer: torch.optim.Optimizer) -> int:
+        """The index of ``optimizer``; NONE where it has not stepped yet."""
+        return self._optimizers.get(id(optimizer), NONE)
+
+    def optimizers(self) -> tuple[TrainedOptimizer, ...]:
+        """All that have stepped."""
+        return tuple(self._rows)
+
+
+def held_by(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The parameters of all its groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
+    """The learning rate of each group."""
+    return tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups)
+
+
+def _alike(event: Event, other: Event) -> bool:
+    return replace(event, parameters=()) == replace(other, parameters=())
+
+
+def _users(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames outside installed packages, from ``frame`` up."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not is_library(file) and not is_plumbing(frame):
+            yield frame
+        frame = frame.f_back

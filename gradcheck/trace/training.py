@@ -1,0 +1,118 @@
+"""A Training: the steps that an optimizer took, or several of them, each recorded in full or only watched.
+
+A step is all that happens between two calls of an optimizer: forwards and backwards of any number of models and
+losses, clipping, scaling, zeroing, schedulers. ``inspect`` records one; a training script has many.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gradcheck.core.codec import Number
+from gradcheck.trace.model import Environment
+from gradcheck.trace.rows import NONE, Frame
+from gradcheck.trace.trace import Trace
+
+TRAINING_SCHEMA_VERSION: Final = 1
+
+EventKind = Literal[
+    "optimizer-made",
+    "froze",
+    "thawed",
+    "backward",
+    "scaled",
+    "unscaled",
+    "clipped",
+    "stepped",
+    "skipped",
+    "zeroed",
+    "scheduled",
+]
+Ending = Literal["ended", "stopped", "raised", "exited"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedParameter:
+    """A parameter of any of the models, or one that an optimizer holds and no model does."""
+
+    fqn: str
+    """With several models, that of the model's own ``named_parameters()`` behind the model's name."""
+    shape: tuple[int, ...]
+    dtype: str
+    num_elements: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedOptimizer:
+    """An optimizer that took a step."""
+
+    type: str
+    frame: int
+    """The user's line that made it; NONE where that was not seen."""
+    parameters: tuple[int, ...]
+    """Indices into ``Training.parameters``, when it first stepped."""
+    initial_rates: tuple[Number, ...]
+    """The learning rate of each group when it first stepped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that the script did to gradients, optimizers, or what trains."""
+
+    kind: EventKind
+    step: int
+    """How many steps had been taken before it: the one that it belongs to."""
+    frame: int
+    """The user's line."""
+    caller: int = NONE
+    """The user's line that called the function of ``frame``; NONE at the top of a file."""
+    optimizer: int = NONE
+    parameters: tuple[int, ...] = ()
+    """Those that it concerns: frozen, clipped, zeroed while they held a gradient."""
+    number: Number | None = None
+    """The norm that was clipped to, the scale, the loss."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What ended with one call of an optimizer."""
+
+    optimizer: int
+    frame: int
+    rates: tuple[Number, ...]
+    """The learning rate of each group."""
+    gradients: tuple[int, ...]
+    """Parameters of the optimizer that held a gradient which is not zero where it was looked at."""
+    moved: tuple[int, ...]
+    """Of these, those that the optimizer changed where it was looked at; a few elements of each parameter."""
+    written: tuple[int, ...] = ()
+    """Parameters of the optimizer that something else had changed since its last step, where it was looked at."""
+    evaluating: tuple[str, ...] = ()
+    """Models that hold some of the parameters and were in eval mode."""
+    autocast: str = ""
+    """The dtype of autocast at the last backward; empty where it was off."""
+    trace: Trace | None = None
+    """The step recorded in full; None where it was only watched."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """The steps of a script."""
+
+    environment: Environment
+    setup: tuple[tuple[str, str], ...]
+    parameters: tuple[TrainedParameter, ...]
+    optimizers: tuple[TrainedOptimizer, ...]
+    frames: tuple[Frame, ...]
+    events: tuple[Event, ...]
+    """In the order in which they happened; of a long training those of its beginning and its end."""
+    steps: tuple[Step, ...]
+    """The same: ``num_steps`` counts all of them."""
+    num_steps: int
+    ending: Ending
+    unfinished: Trace | None = None
+    """What was recorded after the last step, where the script raised in one that was recorded in full."""
+    error: tuple[str, str] = ("", "")
+    """(type, message) of what the script raised."""
+    error_frame: int = NONE
+    """The user's line where it was raised."""
+    schema_version: Literal[1] = TRAINING_SCHEMA_VERSION
