@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
 from gradcheck.core.lapse import lapse_of
 from gradcheck.core.severity import SEVERITIES
 from gradcheck.findings.finding import Finding
@@ -16,6 +19,7 @@ from gradcheck.settings import Settings
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
+Recorded = TypeVar("Recorded")
 _NEEDS: dict[Need, str] = {
     "optimizer": "no optimizer was given",
     "loss": "the step gave no loss",
@@ -39,10 +43,12 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
     skipped: list[SkippedRule] = []
     failed: list[SkippedRule] = []
     for entry in RULES.all().values():
+        if entry.function is None:
+            continue
         reason = _missing(trace, entry)
         found: list[Finding] = []
         if not reason:
-            found, reason = _found(trace, entry)
+            found, reason = found_by(entry.function, trace)
             failed += [_skip(entry, reason)] * (bool(reason) and settings.selects(entry.code))
         if not settings.selects(entry.code):
             reason = "not selected"
@@ -51,7 +57,7 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
             findings += found
         if reason:
             skipped.append(_skip(entry, reason))
-    shown = tuple(_ranked(_without_symptoms(findings)))
+    shown = tuple(ranked(without_symptoms(findings)))
     return Report(
         findings=shown,
         left_behind=trace.left_behind,
@@ -67,10 +73,12 @@ def diagnose(trace: Trace, settings: Settings) -> Report:
     )
 
 
-def _found(trace: Trace, entry: Rule) -> tuple[list[Finding], str]:
-    """What ``entry`` finds; or nothing, and that it failed."""
+def found_by(
+    function: Callable[[Recorded], Iterator[Finding]], recorded: Recorded
+) -> tuple[list[Finding], str]:
+    """What a rule finds; or nothing, and that it failed."""
     try:
-        return list(entry.function(trace)), ""
+        return list(function(recorded)), ""
     except Exception as error:  # a rule's mistake is gradcheck's, and no word about the step
         return [], f"{FAILED}: {lapse_of(error).summary}"
 
@@ -100,7 +108,7 @@ def _missing(trace: Trace, entry: Rule) -> str:
     )
 
 
-def _without_symptoms(findings: list[Finding]) -> list[Finding]:
+def without_symptoms(findings: list[Finding]) -> list[Finding]:
     """``findings`` without those that another one is the cause of."""
     errors = {finding.code for finding in findings if finding.severity == "error"}
     rules = RULES.all()
@@ -108,7 +116,7 @@ def _without_symptoms(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.code not in explained]
 
 
-def _ranked(findings: list[Finding]) -> list[Finding]:
+def ranked(findings: list[Finding]) -> list[Finding]:
     """Errors first; among equals, what costs most parameters first."""
     return sorted(
         findings,

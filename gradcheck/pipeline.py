@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.lapse import told_as_own
 from gradcheck.diagnose import diagnose
+from gradcheck.diagnose_training import diagnose_training
 from gradcheck.errors import BatchError
+from gradcheck.findings.rule import check_selection
+from gradcheck.loading.program import check_program, run_program
+from gradcheck.recording.training.recorder import Enough, TrainingRecorder
 from gradcheck.recording.watching import Watch
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
@@ -16,9 +21,23 @@ from gradcheck.settings import Settings
 from gradcheck.step import examine_or_twin
 from gradcheck.subject import LossFunction, Subject
 from gradcheck.trace.trace import Trace
+from gradcheck.trace.training import Ending, Training
 
 if TYPE_CHECKING:
     import torch
+
+DEFAULT_STEPS = 20
+DEFAULT_RECORDED = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRun:
+    """What came of a script."""
+
+    training: Training
+    report: Report
+    error: BaseException | None
+    """What the script ended with, where it raised or left with a status other than 0."""
 
 
 @told_as_own
@@ -108,3 +127,47 @@ def watch(model: torch.nn.Module, *, settings: Settings | None = None) -> Watch:
     Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back.
     """
     return Watch(model, settings or Settings(), diagnose)
+
+
+def run(
+    script: str,
+    arguments: Sequence[str] = (),
+    *,
+    module: bool = False,
+    steps: int | None = DEFAULT_STEPS,
+    record: int = DEFAULT_RECORDED,
+    settings: Settings | None = None,
+    stepped: Callable[[int, float | None], None] = lambda *_: None,
+) -> TrainingRun:
+    """Runs a training script unchanged, as ``python script.py`` would, and judges its steps.
+
+    Args:
+        script: a file, a notebook, or with ``module`` what ``python -m`` takes.
+        arguments: ``sys.argv[1:]`` of the script.
+        module: whether ``script`` is the name of a module.
+        steps: after how many calls of an optimizer the script is ended; None to let it run to its end.
+        record: how many of the first steps are recorded in full; the others are only watched.
+        settings: rules and severity.
+        stepped: is told after each step how many were taken, and its loss.
+
+    Raises:
+        TargetError: where there is no such script.
+        SettingsError: where a code in ``settings`` is no rule's.
+    """
+    settings = settings or Settings()
+    check_program(script, module=module)
+    check_selection(settings)
+    recorder = TrainingRecorder(settings, record=record, steps=steps, stepped=stepped)
+    ending: Ending = "ended"
+    error: BaseException | None = None
+    try:
+        with recorder.watching():
+            run_program(script, arguments, module=module)
+    except Enough:
+        ending = "stopped"
+    except SystemExit as leaves:
+        ending, error = ("exited", leaves) if leaves.code else ("ended", None)
+    except Exception as raised:
+        ending, error = "raised", raised
+    training = recorder.training(ending, error, (("script", script),))
+    return TrainingRun(training=training, report=diagnose_training(training, settings), error=error)

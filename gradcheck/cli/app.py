@@ -12,6 +12,7 @@ from gradcheck.cli.help_page import SectionedCommand
 from gradcheck.cli.inspect import inspect
 from gradcheck.cli.recheck import recheck
 from gradcheck.cli.rule import rule
+from gradcheck.cli.run import run
 from gradcheck.version import VERSION
 
 app = typer.Typer(
@@ -23,8 +24,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (inspect, fix, gate, recheck, rule, demo, env):
-    app.command(cls=SectionedCommand)(_command)
+_OF_THE_SCRIPT = {"allow_interspersed_args": False, "ignore_unknown_options": True}
+"""What comes after the script is its own."""
+for _command in (inspect, fix, run, gate, recheck, rule, demo, env):
+    app.command(cls=SectionedCommand, context_settings=_OF_THE_SCRIPT if _command is run else None)(
+        _command
+    )
 
 
 def main() -> None:

@@ -12,12 +12,14 @@ from gradcheck.errors import SettingsError
 from gradcheck.findings.finding import Finding
 from gradcheck.settings import Settings
 from gradcheck.trace.trace import Trace
+from gradcheck.trace.training import Training
 
 Need = Literal["optimizer", "loss", "backward", "gradients", "adapters", "labels", "numbers"]
 HEADINGS = ("What it does", "Why this breaks training", "Example", "Repair", "References")
 """The headings that every rule's docstring has, in this order."""
 
 RuleFunction = Callable[[Trace], Iterator[Finding]]
+TrainingRuleFunction = Callable[[Training], Iterator[Finding]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +30,10 @@ class Rule:
     name: str
     """Noun phrase for the problem: ``reentrant-checkpoint-without-grad-input``."""
     family: str
-    function: RuleFunction
+    function: RuleFunction | None
+    """What it says of a step that was recorded in full; None for a rule about several steps."""
+    over_steps: TrainingRuleFunction | None
+    """What it says of a training; None for a rule about one step."""
     needs: tuple[Need, ...]
     """What the trace must hold for the rule to run."""
     explains: tuple[str, ...]
@@ -78,24 +83,45 @@ def rule(
     """
 
     def register(function: RuleFunction) -> RuleFunction:
-        page = inspect.cleandoc(function.__doc__ or "")
-        headings = tuple(re.findall(r"^## (.+)$", page, re.MULTILINE))
-        if headings != HEADINGS:
-            raise ValueError(
-                f"{code}: the docstring needs the headings {HEADINGS}, it has {headings}"
-            )
-        name = function.__name__.replace("_", "-")
-        family = function.__module__.split(".")[-2]
-        entry = Rule(
-            code=code,
-            name=name,
-            family=family,
-            function=function,
-            needs=needs,
-            explains=explains,
-            page=page,
-        )
-        RULES.add(code, entry)
+        _add(code, function, step=function, needs=needs, explains=explains)
         return function
 
     return register
+
+
+def training_rule(
+    code: str, *, explains: tuple[str, ...] = ()
+) -> Callable[[TrainingRuleFunction], TrainingRuleFunction]:
+    """As ``rule``, for a function of a whole Training."""
+
+    def register(function: TrainingRuleFunction) -> TrainingRuleFunction:
+        _add(code, function, training=function, explains=explains)
+        return function
+
+    return register
+
+
+def _add(
+    code: str,
+    function: Callable[..., Iterator[Finding]],
+    *,
+    step: RuleFunction | None = None,
+    training: TrainingRuleFunction | None = None,
+    needs: tuple[Need, ...] = (),
+    explains: tuple[str, ...] = (),
+) -> None:
+    page = inspect.cleandoc(function.__doc__ or "")
+    headings = tuple(re.findall(r"^## (.+)$", page, re.MULTILINE))
+    if headings != HEADINGS:
+        raise ValueError(f"{code}: the docstring needs the headings {HEADINGS}, it has {headings}")
+    entry = Rule(
+        code=code,
+        name=function.__name__.replace("_", "-"),
+        family=function.__module__.split(".")[-2],
+        function=step,
+        over_steps=training,
+        needs=needs,
+        explains=explains,
+        page=page,
+    )
+    RULES.add(code, entry)

@@ -302,11 +302,15 @@ class Session:
 
         Args:
             optimizer: it is about to step.
-            others: ``id`` of each parameter that another optimizer moves: one that has no gradient waits for that.
+            others: ``id`` of each parameter that another optimizer moves. None of them is forgotten, and one that has
+                no gradient waits for that one's step.
         """
         with PlainAccess():
-            self._optimizer = surroundings.optimizer_row(optimizer, self._inventory)
             waiting = {i for i, row in enumerate(self._before) if id(row.tensor) in others}
+            row = surroundings.optimizer_row(optimizer, self._inventory)
+            if row is not None:
+                held = tuple(sorted({*row.parameters, *waiting}))
+                self._optimizer = replace(row, parameters=held)
             if self._loss is not None:
                 self._loss = self._losses.together(self._loss)
         trace = self.trace()

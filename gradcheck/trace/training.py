@@ -26,6 +26,8 @@ EventKind = Literal[
     "skipped",
     "zeroed",
     "scheduled",
+    "training",
+    "evaluating",
 ]
 Ending = Literal["ended", "stopped", "raised", "exited"]
 
@@ -82,14 +84,16 @@ class Step:
     """The learning rate of each group."""
     gradients: tuple[int, ...]
     """Parameters of the optimizer that held a gradient which is not zero where it was looked at."""
+    num_gradients: int
+    """How many of the parameters that were looked at held a gradient, zero or not."""
     moved: tuple[int, ...]
     """Of these, those that the optimizer changed where it was looked at; a few elements of each parameter."""
     written: tuple[int, ...] = ()
     """Parameters of the optimizer that something else had changed since its last step, where it was looked at."""
+    reverted: tuple[int, ...] = ()
+    """Of these, those that are again what they were before that step."""
     evaluating: tuple[str, ...] = ()
     """Models that hold some of the parameters and were in eval mode."""
-    autocast: str = ""
-    """The dtype of autocast at the last backward; empty where it was off."""
     trace: Trace | None = None
     """The step recorded in full; None where it was only watched."""
 
@@ -98,6 +102,8 @@ class Step:
 class Training:
     """The steps of a script."""
 
+    kind: Literal["training"] = "training"
+    """Tells its file from that of a Trace."""
     environment: Environment
     setup: tuple[tuple[str, str], ...]
     parameters: tuple[TrainedParameter, ...]

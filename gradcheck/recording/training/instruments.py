@@ -33,6 +33,8 @@ class Instruments:
         self._grip = grip
         self._inside = 0
         """How many of the wrapped functions are running: one is written with another."""
+        self._scaled_at = NONE
+        """The step in which a loss was scaled last: where a scaler steps and it is still this one, nothing stepped."""
         self.last_loss: torch.Tensor | None = None
         """What the last backward began at."""
 
@@ -46,6 +48,9 @@ class Instruments:
         self._wrap(stack, torch.nn.Module, "zero_grad", self._module_zeroed)
         self._wrap(stack, scaler, "scale", self._scaled, before=False)
         self._wrap(stack, scaler, "unscale_", self._unscaled)
+        self._wrap(stack, scaler, "step", self._scaler_stepped, before=False)
+        self._wrap(stack, torch.nn.Module, "train", self._mode)
+        self._wrap(stack, torch.nn.Module, "eval", self._evaluates)
         for name in ("clip_grad_norm_", "clip_grad_value_"):
             for place in (torch.nn.utils, torch.nn.utils.clip_grad):
                 self._wrap(stack, place, name, self._clipped, prepare=_listed)
@@ -115,11 +120,23 @@ class Instruments:
 
     def _scaled(self, frame: FrameType, scaler: Any, *_: Any, **__: Any) -> None:
         if scaler.is_enabled():
+            self._scaled_at = self._journal.step
             self._journal.note("scaled", frame, number=float(scaler.get_scale()))
 
     def _unscaled(self, frame: FrameType, scaler: Any, optimizer: Any, *_: Any, **__: Any) -> None:
         if scaler.is_enabled():
             self._journal.note("unscaled", frame, parameters=held_by(optimizer))
+
+    def _scaler_stepped(self, frame: FrameType, scaler: Any, *_: Any, **__: Any) -> None:
+        if scaler.is_enabled() and self._journal.step == self._scaled_at:
+            self._journal.note("skipped", frame)
+
+    def _mode(self, frame: FrameType, module: Any, mode: bool = True, *_: Any) -> None:
+        if module.training != mode:
+            self._journal.note("training" if mode else "evaluating", frame)
+
+    def _evaluates(self, frame: FrameType, module: Any) -> None:
+        self._mode(frame, module, mode=False)
 
     def _clipped(self, frame: FrameType, parameters: Any, *args: Any, **kwargs: Any) -> None:
         given = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
@@ -136,9 +153,9 @@ class Instruments:
             "_initial_step",
         ):  # each takes one step to begin with
             return
-        optimizer = getattr(scheduler, "optimizer", None)
-        index = NONE if optimizer is None else self._journal.optimizer_index(optimizer)
-        self._journal.note("scheduled", frame, optimizer=index)
+        optimizer: Any = getattr(scheduler, "optimizer", None)
+        moves = getattr(optimizer, "optimizer", optimizer)  # accelerate's holds torch's
+        self._journal.note("scheduled", frame, optimizer=self._journal.optimizer_index(moves))
 
 
 def _listed(given: Given) -> Given:

@@ -33,6 +33,9 @@ class Glance:
         """Keys of the tensors of which an element is not zero; one that is NaN is not."""
         return self._where({k: part != 0 for k, part in self.parts.items()})
 
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
+
     def _where(self, marks: dict[tuple[torch.device, torch.dtype], torch.Tensor]) -> set[int]:
         found: set[int] = set()
         for kind, marked in marks.items():

@@ -57,7 +57,9 @@ class _Pending:
     keyed: list[tuple[int, torch.Tensor]]
     before: Glance
     gradients: set[int]
+    num_gradients: int
     written: tuple[int, ...]
+    reverted: tuple[int, ...]
     evaluating: tuple[str, ...]
     trace: Trace | None
 
@@ -104,8 +106,8 @@ class TrainingRecorder:
         self._recorded = 0
         self._running: list[int] = []
         """``id`` of the optimizers that are stepping: one may be written with another."""
-        self._after: dict[int, tuple[list[tuple[int, torch.Tensor]], Glance]] = {}
-        """Optimizer -> what was looked at after its last step."""
+        self._after: dict[int, tuple[list[tuple[int, torch.Tensor]], Glance, Glance]] = {}
+        """Optimizer -> what was looked at before and after its last step."""
         self._unfinished: Trace | None = None
         self.problem: DiagnosticError | None = None
 
@@ -240,24 +242,30 @@ class TrainingRecorder:
         if self._recorded >= self._record and len(keyed) > _GLANCED_AT:
             start = journal.step * _GLANCED_AT % len(keyed)
             keyed = (keyed + keyed)[start : start + _GLANCED_AT]
-        before = glance(keyed)
+        before, gradients = glance(keyed), of_gradients(keyed)
+        written, reverted = self._written(index)
         return _Pending(
             optimizer=index,
             frame=at,
             rates=rates(optimizer),
             keyed=keyed,
             before=before,
-            gradients=of_gradients(keyed).non_zero(),
-            written=self._written(index),
+            gradients=gradients.non_zero(),
+            num_gradients=len(gradients),
+            written=written,
+            reverted=reverted,
             evaluating=self._evaluating({id(p) for _, p in keyed}),
             trace=self._take(optimizer),
         )
 
-    def _written(self, optimizer: int) -> tuple[int, ...]:
+    def _written(self, optimizer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What was written since the last step of ``optimizer``, and what of it is as before that step."""
         if optimizer not in self._after:
-            return ()
-        keyed, after = self._after.pop(optimizer)
-        return tuple(sorted(glance(keyed).differing(after)))
+            return (), ()
+        keyed, before, after = self._after.pop(optimizer)
+        now = glance(keyed)
+        written = now.differing(after)
+        return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
 
     def _evaluating(self, held: set[int]) -> tuple[str, ...]:
         """The models in eval mode that hold one of the parameters."""
@@ -282,14 +290,16 @@ class TrainingRecorder:
         if pending is None:
             return
         after = glance(pending.keyed)
-        self._after[pending.optimizer] = pending.keyed, after
+        self._after[pending.optimizer] = pending.keyed, pending.before, after
         step = Step(
             optimizer=pending.optimizer,
             frame=pending.frame,
             rates=pending.rates,
             gradients=tuple(sorted(pending.gradients)),
+            num_gradients=pending.num_gradients,
             moved=tuple(sorted(after.differing(pending.before) & pending.gradients)),
             written=pending.written,
+            reverted=pending.reverted,
             evaluating=pending.evaluating,
             trace=pending.trace or self._take(optimizer),  # a closure runs backward inside
         )

@@ -1,0 +1,92 @@
+"""GC809."""
+
+from collections.abc import Iterator
+
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.over_steps import training_finding
+from gradcheck.findings.rule import training_rule
+from gradcheck.reading.steps import events_of, line_text, numbered, steps_text
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.training import Step, Training
+
+
+@training_rule("GC809")
+def step_moves_nothing(training: Training) -> Iterator[Finding]:
+    """An optimizer steps and moves nothing.
+
+    ## What it does
+
+    Looks at a few elements of each parameter before and after every step. Reports an optimizer that moved none of its
+    parameters in any step: because none held a gradient, or though they did and its learning rate is above 0. Also a
+    gradient scaler that has skipped every step.
+
+    ## Why this breaks training
+
+    Everything is computed and nothing learns. The gradients may have been zeroed before the step, the optimizer may
+    hold other tensors than the model (made before the model was moved, wrapped or loaded), an update may be smaller
+    than the distance between two numbers of a half-precision weight, or the loss may overflow at every scale.
+
+    ## Example
+
+        loss.backward()
+        optimizer.zero_grad()        # meant for after the step
+        optimizer.step()
+
+    ## Repair
+
+    Look at the order of the calls; make the optimizer of the model's own parameters, last; keep trainable weights in
+    float32.
+
+    ## References
+
+    - torch.optim.Optimizer.step: https://pytorch.org/docs/stable/generated/torch.optim.Optimizer.step.html
+    """
+    for optimizer, row in enumerate(training.optimizers):
+        own = [(n, step) for n, step in numbered(training) if step.optimizer == optimizer]
+        if any(step.moved for _, step in own) or not own:
+            continue
+        if all(not step.num_gradients for _, step in own):
+            yield _finding(training, own, "None of its parameters holds a gradient then.")
+        elif all(any(step.rates) and step.gradients for _, step in own):
+            dtypes = sorted({training.parameters[i].dtype for i in row.parameters})
+            yield _finding(
+                training,
+                own,
+                f"There are gradients, and the learning rate is {max(own[0][1].rates):g}: in {', '.join(dtypes)} the "
+                "update is too small to change a number, or it goes to a copy.",
+            )
+    skipped = [event for event in training.events if event.kind == "skipped"]
+    if skipped and not training.steps:
+        yield training_finding(
+            training,
+            "GC809",
+            "error",
+            what=f"The gradient scaler skipped all {len(skipped)} steps: a gradient is NaN or infinite at every scale.",
+            why="The optimizer is never called, and nothing learns.",
+            remedy="Find where it comes from: `gradcheck inspect` on a factory, or the loss in float32.",
+            at=skipped[0].frame,
+            evidence=(("skipped at", line_text(training, skipped[0].frame)),),
+        )
+
+
+def _finding(training: Training, steps: list[tuple[int, Step]], why: str) -> Finding:
+    number, step = steps[0]
+    zeroed = events_of(training, number, "zeroed")
+    lost = zeroed[-1] if zeroed and zeroed[-1].parameters and not step.num_gradients else None
+    row = training.optimizers[step.optimizer]
+    return training_finding(
+        training,
+        "GC809",
+        "error",
+        what=f"{row.type} moves none of its {len(row.parameters)} parameter tensors in step "
+        f"{steps_text(n for n, _ in steps)}.",
+        why=why + (" They were zeroed before the step." if lost else ""),
+        remedy="Look at the order of backward, step and zero_grad, and at what the optimizer was made of.",
+        at=step.frame if lost is None else lost.frame,
+        parameters=row.parameters,
+        evidence=(
+            ("stepped at", line_text(training, step.frame)),
+            ("zeroed at", line_text(training, lost.frame if lost else NONE)),
+            ("optimizer made at", line_text(training, row.frame)),
+        ),
+    )

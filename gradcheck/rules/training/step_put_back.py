@@ -1,0 +1,73 @@
+"""GC808."""
+
+from collections.abc import Iterator
+
+from gradcheck.core.words import counted, listed
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.over_steps import training_finding
+from gradcheck.findings.rule import training_rule
+from gradcheck.reading.steps import line_text, names, numbered, steps_text
+from gradcheck.trace.training import Step, Training
+
+
+@training_rule("GC808")
+def step_put_back(training: Training) -> Iterator[Finding]:
+    """Something other than the optimizer writes what the optimizer moves.
+
+    ## What it does
+
+    Looks at a few elements of each parameter before and after every optimizer step. Reports an error where they are,
+    before the next step, again what they were before the last one; a warning where they were changed otherwise.
+
+    ## Why this breaks training
+
+    A checkpoint that is loaded inside the loop, or averaged weights that are put back from a stale copy, undo the step:
+    the loss goes down within a step and never over the training. Weights that something else moves (averages left in
+    place after an evaluation, a reload) are not those that the optimizer's state was made for.
+
+    ## Example
+
+        for batch in loader:
+            model.load_state_dict(best)      # meant for the end
+            loss(batch).backward()
+            optimizer.step()
+
+    ## Repair
+
+    Load before the loop or after it. Where averaged weights are used for an evaluation, put the trained ones back.
+
+    ## References
+
+    - torch.optim.swa_utils.AveragedModel: https://pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema
+    """
+    steps = list(numbered(training))
+    undone = [(n, s) for n, s in steps if len(s.reverted) * 2 > len(s.moved or s.gradients) > 0]
+    if undone:
+        yield _finding(training, undone, undone[0][1].reverted, put_back=True)
+        return
+    written = [(n, s) for n, s in steps if s.written]
+    if written:
+        yield _finding(training, written, written[0][1].written, put_back=False)
+
+
+def _finding(
+    training: Training,
+    steps: list[tuple[int, Step]],
+    parameters: tuple[int, ...],
+    *,
+    put_back: bool,
+) -> Finding:
+    what = counted(len(parameters), "parameter tensor")
+    how = "what they were before the last step" if put_back else "not what the last step left"
+    return training_finding(
+        training,
+        "GC808",
+        "error" if put_back else "warning",
+        what=f"{what} are {how}, before step {steps_text(n for n, _ in steps)}: {listed(names(training, parameters))}.",
+        why="Something else than the optimizer has written them."
+        + (" The step is undone." if put_back else ""),
+        remedy="Load weights before the loop or after it; after an evaluation put the trained ones back.",
+        at=steps[0][1].frame,
+        parameters=parameters,
+        evidence=(("next stepped at", line_text(training, steps[0][1].frame)),),
+    )
