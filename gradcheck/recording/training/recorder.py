@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -139,7 +139,7 @@ class TrainingRecorder:
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             if self._session is None and torch.is_grad_enabled() and self._wanted:
                 with self.grip:
-                    self._begin(sys._getframe(1))
+                    self._begin(sys._getframe(1), _batch(args, kwargs))
             return call(module, *args, **kwargs)
 
         return watched
@@ -148,8 +148,8 @@ class TrainingRecorder:
     def _wanted(self) -> bool:
         return self.grip.held and self._recorded < self._record and not self._open
 
-    def _begin(self, frame: FrameType | None) -> None:
-        """Begins to record a step in full."""
+    def _begin(self, frame: FrameType | None, batch: Mapping[str, Any]) -> None:
+        """Begins to record a step in full: with its first forward, when what trains in it has been settled."""
         self._leave_set_up()
         self._close()
         if self._open:
@@ -165,7 +165,7 @@ class TrainingRecorder:
         sole = optimizers[0] if len(optimizers) == 1 else None
         with PlainAccess(), sharded(model) as gathered:
             session = Session(
-                Subject(model=model, batch={}, optimizer=sole),
+                Subject(model=model, batch=batch, optimizer=sole),
                 self._settings,
                 Inventory(model, gathered),
                 backward_done=self._backward_done,
@@ -309,8 +309,8 @@ class TrainingRecorder:
         self._stepped(self._journal.step, self._loss())
         if self._recorded >= self._record:
             self._calls.close()
-        elif self._wanted:
-            self._begin(frame)
+        else:
+            self._set_up.enter_context(SettingUp(self._journal, self.grip))
 
     def _loss(self) -> float | None:
         loss = self._instruments.last_loss
@@ -338,3 +338,9 @@ class TrainingRecorder:
             error=("", "") if error is None else (type(error).__name__, str(error)),
             error_frame=where,
         )
+
+
+def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The tensors that a model was called with, by the names of its arguments; none where it has none for them."""
+    given = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else kwargs
+    return {str(key): it for key, it in given.items() if isinstance(it, torch.Tensor)}

@@ -17,7 +17,7 @@ _SET = torch.Tensor.requires_grad.__set__  # type: ignore[attr-defined]  # a get
 
 
 class SettingUp(TorchFunctionMode):
-    """Notes who changes ``requires_grad`` of a parameter."""
+    """Notes who sets ``requires_grad`` of a parameter, also where it has that value already."""
 
     def __init__(self, journal: Journal, grip: Grip) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class SettingUp(TorchFunctionMode):
 
     def _note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         tensor, on = args[0], bool(args[1] if len(args) > 1 else kwargs.get("requires_grad", True))
-        if isinstance(tensor, torch.nn.Parameter) and tensor.requires_grad != on:
+        if isinstance(tensor, torch.nn.Parameter):
             self._journal.note("thawed" if on else "froze", sys._getframe(2), parameters=[tensor])

@@ -65,7 +65,13 @@ def all_labels_ignored(trace: Trace) -> Iterator[Finding]:
             ("labels", str(total)),
             ("ignored", str(total)),
             ("cross-entropy calls", str(len(trace.labels))),
+            ("given as", ", ".join(f'"{key}" of the batch' for key in _label_keys(trace))),
             ("loss", result),
         ),
         repairs=(CHECK_MASKING,),
     )
+
+
+def _label_keys(trace: Trace) -> list[str]:
+    """The keys of the batch that hold labels, by their names."""
+    return [key for key, _, dtype in trace.batch if "label" in key and "int" in dtype]
