@@ -45,15 +45,15 @@ class TrainedParameter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedOptimizer:
-    """An optimizer that took a step."""
+    """An optimizer, whether it took a step or was only made."""
 
     type: str
     frame: int
     """The user's line that made it; NONE where that was not seen."""
     parameters: tuple[int, ...]
-    """Indices into ``Training.parameters``, when it first stepped."""
+    """Indices into ``Training.parameters``, when it first stepped; in the end, where it never did."""
     initial_rates: tuple[Number, ...]
-    """The learning rate of each group when it first stepped."""
+    """The learning rate of each group then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -321,6 +321,8 @@ class TrainingRecorder:
     ) -> Training:
         """All that was recorded, when the script has ended."""
         journal = self._journal
+        for optimizer in journal.live_optimizers():
+            journal.optimizer(optimizer)
         traces = [step.trace for step in self._first] + [self._unfinished]
         first = next((trace for trace in traces if trace is not None), None)
         where = NONE if error is None else journal.lines.of_traceback(error.__traceback__)[1]

@@ -58,8 +58,8 @@ def optimized_parameter_frozen(training: Training) -> Iterator[Finding]:
             training,
             "GC810",
             "error",
-            what=f"The loss has no graph: {counted(len(frozen), 'parameter tensor')} of an optimizer are frozen while it "
-            f"is computed: {listed(names(training, frozen))}.",
+            what=f"The loss has no graph: {counted(len(frozen), 'parameter tensor')} of an optimizer are frozen then: "
+            f"{listed(names(training, frozen))}.",
             why="backward() has nothing to differentiate.",
             remedy="Thaw them where the block ends that froze them.",
             at=events[first].frame,
