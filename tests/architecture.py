@@ -26,7 +26,7 @@ LEVELS = (
     {"internals"},
     {"loading", "recording", "editing", "configuring"},
     {"diagnose"},
-    {"step"},
+    {"step", "diagnose_training"},
     {"search"},
     {"pipeline"},
     {"isolation"},
@@ -35,7 +35,10 @@ LEVELS = (
 """The rooms from the bottom up. A room imports from lower levels and from itself."""
 MIXING_LEVEL = 0
 """The one level whose rooms may import each other."""
-PURE_ROOMS = set().union(*LEVELS[: LEVELS.index({"internals"})]) - {"subject"} | {"diagnose"}
+PURE_ROOMS = set().union(*LEVELS[: LEVELS.index({"internals"})]) - {"subject"} | {
+    "diagnose",
+    "diagnose_training",
+}
 ALLOWED_IN_PURE = {
     "core": {"pydantic", "pydantic_core", "typing_extensions"},
     "formats": {"rich", "typing_extensions"},

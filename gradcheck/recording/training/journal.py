@@ -150,9 +150,11 @@ def _alike(event: Event, other: Event) -> bool:
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames outside installed packages, from ``frame`` up."""
+    """The frames outside installed packages, from ``frame`` up to the script itself."""
     while frame is not None:
         file = frame.f_code.co_filename
         if not is_library(file) and not is_plumbing(frame):
             yield frame
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+            return
         frame = frame.f_back

@@ -28,8 +28,9 @@ def zero_gradient(trace: Trace) -> Iterator[Finding]:
 
     Reports trainable parameters whose gradient arrived and is zero in every element. Left out are those that wait for
     a partner which is zero itself (LoRA's A as long as B is zero), those whose path was multiplied by zero on
-    purpose, experts without tokens, and those that a break already explains. It is a warning where the gradient
-    vanishes in a call that picks rows by index: another batch may pick the others.
+    purpose, experts without tokens, a bias whose shares cancel out while the weight beside it gets a gradient (a
+    critic's last one, whose loss is a difference), and those that a break already explains. It is a warning where the
+    gradient vanishes in a call that picks rows by index: another batch may pick the others.
 
     ## Why this breaks training
 
@@ -54,7 +55,7 @@ def zero_gradient(trace: Trace) -> Iterator[Finding]:
     """
     chain = chain_of(trace)
     explained = chain.starved | chain.unused | chain.empty | chain.scaled_to_zero
-    zero = with_gradient(trace, "zero") - explained - frozenset(chain.waiting)
+    zero = with_gradient(trace, "zero") - explained - frozenset(chain.waiting) - _canceled(trace)
     if not zero:
         return
     origin = _origin(trace, zero)
@@ -83,6 +84,16 @@ _LOOK = (
 )
 _NOT_PICKED = "None of their rows was picked in this batch, so they learn nothing from it."
 _OTHER_BATCH = "Inspect a batch that uses them; --data FILE makes one of your own examples."
+
+
+def _canceled(trace: Trace) -> Parameters:
+    """Biases beside a weight that gets a gradient: one arrives there, and its sum over the batch is zero."""
+    flowing = {trace.parameters[i].fqn for i in with_gradient(trace, "flows")}
+    return frozenset(
+        i
+        for i, row in enumerate(trace.parameters)
+        if row.fqn.endswith("bias") and f"{row.fqn.removesuffix('bias')}weight" in flowing
+    )
 
 
 def _origin(trace: Trace, zero: Parameters) -> Origin | None:

@@ -19,13 +19,13 @@ THAW = Repair(
 _MAX_LINES = 4
 
 
-@training_rule("GC810", explains=("GC101", "GC106", "GC204", "GC207", "GC210"))
+@training_rule("GC810", explains=("GC101", "GC106", "GC202", "GC203", "GC204", "GC207", "GC210"))
 def optimized_parameter_frozen(training: Training) -> Iterator[Finding]:
     """A loss has no graph, for the parameters that it is to train are frozen just then.
 
     ## What it does
 
-    Where the loss of a step does not require a gradient, and everything that optimizers hold of the models is frozen,
+    Where the loss of a step does not require a gradient, and everything that one of the optimizers holds is frozen,
     names the line that froze it first, and the lines since then that thawed or froze anything.
 
     ## Why this breaks training
@@ -84,10 +84,14 @@ def _has_graph(trace: Trace) -> bool:
 
 
 def _frozen(training: Training, trace: Trace) -> set[int]:
-    """What optimizers hold, where all of it is frozen in the step; else nothing."""
-    held = {index for optimizer in training.optimizers for index in optimizer.parameters}
+    """What is held by optimizers of which all is frozen in the step."""
     asks = {row.fqn for row in trace.parameters if row.requires_grad}
-    return set() if any(training.parameters[index].fqn in asks for index in held) else held
+    still = [
+        set(optimizer.parameters)
+        for optimizer in training.optimizers
+        if not any(training.parameters[index].fqn in asks for index in optimizer.parameters)
+    ]
+    return set().union(*still)
 
 
 def _frozen_since(events: list[Event], frozen: set[int]) -> dict[int, int]:
