@@ -152,3 +152,10 @@ def float_storage(trace: Trace, layers: tuple[int, ...]) -> tuple[Repair, ...]:
             snippet="BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_storage=torch.bfloat16)",
         ),
     )
+
+
+ZERO_AFTER_STEP = Repair(
+    name="zero-after-step",
+    summary="Zero the gradients right after the optimizer has applied them, and nowhere else.",
+    snippet="optimizer.step()\noptimizer.zero_grad()",
+)

@@ -28,6 +28,7 @@ EventKind = Literal[
     "scheduled",
     "training",
     "evaluating",
+    "autocast",
 ]
 Ending = Literal["ended", "stopped", "raised", "exited"]
 
@@ -71,7 +72,9 @@ class Event:
     parameters: tuple[int, ...] = ()
     """Those that it concerns: frozen, clipped, zeroed while they held a gradient."""
     number: Number | None = None
-    """The norm that was clipped to, the scale, the loss."""
+    """The norm that was clipped to, or the scale."""
+    dtype: str = ""
+    """Of autocast."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,8 @@ class Step:
     frame: int
     rates: tuple[Number, ...]
     """The learning rate of each group."""
+    still_groups: tuple[int, ...]
+    """Parameters in groups with a learning rate of 0, where another group of the optimizer has one above."""
     gradients: tuple[int, ...]
     """Parameters of the optimizer that held a gradient which is not zero where it was looked at."""
     num_gradients: int
@@ -92,6 +97,10 @@ class Step:
     """Parameters of the optimizer that something else had changed since its last step, where it was looked at."""
     reverted: tuple[int, ...] = ()
     """Of these, those that are again what they were before that step."""
+    stale: tuple[int, ...] = ()
+    """Parameters of the optimizer that held the gradient of an earlier step when the first backward began."""
+    cached: bool = False
+    """Autocast has been on since before the last step, and with it its cache of weights in half precision."""
     evaluating: tuple[str, ...] = ()
     """Models that hold some of the parameters and were in eval mode."""
     trace: Trace | None = None

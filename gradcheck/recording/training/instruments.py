@@ -28,13 +28,18 @@ Given = tuple[tuple[Any, ...], dict[str, Any]]
 class Instruments:
     """Writes into a journal what the script calls; a failure of its own ends the writing, and no call."""
 
-    def __init__(self, journal: Journal, grip: Grip) -> None:
+    def __init__(self, journal: Journal, grip: Grip, backward_begins: Callable[[], None]) -> None:
+        """``backward_begins`` is called before each backward."""
         self._journal = journal
+        self._backward_begins = backward_begins
         self._grip = grip
         self._inside = 0
         """How many of the wrapped functions are running: one is written with another."""
         self._scaled_at = NONE
         """The step in which a loss was scaled last: where a scaler steps and it is still this one, nothing stepped."""
+        self._cast: set[tuple[tuple[int, int], str]] = set()
+        self.num_left_autocast = 0
+        """How often autocast has ended: it then forgets the weights that it has cast."""
         self.last_loss: torch.Tensor | None = None
         """What the last backward began at."""
 
@@ -51,6 +56,9 @@ class Instruments:
         self._wrap(stack, scaler, "step", self._scaler_stepped, before=False)
         self._wrap(stack, torch.nn.Module, "train", self._mode)
         self._wrap(stack, torch.nn.Module, "eval", self._evaluates)
+        self._wrap(stack, torch.autocast, "__enter__", self._autocast, before=False)
+        self._wrap(stack, torch.autocast, "__exit__", self._left_autocast, before=False)
+        self._wrap(stack, torch, "clear_autocast_cache", self._cleared_cache)
         for name in ("clip_grad_norm_", "clip_grad_value_"):
             for place in (torch.nn.utils, torch.nn.utils.clip_grad):
                 self._wrap(stack, place, name, self._clipped, prepare=_listed)
@@ -100,6 +108,7 @@ class Instruments:
 
     def _backward(self, frame: FrameType, tensors: Any, *_: Any, **__: Any) -> None:
         self.last_loss = tensors.detach() if isinstance(tensors, torch.Tensor) else None
+        self._backward_begins()
         self._journal.note("backward", frame)
 
     def _made(self, frame: FrameType, optimizer: Any, *_: Any, **__: Any) -> None:
@@ -115,6 +124,8 @@ class Instruments:
     def _note_zeroed(
         self, frame: FrameType, parameters: Iterable[torch.Tensor], optimizer: int
     ) -> None:
+        if self._journal.stepping:
+            return
         filled = [it for it in parameters if it.grad is not None]
         self._journal.note("zeroed", frame, optimizer=optimizer, parameters=filled)
 
@@ -137,6 +148,20 @@ class Instruments:
 
     def _evaluates(self, frame: FrameType, module: Any) -> None:
         self._mode(frame, module, mode=False)
+
+    def _autocast(self, frame: FrameType, context: torch.autocast) -> None:
+        if torch.is_autocast_enabled(context.device) and torch.is_grad_enabled():
+            dtype = str(torch.get_autocast_dtype(context.device)).removeprefix("torch.")
+            kind = (self._journal.places(frame), dtype)
+            if kind not in self._cast:
+                self._cast.add(kind)
+                self._journal.note("autocast", frame, dtype=dtype)
+
+    def _left_autocast(self, _: FrameType, context: torch.autocast, *__: Any) -> None:
+        self.num_left_autocast += not torch.is_autocast_enabled(context.device)
+
+    def _cleared_cache(self, _: FrameType) -> None:
+        self.num_left_autocast += 1
 
     def _clipped(self, frame: FrameType, parameters: Any, *args: Any, **kwargs: Any) -> None:
         given = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)

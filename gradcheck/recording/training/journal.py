@@ -28,6 +28,8 @@ class Journal:
         self.lines = SourceLines()
         self.step = 0
         """How many steps have been taken."""
+        self.stepping = False
+        """Whether an optimizer is being called: what its closure does is the optimizer's own affair."""
         self._first: list[Event] = []
         self._last: deque[Event] = deque(maxlen=_KEPT_EVENTS)
         self._indices: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
@@ -45,6 +47,7 @@ class Journal:
         optimizer: int = NONE,
         parameters: Iterable[torch.Tensor] = (),
         number: float | None = None,
+        dtype: str = "",
     ) -> None:
         """One more event, which the script made at ``frame``; the same again on the same line is one with the last."""
         at, caller = self.places(frame)
@@ -56,6 +59,7 @@ class Journal:
             optimizer=optimizer,
             parameters=tuple(map(self.index, parameters)),
             number=number,
+            dtype=dtype,
         )
         kept = self._last or self._first
         if kind in ("froze", "thawed") and kept and _alike(kept[-1], event):
@@ -143,6 +147,14 @@ def held_by(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 def rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
     """The learning rate of each group."""
     return tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups)
+
+
+def in_still_groups(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The parameters of groups with a learning rate of 0, where another group has one above."""
+    if not any(rates(optimizer)):
+        return []
+    groups = [group for group in optimizer.param_groups if not float(group.get("lr", 1.0))]
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 def _alike(event: Event, other: Event) -> bool:

@@ -27,7 +27,7 @@ from gradcheck.recording.session import Session
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.instruments import Instruments
-from gradcheck.recording.training.journal import Journal, held_by, rates
+from gradcheck.recording.training.journal import Journal, held_by, in_still_groups, rates
 from gradcheck.recording.training.models import Named, live_models, together
 from gradcheck.recording.training.movement import Glance, glance, of_gradients
 from gradcheck.recording.training.setting_up import SettingUp
@@ -58,8 +58,11 @@ class _Pending:
     before: Glance
     gradients: set[int]
     num_gradients: int
+    still_groups: tuple[int, ...]
     written: tuple[int, ...]
     reverted: tuple[int, ...]
+    stale: tuple[int, ...]
+    cached: bool
     evaluating: tuple[str, ...]
     trace: Trace | None
 
@@ -93,7 +96,7 @@ class TrainingRecorder:
         self.grip = Grip()
         self.lapse: Lapse | None = None
         self._journal = Journal()
-        self._instruments = Instruments(self._journal, self.grip)
+        self._instruments = Instruments(self._journal, self.grip, self._backward_begins)
         self._set_up = ExitStack()
         self._models: Named = []
         self._session: Session | None = None
@@ -108,6 +111,10 @@ class TrainingRecorder:
         """``id`` of the optimizers that are stepping: one may be written with another."""
         self._after: dict[int, tuple[list[tuple[int, torch.Tensor]], Glance, Glance]] = {}
         """Optimizer -> what was looked at before and after its last step."""
+        self._stale: set[int] | None = None
+        """What held a gradient of an earlier step when the first backward of this one began; None before that."""
+        self._cast_since: tuple[torch.device, int] | None = None
+        """(device, how often autocast had ended) at the last step, where autocast was on."""
         self._unfinished: Trace | None = None
         self.problem: DiagnosticError | None = None
 
@@ -227,10 +234,23 @@ class TrainingRecorder:
         self._close()
         self._leave_set_up()
 
+    def _backward_begins(self) -> None:
+        if self._stale is None:
+            looked_at = [pair for keyed, _, _ in self._after.values() for pair in keyed]
+            self._stale = of_gradients(looked_at).non_zero()
+
+    def _cached(self, device: torch.device) -> bool:
+        """Whether autocast has been on since before the last step."""
+        on = torch.is_autocast_enabled(device.type) and torch.is_autocast_cache_enabled()
+        now = (device, self._instruments.num_left_autocast) if on else None
+        before, self._cast_since = self._cast_since, now
+        return now is not None and now == before
+
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._running:  # its last step raised
             self._running.clear()
         self._running.append(id(optimizer))
+        self._journal.stepping = True
         if len(self._running) == 1 and self.grip.held:
             with self.grip:
                 self._pending = self._looked_at(optimizer, sys._getframe(1))
@@ -252,8 +272,11 @@ class TrainingRecorder:
             before=before,
             gradients=gradients.non_zero(),
             num_gradients=len(gradients),
+            still_groups=tuple(map(journal.index, in_still_groups(optimizer))),
             written=written,
             reverted=reverted,
+            stale=tuple(sorted((self._stale or set()) & {key for key, _ in keyed})),
+            cached=bool(keyed) and self._cached(keyed[0][1].device),
             evaluating=self._evaluating({id(p) for _, p in keyed}),
             trace=self._take(optimizer),
         )
@@ -278,6 +301,7 @@ class TrainingRecorder:
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._running:
             del self._running[self._running.index(id(optimizer)) :]
+        self._journal.stepping = bool(self._running)
         if self._running or not self.grip.held:
             return
         with self.grip:
@@ -298,12 +322,16 @@ class TrainingRecorder:
             gradients=tuple(sorted(pending.gradients)),
             num_gradients=pending.num_gradients,
             moved=tuple(sorted(after.differing(pending.before) & pending.gradients)),
+            still_groups=pending.still_groups,
             written=pending.written,
             reverted=pending.reverted,
+            stale=pending.stale,
+            cached=pending.cached,
             evaluating=pending.evaluating,
             trace=pending.trace or self._take(optimizer),  # a closure runs backward inside
         )
         (self._first if len(self._first) < _KEPT_STEPS else self._last).append(step)
+        self._stale = None
         self._journal.note("stepped", frame, optimizer=pending.optimizer)
         self._journal.step += 1
         self._stepped(self._journal.step, self._loss())

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 from gradcheck.core.words import counted
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.over_steps import training_finding
-from gradcheck.findings.repair import Repair
+from gradcheck.findings.remedy import ZERO_AFTER_STEP
 from gradcheck.findings.rule import training_rule
 from gradcheck.reading.steps import events_of, line_text, numbered, steps_text
 from gradcheck.trace.training import Event, Training
-
-ZERO_AFTER_STEP = Repair(
-    name="zero-after-step",
-    summary="Zero the gradients right after the optimizer has applied them, and nowhere else.",
-    snippet="optimizer.step()\noptimizer.zero_grad()",
-)
 
 
 @training_rule("GC805")

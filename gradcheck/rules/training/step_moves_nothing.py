@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
+from gradcheck.core.words import counted, listed
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.over_steps import training_finding
 from gradcheck.findings.rule import training_rule
-from gradcheck.reading.steps import events_of, line_text, numbered, steps_text
+from gradcheck.reading.steps import events_of, line_text, names, numbered, steps_text
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Step, Training
+
+_MIN_STEPS = 3
 
 
 @training_rule("GC809")
@@ -18,7 +21,8 @@ def step_moves_nothing(training: Training) -> Iterator[Finding]:
 
     Looks at a few elements of each parameter before and after every step. Reports an optimizer that moved none of its
     parameters in any step: because none held a gradient, or though they did and its learning rate is above 0. Also a
-    gradient scaler that has skipped every step.
+    group of parameters whose rate is 0 in every step, a gradient scaler that has skipped every step, and an optimizer
+    that was made and never called though gradients were computed.
 
     ## Why this breaks training
 
@@ -55,8 +59,41 @@ def step_moves_nothing(training: Training) -> Iterator[Finding]:
                 f"There are gradients, and the learning rate is {max(own[0][1].rates):g}: in {', '.join(dtypes)} the "
                 "update is too small to change a number, or it goes to a copy.",
             )
+    yield from _still_groups(training)
+    yield from _never_stepped(training)
+
+
+def _still_groups(training: Training) -> Iterator[Finding]:
+    """Groups whose rate was 0 in every step, and never above."""
+    for optimizer, row in enumerate(training.optimizers):
+        own = [(n, step) for n, step in numbered(training) if step.optimizer == optimizer]
+        if len(own) < _MIN_STEPS:
+            continue
+        still = set.intersection(*(set(step.still_groups) & set(step.gradients) for _, step in own))
+        if still:
+            yield training_finding(
+                training,
+                "GC809",
+                "error",
+                what=f"{counted(len(still), 'parameter tensor')} of {row.type} are in a group with a rate of 0: "
+                f"{listed(names(training, still))}.",
+                why="They get gradients in every step, and stay where they are.",
+                remedy="Give the group a learning rate, or freeze them with requires_grad_(False).",
+                at=row.frame,
+                parameters=still,
+                evidence=(
+                    ("optimizer made at", line_text(training, row.frame)),
+                    ("rates", ", ".join(f"{rate:g}" for rate in own[0][1].rates)),
+                ),
+            )
+
+
+def _never_stepped(training: Training) -> Iterator[Finding]:
     skipped = [event for event in training.events if event.kind == "skipped"]
-    if skipped and not training.steps:
+    backwards = [event for event in training.events if event.kind == "backward"]
+    if training.steps or not training.optimizers or training.ending != "ended":
+        return
+    if skipped:
         yield training_finding(
             training,
             "GC809",
@@ -66,6 +103,22 @@ def step_moves_nothing(training: Training) -> Iterator[Finding]:
             remedy="Find where it comes from: `gradcheck inspect` on a factory, or the loss in float32.",
             at=skipped[0].frame,
             evidence=(("skipped at", line_text(training, skipped[0].frame)),),
+        )
+    elif backwards:
+        row = training.optimizers[0]
+        yield training_finding(
+            training,
+            "GC809",
+            "error",
+            what=f"{row.type} was made, {counted(len(backwards), 'gradient')} were computed, and no step was taken.",
+            why="Nothing is applied, and nothing learns.",
+            remedy="Call optimizer.step(); with accumulation, look at the condition under which it is called.",
+            at=backwards[-1].frame,
+            parameters=row.parameters,
+            evidence=(
+                ("backward at", line_text(training, backwards[-1].frame)),
+                ("optimizer made at", line_text(training, row.frame)),
+            ),
         )
 
 

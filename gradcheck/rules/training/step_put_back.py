@@ -6,7 +6,7 @@ from gradcheck.core.words import counted, listed
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.over_steps import training_finding
 from gradcheck.findings.rule import training_rule
-from gradcheck.reading.steps import line_text, names, numbered, steps_text
+from gradcheck.reading.steps import events_of, line_text, names, numbered, steps_text
 from gradcheck.trace.training import Step, Training
 
 
@@ -40,14 +40,24 @@ def step_put_back(training: Training) -> Iterator[Finding]:
 
     - torch.optim.swa_utils.AveragedModel: https://pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema
     """
-    steps = list(numbered(training))
-    undone = [(n, s) for n, s in steps if len(s.reverted) * 2 > len(s.moved or s.gradients) > 0]
-    if undone:
-        yield _finding(training, undone, undone[0][1].reverted, put_back=True)
-        return
-    written = [(n, s) for n, s in steps if s.written]
-    if written:
-        yield _finding(training, written, written[0][1].written, put_back=False)
+    for optimizer in range(len(training.optimizers)):
+        steps = [(n, step) for n, step in numbered(training) if step.optimizer == optimizer]
+        undone = [(n, s) for n, s in steps if len(s.reverted) * 2 > len(s.moved or s.gradients) > 0]
+        written = [(n, step) for n, step in steps if step.written]
+        if undone:
+            yield _finding(training, undone, undone[0][1].reverted, put_back=True)
+        elif written:
+            replaced = [(n, s) for n, s in written if len(s.written) * 2 > len(s.gradients)]
+            always = len(written) >= len(steps) - 1 and not any(
+                _evaluated(training, n) for n, _ in written
+            )
+            error = bool(replaced) and not always
+            chosen = replaced if error else written
+            yield _finding(training, chosen, chosen[0][1].written, put_back=False, error=error)
+
+
+def _evaluated(training: Training, step: int) -> bool:
+    return bool(events_of(training, step, "evaluating"))
 
 
 def _finding(
@@ -56,13 +66,14 @@ def _finding(
     parameters: tuple[int, ...],
     *,
     put_back: bool,
+    error: bool = True,
 ) -> Finding:
     what = counted(len(parameters), "parameter tensor")
     how = "what they were before the last step" if put_back else "not what the last step left"
     return training_finding(
         training,
         "GC808",
-        "error" if put_back else "warning",
+        "error" if error else "warning",
         what=f"{what} are {how}, before step {steps_text(n for n, _ in steps)}: {listed(names(training, parameters))}.",
         why="Something else than the optimizer has written them."
         + (" The step is undone." if put_back else ""),
