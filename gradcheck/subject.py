@@ -66,19 +66,37 @@ class Loader:
     """Lower is asked first."""
     matches: Callable[[Target], bool]
     load: Callable[[Target], Subject]
+    check: Callable[[Target], None] = lambda _: None
+    """Refuses what can be seen to be wrong before torch is imported, with the error that ``load`` would raise."""
 
 
 LOADERS: Registry[Loader] = Registry("gradcheck.loading")
 
 
 def loader(
-    kind: str, *, accepts: str, priority: int, matches: Callable[[Target], bool]
+    kind: str,
+    *,
+    accepts: str,
+    priority: int,
+    matches: Callable[[Target], bool],
+    check: Callable[[Target], None] = lambda _: None,
 ) -> Callable[[Callable[[Target], Subject]], Callable[[Target], Subject]]:
-    """Registers the decorated ``load`` function for the targets that ``matches`` says are its own."""
+    """Registers the decorated ``load`` function for the targets that ``matches`` says are its own.
+
+    ``check`` is asked before it, also where torch is not imported yet.
+    """
 
     def register(load: Callable[[Target], Subject]) -> Callable[[Target], Subject]:
         LOADERS.add(
-            kind, Loader(kind=kind, accepts=accepts, priority=priority, matches=matches, load=load)
+            kind,
+            Loader(
+                kind=kind,
+                accepts=accepts,
+                priority=priority,
+                matches=matches,
+                load=load,
+                check=check,
+            ),
         )
         return load
 

@@ -85,6 +85,7 @@ def fix(
     from gradcheck.cli.fix_file import fix_file, tell_settings
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
+    from gradcheck.loading import check
 
     _check_module(repair)
     file = Path(target.target)
@@ -98,6 +99,7 @@ def fix(
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write, read=target.read())
+    check(request)
     result = (
         _repaired_apart(request, settings, run, timeout)
         if timeout

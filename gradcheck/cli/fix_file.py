@@ -15,6 +15,7 @@ from gradcheck.core.words import counted
 from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
 from gradcheck.formats.views.text import clean, clean_lines
+from gradcheck.trace.file import looks_like_trace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -43,6 +44,7 @@ def fix_file(path: Path, *, apply: bool, transformers: str | None = None) -> Exi
         TargetError: where it cannot be read, parsed or written.
     """
     file = _file_at(path)
+    _refuse_trace(file)
     text, encoding = read_exactly(file)
     plan = _planned(file, text, transformers or _installed_transformers())
     backup = write_atomically(file, plan.text, encoding=encoding) if apply else None
@@ -85,6 +87,15 @@ def _file_at(path: Path) -> Path:
     if not path.is_file():
         raise TargetError(f"there is no file {path}; give a script or a configuration")
     return path
+
+
+def _refuse_trace(file: Path) -> None:
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        if looks_like_trace(opened.read(4096)):
+            raise TargetError(
+                f"{file} is a recorded step, in which there is nothing to repair; "
+                f"`gradcheck recheck {shlex.quote(str(file))}` judges it again"
+            )
 
 
 def _planned(file: Path, text: str, transformers: str | None) -> FilePlan:

@@ -50,9 +50,11 @@ def inspect(
     """
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
+    from gradcheck.loading import check
 
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, trace, read=target.read())
+    check(request)
     keep = trace is not None
     if timeout:
         judged, recorded = _recorded_apart(request, settings, run, timeout, keep_trace=keep)

@@ -86,8 +86,10 @@ def _done(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired:
     show("importing torch")
     from dataclasses import replace
 
-    from gradcheck.loading import load  # torch and transformers: seconds
-    from gradcheck.pipeline import fix_subject, inspect_subject
+    from gradcheck.loading import check, load
+
+    check(errand.target)
+    from gradcheck.pipeline import fix_subject, inspect_subject  # torch: seconds
 
     box.put(STAGE, LOADING)
     show(f"loading {errand.target.name}")

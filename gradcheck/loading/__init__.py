@@ -4,8 +4,6 @@ The loaders are the modules of this package that use ``@loader``; finding them i
 imports torch, transformers, peft and bitsandbytes inside the functions that need them.
 """
 
-from pathlib import Path
-
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
 from gradcheck.subject import LOADERS, Loader, Subject
@@ -19,22 +17,30 @@ def load(target: Target) -> Subject:
         LoadError: where it exists and loading it failed.
         BatchError: where the batch cannot be made or does not fit the model.
     """
+    entry = _loader(target)
+    entry.check(target)
+    return entry.load(target)
+
+
+def check(target: Target) -> None:
+    """Refuses in milliseconds what ``load`` would refuse after seconds of imports; what it lets pass may still fail.
+
+    Raises:
+        TargetError: as ``load`` does.
+        LoadError: the same.
+        InputError: where an option fits no model, or not this one.
+    """
+    _loader(target).check(target)
+
+
+def _loader(target: Target) -> Loader:
     for entry in _loaders():
         if entry.matches(target):
-            return entry.load(target)
-    raise TargetError(_refusal(target.name))
+            return entry
+    from gradcheck.loading.checks.meant import refusal
+
+    raise TargetError(refusal(target.name, [entry.accepts for entry in _loaders()]))
 
 
 def _loaders() -> list[Loader]:
     return sorted(LOADERS.all().values(), key=lambda entry: entry.priority)
-
-
-def _refusal(name: str) -> str:
-    accepted = "; ".join(entry.accepts for entry in _loaders())
-    if Path(name).expanduser().exists():
-        problem = f"{name!r} is a file that cannot be loaded as a target"
-    elif Path(name).is_absolute() or name.startswith((".", "~")):
-        problem = f"{name!r} does not exist"
-    else:
-        problem = f"{name!r} names nothing that can be loaded"
-    return f"{problem}; accepted are: {accepted}. Check the spelling and the working directory."

@@ -7,6 +7,7 @@ from gradcheck.core.target import Target
 from gradcheck.errors import InputError
 from gradcheck.loading.adapters import ADAPTER_CONFIG, base_name
 from gradcheck.loading.chatter import quiet
+from gradcheck.loading.checks.training import check_training
 from gradcheck.loading.failures import explained
 from gradcheck.loading.pretrained import adapter_subject
 from gradcheck.loading.weight_files import check_adapter_weights
@@ -18,19 +19,26 @@ def _is_adapter(target: Target) -> bool:
     return (Path(target.name).expanduser() / ADAPTER_CONFIG).is_file()
 
 
-@loader(
-    "adapter",
-    accepts=f"a PEFT adapter folder ({ADAPTER_CONFIG})",
-    priority=20,
-    matches=_is_adapter,
-)
-def load_adapter(target: Target) -> Subject:
-    """The adapter on its base model, loaded as for training."""
+def _check(target: Target) -> None:
     if target.adapter is not None:
         raise InputError(
             f"{target.name} is an adapter folder and --adapter {target.adapter} names another one; "
             "give one of them, or a base model as target"
         )
+    with explained(target.name):
+        base = base_name(Path(target.name).expanduser())
+        check_training(dataclasses.replace(target, name=base, adapter=target.name, revision=None))
+
+
+@loader(
+    "adapter",
+    accepts=f"a PEFT adapter folder ({ADAPTER_CONFIG})",
+    priority=20,
+    matches=_is_adapter,
+    check=_check,
+)
+def load_adapter(target: Target) -> Subject:
+    """The adapter on its base model, loaded as for training."""
     folder = Path(target.name).expanduser()
     with quiet(), explained(target.name):
         base = dataclasses.replace(target, name=base_name(folder))

@@ -171,6 +171,19 @@ def _check_patterns(base: Any, folder: Path) -> None:
 
 def _adapter_folder(target: Target, *, with_weights: bool = True) -> Path:
     name = str(target.adapter)
+    folder = local_adapter(name)
+    if folder is not None:
+        return folder
+    offline = hub_files(name, None) is None
+    return _hub_snapshot(name, target, cache_only=offline, with_weights=with_weights)
+
+
+def local_adapter(name: str) -> Path | None:
+    """The folder of an adapter; None for a Hub id.
+
+    Raises:
+        TargetError: where it is neither.
+    """
     folder = Path(name).expanduser()
     if (folder / ADAPTER_CONFIG).is_file():
         return folder
@@ -179,8 +192,7 @@ def _adapter_folder(target: Target, *, with_weights: bool = True) -> Path:
             f"--adapter {name} is no PEFT adapter: there is no {ADAPTER_CONFIG} in it; "
             "give the folder that PeftModel.save_pretrained() wrote"
         )
-    offline = hub_files(name, None) is None
-    return _hub_snapshot(name, target, cache_only=offline, with_weights=with_weights)
+    return None
 
 
 def _absent_modules(base: Any, folder: Path, shapes: dict[str, tuple[int, ...]]) -> list[str]:

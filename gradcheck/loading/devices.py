@@ -20,6 +20,40 @@ DTYPES = {
 """What ``--dtype`` accepts beside ``auto``, and torch's name for it."""
 
 
+_TYPES = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
+    "vulkan", "mps", "hpu", "mtia",
+)  # fmt: skip
+"""The types of devices that torch knows by itself (c10/core/DeviceType.cpp, 2.4 to 2.13), but the meta device."""
+_BACKENDS = "torch.backends"
+"""The group of entry points by which an installed package brings another type along (torch/__init__.py, 2.5)."""
+
+
+def check_device(name: str) -> None:
+    """Refuses what is written like no device; whether this machine has it torch alone can say.
+
+    Raises:
+        InputError: where it is.
+    """
+    kind, colon, index = name.partition(":")
+    well_formed = not colon or (index.isascii() and index.isdigit())
+    if name == "auto" or (well_formed and (kind in _TYPES or _has_other_backends())):
+        return
+    raise _no_device(name)
+
+
+def _has_other_backends() -> bool:
+    from importlib.metadata import entry_points
+
+    return bool(entry_points(group=_BACKENDS))
+
+
+def _no_device(name: str) -> InputError:
+    return InputError(
+        f"--device {name} is no device that torch knows; use auto, cpu, cuda or cuda:1"
+    )
+
+
 def chosen_device(name: str) -> torch.device:
     """The device ``name`` says; for ``auto``, CUDA where there is one.
 
@@ -39,9 +73,7 @@ def chosen_device(name: str) -> torch.device:
         if device.type == "meta":
             raise RuntimeError("it holds no data")
     except RuntimeError as error:
-        raise InputError(
-            f"--device {name} is no device that torch knows; use auto, cpu, cuda or cuda:1"
-        ) from error
+        raise _no_device(name) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices that torch can use; "
@@ -50,18 +82,27 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
+def check_dtype(name: str) -> None:
+    """Refuses what is no dtype to compute in.
+
+    Raises:
+        InputError: where it is none of ``DTYPES``.
+    """
+    if name != "auto" and name not in DTYPES:
+        raise InputError(f"--dtype {name} is not accepted; use auto, {', '.join(DTYPES)}")
+
+
 def chosen_dtype(name: str) -> torch.dtype | None:
     """The dtype ``name`` says; None for ``auto``: the checkpoint's own.
 
     Raises:
         InputError: where it is none of ``DTYPES``.
     """
-    import torch
-
+    check_dtype(name)
     if name == "auto":
         return None
-    if name not in DTYPES:
-        raise InputError(f"--dtype {name} is not accepted; use auto, {', '.join(DTYPES)}")
+    import torch
+
     dtype: torch.dtype = getattr(torch, DTYPES[name])
     return dtype
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import DiagnosticError, LoadError, TargetError
+from gradcheck.loading.checks.factories import NO_MODULE, check_factory, missing_file, no_function
 from gradcheck.loading.factory_arguments import keyword_arguments
 from gradcheck.loading.factory_result import subject_of
 from gradcheck.loading.failures import first_line, is_out_of_memory
@@ -37,12 +38,11 @@ def _is_factory(target: Target) -> bool:
     accepts="a factory (package.module:function or path/to/file.py:function)",
     priority=10,
     matches=_is_factory,
+    check=lambda target: check_factory(*_parts(target), target),
 )
 def load_factory(target: Target) -> Subject:
     """What the factory returns, called with the ``--set`` arguments. What it prints goes to stderr."""
-    found = _FACTORY.fullmatch(target.name)
-    assert found is not None, "load_factory is asked only for what _is_factory accepts"
-    place, name = found["place"], found["function"]
+    place, name = _parts(target)
     with (
         importable(_import_folder(place)),
         as_program(place),
@@ -68,6 +68,12 @@ def as_program(name: str) -> Iterator[None]:
         sys.argv = arguments
 
 
+def _parts(target: Target) -> tuple[str, str]:
+    found = _FACTORY.fullmatch(target.name)
+    assert found is not None, "asked only for what _is_factory accepts"
+    return found["place"], found["function"]
+
+
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Puts ``folder`` first on the import path, as ``python file.py`` does, and restores the path."""
@@ -89,9 +95,7 @@ def _imported(place: str) -> ModuleType:
         return importlib.import_module(place)
     path = Path(place).expanduser().resolve()
     if not path.is_file():
-        raise TargetError(
-            f"the factory file {place} does not exist; check the path and the working directory"
-        )
+        raise missing_file(place)
     name = _MODULE_PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None, "a .py file has a spec"
@@ -120,10 +124,7 @@ def _function(module: ModuleType, name: str, target_name: str) -> Callable[..., 
     problem = (
         "there is none of that name" if function is None else f"it is a {type(function).__name__}"
     )
-    raise TargetError(
-        f"the factory {target_name} is no function: {problem}; "
-        f"the functions of {module.__name__.removeprefix(_MODULE_PREFIX)} are {', '.join(candidates) or 'none'}"
-    )
+    raise no_function(target_name, problem, candidates)
 
 
 @contextlib.contextmanager
@@ -135,10 +136,7 @@ def _explained(name: str, what: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and name.startswith(f"{error.name}"):
-            raise TargetError(
-                f"the factory {name}: there is no module {error.name} here or installed; "
-                "check the spelling and the working directory"
-            ) from error
+            raise TargetError(NO_MODULE.format(name=name, module=error.name)) from error
         if is_out_of_memory(error):
             raise LoadError(
                 f"memory ran out while the factory {name} ran; make it build less"

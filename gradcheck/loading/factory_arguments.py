@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradcheck.errors import InputError
+from gradcheck.loading.checks.functions import Parameters
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
@@ -27,30 +28,50 @@ def keyword_arguments(
     Raises:
         InputError: for an argument that it does not take, a value that does not convert, or one that is missing.
     """
-    parameters = inspect.signature(function).parameters
-    accepted = [
-        key
-        for key, it in parameters.items()
-        if it.kind in (it.POSITIONAL_OR_KEYWORD, it.KEYWORD_ONLY)
-    ]
-    takes_any = any(it.kind is it.VAR_KEYWORD for it in parameters.values())
-    for key, _ in given:
-        if key not in accepted and not takes_any:
-            raise InputError(
-                f"--set {key}: the factory {name} takes no such argument; it takes {', '.join(accepted) or 'none'}"
-            )
+    declared = _parameters(function)
+    check_known(declared, given, name)
     hints = _type_hints(function)
     converted = {key: _converted(key, text, hints.get(key)) for key, text in given}
-    missing = [
-        key
-        for key in accepted
-        if parameters[key].default is inspect.Parameter.empty and key not in converted
-    ]
+    check_complete(declared, given, name)
+    return converted
+
+
+def check_known(declared: Parameters, given: Sequence[tuple[str, str]], name: str) -> None:
+    """Refuses an argument that the factory does not take.
+
+    Raises:
+        InputError: where there is one; the text lists those that it takes.
+    """
+    for key, _ in given:
+        if key not in declared.accepted and not declared.takes_any:
+            takes = ", ".join(declared.accepted) or "none"
+            raise InputError(
+                f"--set {key}: the factory {name} takes no such argument; it takes {takes}"
+            )
+
+
+def check_complete(declared: Parameters, given: Sequence[tuple[str, str]], name: str) -> None:
+    """Refuses where an argument without a default is not given.
+
+    Raises:
+        InputError: where there is one.
+    """
+    keys = {key for key, _ in given}
+    missing = [key for key in declared.required if key not in keys]
     if missing:
         raise InputError(
             f"the factory {name} needs {', '.join(missing)}; give it with --set {missing[0]}=VALUE"
         )
-    return converted
+
+
+def _parameters(function: Callable[..., Any]) -> Parameters:
+    found = inspect.signature(function).parameters
+    accepted = [
+        key for key, it in found.items() if it.kind in (it.POSITIONAL_OR_KEYWORD, it.KEYWORD_ONLY)
+    ]
+    required = [key for key in accepted if found[key].default is inspect.Parameter.empty]
+    takes_any = any(it.kind is it.VAR_KEYWORD for it in found.values())
+    return Parameters(accepted=tuple(accepted), required=tuple(required), takes_any=takes_any)
 
 
 def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -74,6 +74,11 @@ def explanation(name: str, error: Exception) -> DiagnosticError:
     )
 
 
+def unreachable(name: str) -> str:
+    """What to say of a model that only the Hub could have, where it cannot be asked."""
+    return _UNREACHABLE.format(name=name)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: by class (``torch.OutOfMemoryError``) or by the allocator's words."""
     names = {cls.__name__ for cls in type(error).__mro__}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Target
-from gradcheck.errors import InputError, LoadError, TargetError
+from gradcheck.errors import LoadError
 from gradcheck.loading import (
     adapters,
     classes,
@@ -18,9 +18,10 @@ from gradcheck.loading import (
     quantization,
     weights,
 )
-from gradcheck.loading.batches.batch import check_batch_options, make_batch
+from gradcheck.loading.batches.batch import make_batch
 from gradcheck.loading.batches.check import check_batch
 from gradcheck.loading.chatter import no_bars, quiet
+from gradcheck.loading.checks.training import check_options, check_training
 from gradcheck.loading.failures import explained
 from gradcheck.loading.fake import tensors as fake_tensors
 from gradcheck.loading.fake import weightless
@@ -41,11 +42,11 @@ _MAX_NEW_RATIO = 0.5
     accepts="a Hub model id (owner/name) or a local folder with a transformers model (safetensors or GGUF)",
     priority=30,
     matches=lambda target: is_model(target.name),
+    check=check_training,
 )
 def load_pretrained(target: Target) -> Subject:
     """A base model with a new LoRA, or the adapter of ``--adapter``, ready for training."""
     with quiet(), explained(target.name):
-        _check_options(target)
         local = Path(target.name).expanduser().exists()
         adapter = None if local else adapters.hub_adapter(target)
         return training_subject(target) if adapter is None else adapter_subject(target, adapter)
@@ -61,7 +62,7 @@ def adapter_subject(target: Target, folder: Path) -> Subject:
 
 def training_subject(target: Target) -> Subject:
     """The model that ``target.name`` names with its adapter, checkpointing and batch, and what was set up."""
-    _check_options(target)
+    check_options(target)
     device = devices.chosen_device(target.device)
     reason = weights.reason_to_skip(target)
     where = source(target, need_weights=not reason)
@@ -195,18 +196,3 @@ def _quantization_text(model: Any, where: Source) -> str:
     if where.gguf_file is not None:
         return f"none (dequantized from {where.gguf_file})"
     return quantization.describe(model)
-
-
-def _check_options(target: Target) -> None:
-    """Refuses what no model can be given, before one is loaded: that may take minutes."""
-    if not target.name:
-        raise TargetError("the target is empty; give a model id, a folder or a factory")
-    if target.arguments:
-        raise InputError(
-            f"--set {target.arguments[0][0]} is an argument for a factory, and {target.name} is a model; "
-            "leave it out, or give package.module:function"
-        )
-    if target.lora_rank < 1:
-        raise InputError(f"--lora-rank {target.lora_rank} makes no adapter; give 1 or more")
-    devices.chosen_dtype(target.dtype)
-    check_batch_options(target)

@@ -48,6 +48,19 @@ def chosen_quantization(wanted: Quantization, source: Source, config: Any) -> Qu
     return "auto"
 
 
+def check_skipped(quantization: Quantization, skipped: tuple[str, ...]) -> None:
+    """Refuses names to leave unquantized where nothing is quantized.
+
+    Raises:
+        InputError: where that is so.
+    """
+    if skipped and quantization not in ("8bit", "4bit"):
+        raise InputError(
+            "--quant-skip names modules to leave unquantized, and nothing is quantized while this model is loaded; "
+            "leave it out, or give --quant 8bit or 4bit"
+        )
+
+
 def bitsandbytes_config(
     quantization: Quantization,
     dtype: torch.dtype | None,
@@ -62,13 +75,9 @@ def bitsandbytes_config(
     Raises:
         InputError: where names are skipped and nothing is quantized.
     """
+    check_skipped(quantization, skipped)
     from transformers import BitsAndBytesConfig
 
-    if skipped and quantization not in ("8bit", "4bit"):
-        raise InputError(
-            "--quant-skip names modules to leave unquantized, and nothing is quantized while this model is loaded; "
-            "leave it out, or give --quant 8bit or 4bit"
-        )
     match quantization:
         case "8bit":
             return BitsAndBytesConfig(

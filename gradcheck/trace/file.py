@@ -1,10 +1,19 @@
 """A Trace as a JSON file and back."""
 
 import json
+import re
 
 from gradcheck.core import codec
 from gradcheck.errors import TraceError
 from gradcheck.trace.trace import SCHEMA_VERSION, Trace
+
+_BEGINNING = re.compile(r'\s*\{\s*"environment"\s*:\s*\{\s*"versions"')
+"""Of a document that ``dumps`` wrote: the first fields of a Trace, in their order."""
+
+
+def looks_like_trace(beginning: str) -> bool:
+    """Whether a text that begins so was meant to be a trace: a large one need not be read for it."""
+    return bool(_BEGINNING.match(beginning))
 
 
 def dumps(trace: Trace) -> str:

@@ -93,6 +93,7 @@ def stand_in(
 
     loading, pipeline = types.ModuleType("loading"), types.ModuleType("pipeline")
     loading.load = load_target  # type: ignore[attr-defined]
+    loading.check = lambda _: None  # type: ignore[attr-defined]
     pipeline.inspect_subject = inspect_subject  # type: ignore[attr-defined]
     pipeline.fix_subject = fix_subject  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gradcheck.loading", loading)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.target import Target
 from gradcheck.errors import BatchError
 from gradcheck.loading.architectures import task_of
 from gradcheck.loading.batches import synthetic, tasks
-from gradcheck.loading.batches.data_file import ACCEPTED_DATA, data_batch
+from gradcheck.loading.batches.data_file import check_data, data_batch
 from gradcheck.loading.classes import has_towers
 from gradcheck.loading.sources import Source
 
@@ -97,7 +96,7 @@ def check_batch_options(target: Target) -> None:
     """Refuses sizes and files that no model can be given, before one is loaded.
 
     Raises:
-        BatchError: for a size that leaves nothing to train on, or a file that is not there.
+        BatchError: for a size that leaves nothing to train on, or a file of which no batch can be made.
     """
     if target.batch_size < 1:
         raise BatchError(f"--batch-size {target.batch_size} makes no batch; give 1 or more")
@@ -105,8 +104,8 @@ def check_batch_options(target: Target) -> None:
         raise BatchError(
             f"--seq-len {target.seq_len} leaves no token to predict; give {MIN_SEQ_LEN} or more"
         )
-    if target.data is not None and not Path(target.data).expanduser().is_file():
-        raise BatchError(f"--data {target.data} is no file; accepted are {ACCEPTED_DATA}")
+    if target.data is not None:
+        check_data(target.data)
 
 
 def _check_positions(model: Any, target: Target) -> None:

@@ -22,7 +22,13 @@ MIN_TOKENS = 2
 ACCEPTED_DATA = (
     "jsonl with text, messages or prompt and completion in each line, or a text file (.txt, .md)"
 )
+_OTHER_SUFFIXES = (
+    ".parquet", ".arrow", ".feather", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".npy", ".npz", ".pkl", ".pt",
+    ".bin", ".safetensors", ".gguf", ".h5", ".db", ".sqlite", ".xlsx", ".pdf", ".docx", ".png", ".jpg", ".wav", ".mp3",
+)  # fmt: skip
+"""Of files whose bytes are no text, whatever they hold."""
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+_ROW_KEYS = ({"text"}, {"messages"}, {"prompt", "completion"})
 _MAX_TEXT_CHARACTERS_PER_TOKEN = 32
 """No more of a text file is read than its tokens can need: ordinary text has 3 to 5 characters a token."""
 
@@ -34,6 +40,25 @@ class Example:
     prompt: list[int]
     """Labelled with ``IGNORED_LABEL``."""
     learned: list[int]
+
+
+def check_data(name: str) -> None:
+    """Refuses a file of which no batch can be made, from its name and its first row.
+
+    Raises:
+        BatchError: where it is missing, empty, no text, or begins with a row that is none.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise BatchError(f"--data {name} is no file; accepted are {ACCEPTED_DATA}")
+    if path.suffix.lower() in _OTHER_SUFFIXES:
+        raise BatchError(f"--data {name} is no text ({path.suffix}); accepted are {ACCEPTED_DATA}")
+    if path.stat().st_size == 0:
+        raise BatchError(f"--data {name} is empty; accepted are {ACCEPTED_DATA}")
+    if path.suffix in _JSON_SUFFIXES:
+        for row, where in islice(_json_rows(path), 1):
+            if not any(keys <= row.keys() for keys in _ROW_KEYS):
+                raise _no_row(where)
 
 
 def data_batch(model: Any, target: Target, source: Source) -> tuple[dict[str, torch.Tensor], str]:
@@ -124,9 +149,11 @@ def _row_example(row: dict[str, Any], tokenizer: Any, where: str) -> Example:
             whole = _chat_ids(tokenizer, [*prompt, *completion], where)
             return Example(prompt=whole[: len(given)], learned=whole[len(given) :])
         case _:
-            raise BatchError(
-                f"{where} has none of the keys that make a row; accepted are {ACCEPTED_DATA}"
-            )
+            raise _no_row(where)
+
+
+def _no_row(where: str) -> BatchError:
+    return BatchError(f"{where} has none of the keys that make a row; accepted are {ACCEPTED_DATA}")
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
