@@ -1,4 +1,4 @@
-"""Whole scripts, broken and repaired, run unchanged: what is wrong is found and placed, and what is right is healthy."""
+"""Whole scripts, broken and repaired, run unchanged: what is wrong is found and placed, what is right is healthy."""
 
 import re
 from ast import literal_eval

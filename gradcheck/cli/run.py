@@ -106,7 +106,7 @@ def run(
     run: RunOptions,
     trace: TracePath = None,
 ) -> ExitStatus:
-    """Run a training script unchanged and say which of its steps teach nothing, and why.
+    """Run a training script unchanged and judge its steps.
 
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run or not judged.
     """

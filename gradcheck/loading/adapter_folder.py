@@ -27,6 +27,8 @@ def _check(target: Target) -> None:
         )
     with explained(target.name):
         base = base_name(Path(target.name).expanduser())
+        if not Path(base).expanduser().exists():
+            return  # what the Hub has is asked for where both names are known
         check_training(dataclasses.replace(target, name=base, adapter=target.name, revision=None))
 
 

@@ -99,7 +99,6 @@ def test_neither_set_up_nor_error_holds_the_text(llama: Path, jsonl: Callable[..
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "holds no row of 2 or more tokens"),
         (b"\n\n", "holds no row of 2 or more tokens"),
         (b'{"text": "w1"}', "holds no row of 2 or more tokens"),
         (b'{"text": "w1 w2"', "line 1 is not JSON"),

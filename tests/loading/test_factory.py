@@ -90,7 +90,7 @@ def test_neighbours_of_the_file_are_importable_during_the_call(tmp_path: Path) -
 
 def test_import_path_is_put_back_after_a_failure(tmp_path: Path) -> None:
     path = list(sys.path)
-    refusal(made_by(tmp_path, "1 / 0"), LoadError)
+    refusal(made_by(tmp_path, "1 / 0\ndef make(): ..."), LoadError)
     assert sys.path == path
     assert "gradcheck_target_training" not in sys.modules
 
@@ -200,7 +200,7 @@ def test_module_that_does_not_exist() -> None:
 
 
 def test_package_that_the_module_needs_and_is_absent(tmp_path: Path) -> None:
-    message = refusal(made_by(tmp_path, "import no_such_package"), LoadError)
+    message = refusal(made_by(tmp_path, "import no_such_package\ndef make(): ..."), LoadError)
     assert "ModuleNotFoundError: No module named 'no_such_package' (training.py, line 7)" in message
 
 
@@ -216,7 +216,10 @@ def test_name_that_is_no_function(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("1 / 0", "does not import: ZeroDivisionError: division by zero (training.py, line 7)"),
+        (
+            "1 / 0\ndef make(): ...",
+            "does not import: ZeroDivisionError: division by zero (training.py, line 7)",
+        ),
         ("def make(:", "does not import: SyntaxError: invalid syntax (training.py, line 7)"),
         ("def make(): raise KeyError('x')", "raised: KeyError: 'x' (training.py, line 7)"),
         ("def make(): raise SystemExit(3)", "raised: SystemExit: 3 (training.py, line 7)"),

@@ -17,7 +17,7 @@ from typing import Any
 from gradcheck.errors import InputError
 from gradcheck.loading.checks.near import did_you_mean, near
 
-_OTHER_PARTS = re.compile(r"\b(AutoModel\w*|AutoBackbone|load_backbone|timm\w*|\w+_from_config)\b")
+_OTHER_PARTS = re.compile(r"\b(AutoModel\w*|AutoBackbone|load_backbone|timm\w*|\w+from_config)\b")
 """In the source of a model that takes its parts from elsewhere: from another architecture, or another library."""
 _NAMING_CALLS = {"add_module", "register_module", "setattr"}
 _KNOWN_PREFIX = "self.base_model_prefix"
