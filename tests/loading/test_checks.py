@@ -35,7 +35,9 @@ heavy = [name for name in ("torch", "transformers", "peft", "bitsandbytes") if n
 print("imported", heavy)
 """
 REFUSED = [
+    (["inspect", "train.py"], "gradcheck run train.py"),
     (["inspect", "train.py"], "gradcheck fix train.py"),
+    (["run", "trian.py"], "does not exist"),
     (["inspect", "trian.py:build"], "did you mean train.py"),
     (["inspect", "train.py:biuld"], "the functions of train are build"),
     (["inspect", "train.py:NUMBER"], "it is a int"),
@@ -52,7 +54,6 @@ REFUSED = [
     (["inspect", "llama", "--weights", "skip", "--lora-target", "q_prj"], "did you mean q_proj"),
     (["inspect", "llama", "--weights", "skip", "--lora-exclude", "lm_haed"], "did you mean lm_head"),
     (["inspect", "llama", "--weights", "skip", "--quant", "none", "--quant-skip", "lm_head"], "nothing is quantized"),
-    (["inspect", "llama", "--weights", "skip", "--lora-rank", "0"], "--lora-rank"),
     (["inspect", "llama", "--weights", "skip", "--data", "no.jsonl"], "is no file"),
     (["inspect", "llama", "--weights", "skip", "--data", "rows.parquet"], "is no text"),
     (["inspect", "llama", "--weights", "skip", "--data", "rows.jsonl"], "none of the keys"),

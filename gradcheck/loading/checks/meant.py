@@ -69,8 +69,8 @@ def _script_meant(name: str, path: Path) -> str:
         f" (there are {listed(functions, _MAX_FUNCTIONS)})" if functions else " (it defines none)"
     )
     return (
-        f"{name!r} is a script, and no model; `{_command('fix', name)}` reads and repairs it without running it, "
-        f"and {made}{there}"
+        f"{name!r} is a script, and no model; `{_command('run', name)}` runs it and judges its steps, "
+        f"`{_command('fix', name)}` reads and repairs it without running it, and {made}{there}"
     )
 
 
@@ -82,11 +82,15 @@ def _name_meant(name: str, path: Path) -> str:
         return _factory_meant(name, like["file"], like["rest"])
     if path.suffix == ".py" or path.suffix in CONFIGURATIONS:
         there = near_path(name)
-        hint = f"; did you mean `{_command('fix', there)}`?" if there else ""
+        hint = (
+            f"; did you mean `{_command('run' if path.suffix == '.py' else 'fix', there)}`?"
+            if there
+            else ""
+        )
         kind = "script" if path.suffix == ".py" else "configuration"
         return (
             f"there is no file {name!r}{hint or '; check the path and the working directory'} "
-            f"(`gradcheck fix` repairs a {kind}, `gradcheck inspect` takes a model or file.py:function)"
+            f"(`gradcheck run` runs a script, `gradcheck fix` repairs a {kind}, `gradcheck inspect` takes a model or file.py:function)"
         )
     return ""
 
