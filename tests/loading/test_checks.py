@@ -50,7 +50,7 @@ REFUSED = [
     (["fix", "trace.json"], "gradcheck recheck trace.json"),
     (["inspect", "./nowhere/"], "does not exist"),
     (["inspect", "lama"], "did you mean llama"),
-    (["inspect", "someone/some/thing"], "is neither a folder here nor a Hub id"),
+    (["inspect", "someone/some/thing"], "names nothing that can be loaded"),
     (["inspect", "llama", "--weights", "skip", "--lora-target", "q_prj"], "did you mean q_proj"),
     (["inspect", "llama", "--weights", "skip", "--lora-exclude", "lm_haed"], "did you mean lm_head"),
     (["inspect", "llama", "--weights", "skip", "--quant", "none", "--quant-skip", "lm_head"], "nothing is quantized"),

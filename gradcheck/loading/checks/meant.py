@@ -90,7 +90,8 @@ def _name_meant(name: str, path: Path) -> str:
         kind = "script" if path.suffix == ".py" else "configuration"
         return (
             f"there is no file {name!r}{hint or '; check the path and the working directory'} "
-            f"(`gradcheck run` runs a script, `gradcheck fix` repairs a {kind}, `gradcheck inspect` takes a model or file.py:function)"
+            f"(`gradcheck run` runs a script, `gradcheck fix` repairs a {kind}, `gradcheck inspect` takes a model or "
+            "file.py:function)"
         )
     return ""
 
