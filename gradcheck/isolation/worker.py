@@ -54,6 +54,7 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
         folder: Path | None = None,
+        start: processes.Start = processes.start,
     ) -> None:
         """``log``: a file for what the child prints, or else standard error; ``folder``: its working directory."""
         self.errand = errand
@@ -61,6 +62,7 @@ class Worker:
         self._environment = dict(environment or {})
         self._log = log
         self._place = folder
+        self._start = start
         self._peak = 0
         self._looked = 0.0
 
@@ -79,10 +81,10 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def _started(self, stack: contextlib.ExitStack) -> subprocess.Popen[bytes]:
+    def _started(self, stack: contextlib.ExitStack) -> processes.Process:
         output = stack.enter_context(self._log.open("ab")) if self._log else None
         last_resort = f"{self._limits.timeout_s:.3f}"
-        process, lifeline = processes.start(
+        process, lifeline = self._start(
             (str(self._folder), last_resort),
             environment=self._environment,
             output=output.fileno() if output else _STDERR,
@@ -103,7 +105,11 @@ class Worker:
             self._process.wait(POLL_S)
 
     def poll(self) -> Done | None:
-        """What came of the errand, or None while it is under way."""
+        """What came of the errand, or None while it is under way.
+
+        Raises:
+            NurseryLostError: where the child was forked, and the errand is to be done again.
+        """
         status = self._process.poll()  # first: a child that has ended wrote its answer before
         resident = self._resident() if status is None else 0
         answer = self._answer()
