@@ -86,7 +86,7 @@ class Nursery:
     interpreters.
     """
 
-    def __init__(self, environment: dict[str, str], folder: Path | None) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = environment
         self._folder = folder
         self._socket: socket.socket | None = None

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 from gradcheck.isolation import processes
@@ -42,20 +41,21 @@ def run_all(
     jobs = min(jobs or processors(), len(orders))
     environment = _environment(jobs)
     waiting = list(range(len(orders)))[::-1]
-    with TemporaryDirectory(prefix="gradcheck-") as logs, ExitStack() as stack:
+    with ExitStack() as stack:
         changed(())
         start = processes.start
         if len(orders) > 1:
             start = stack.enter_context(Nursery(environment, folder)).start
-        worker = partial(Worker, environment=environment, folder=folder, start=start)
+        worker = partial(
+            Worker, environment=environment, folder=folder, keep_output=True, start=start
+        )
         running: dict[int, tuple[Worker, ExitStack]] = {}
         told: list[int] = []
         while waiting or running:
             while waiting and len(running) < jobs:
                 index = waiting.pop()
                 own = stack.enter_context(ExitStack())
-                given = worker(*orders[index], log=Path(logs) / str(index))
-                running[index] = own.enter_context(given), own
+                running[index] = own.enter_context(worker(*orders[index])), own
             if told != sorted(running):
                 told = sorted(running)
                 changed(told)

@@ -1,9 +1,9 @@
 """The nursery's side: imports once what every child needs, and forks one for each errand that it is handed.
 
-Only one thread may run here: a lock that another one holds stays locked in the child, and a pool of threads is gone after
-a fork. So nothing is computed, no user's code is imported, and CUDA, which does not survive a fork, is never started.
-``multiprocessing``'s fork server would import the parent's main module into each child, knows one working directory and
-environment, and outlives whoever started it.
+Only one thread may run here: a lock that another one holds stays locked in the child, and a pool of threads is gone
+after a fork. So nothing is computed, no user's code is imported, and CUDA, which does not survive a fork, is never
+started. ``multiprocessing``'s fork server would import the parent's main module into each child, knows one working
+directory and environment, and outlives whoever started it.
 """
 
 from __future__ import annotations
