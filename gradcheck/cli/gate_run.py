@@ -45,7 +45,7 @@ class Gate:
         self.targets = chosen(config, names)
         self.agreed = Agreed(locks=read_lock(self.lock), baseline=read_baseline(self.baseline))
 
-    def run(self, jobs: int, run: RunOptions) -> tuple[TargetResult, ...]:
+    def run(self, jobs: int | None, run: RunOptions) -> tuple[TargetResult, ...]:
         """The result of each target, in the order of the configuration."""
         orders = [_order(target, debug=run.debug) for target in self.targets]
         results: dict[int, TargetResult] = {}

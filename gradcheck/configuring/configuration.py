@@ -60,7 +60,7 @@ def read(path: Path) -> GateConfig:
     options = tuple(field.name for field in fields(GateOptions))
     top.only(key(n) for n in (*options, TARGETS, *checks_fields(), *target_fields()))
     made = GateOptions(**_any(top.said(GateOptions, options)))
-    if made.jobs < 1:
+    if made.jobs is not None and made.jobs < 1:
         source.refuse((*location, "jobs"), f"jobs is {made.jobs}; give 1 or more")
     return GateConfig(file=str(path), options=made, targets=_targets(top))
 

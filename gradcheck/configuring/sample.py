@@ -13,7 +13,7 @@ HEAD = """\
 # What `gradcheck gate` checks: one training step of each target, in a process of its own, before anybody trains.
 
 fail-on = "error"     # the mildest severity that fails: error, warning or note
-jobs = 1              # targets that run at the same time
+# jobs = 1            # targets that run at the same time; by default as many as there are processors
 timeout = {timeout:g}         # seconds for one target
 memory-gb = {memory:g}         # memory for one target
 # ignore = {{ GC404 = "why this rule does not matter here" }}

@@ -56,8 +56,8 @@ class GateTarget:
 class GateOptions:
     """What is said of the gate as a whole."""
 
-    jobs: int = 1
-    """Targets that run at the same time."""
+    jobs: int | None = None
+    """Targets that run at the same time; by default as many as there are processors."""
     lock: str = LOCK
     """File of the lock on what trains, relative to the configuration."""
     baseline: str = BASELINE

@@ -40,7 +40,11 @@ _LONGEST_S = 1e6
 
 def main() -> None:
     """Does an errand; the arguments are the pipe that the parent holds open, the folder, and the seconds it has."""
-    lifeline, folder, timeout_s = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+    do(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+
+
+def do(lifeline: int, folder: Path, timeout_s: float) -> None:
+    """Does the errand in ``folder``, for as long as the pipe ``lifeline`` is open."""
     with (folder / FAULTS).open("w", encoding="utf-8") as faults:
         _explain_death(faults, timeout_s)
         if lifeline >= 0:
@@ -129,7 +133,8 @@ class _Watcher:
 def peak_memory_bytes() -> int | None:
     """Most resident memory of this process so far; None where the system does not say.
 
-    Linux only: what ``getrusage`` says there counts the parent's memory at the fork as well.
+    Linux only: what ``getrusage`` says there counts the parent's memory at the fork as well. Of a child that was forked
+    from the nursery it holds the pages that the two share, as many as a fresh interpreter has of its own.
     """
     status = Path("/proc/self/status")
     if not status.is_file():

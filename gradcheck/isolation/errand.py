@@ -13,13 +13,14 @@ from gradcheck.settings import Settings
 
 Task = Literal["inspect", "fix"]
 
-ERRAND, ANSWER, TRACE, BEFORE, BLACK_BOX, FAULTS = (
+ERRAND, ANSWER, TRACE, BEFORE, BLACK_BOX, FAULTS, OUTPUT = (
     "errand.json",
     "answer.json",
     "trace.json",
     "before.json",
     "black_box",
     "faults.txt",
+    "output.txt",
 )
 """The files of the folder that the two processes share."""
 

@@ -17,7 +17,7 @@ from gradcheck.isolation.answer import Answer, Refused, Unfinished, read_answer
 from gradcheck.isolation.black_box import BlackBox
 from gradcheck.isolation.child import DUMP_SIGNAL
 from gradcheck.isolation.deaths import Cause, Death, ended, out_of_memory, timed_out
-from gradcheck.isolation.errand import FAULTS, Errand, Limits, write_errand
+from gradcheck.isolation.errand import FAULTS, OUTPUT, Errand, Limits, write_errand
 from gradcheck.isolation.faults import frames
 from gradcheck.isolation.unfinished import epitaph
 
@@ -52,21 +52,24 @@ class Worker:
         limits: Limits,
         *,
         environment: Mapping[str, str] | None = None,
-        log: Path | None = None,
+        keep_output: bool = False,
         folder: Path | None = None,
+        start: processes.Start = processes.start,
     ) -> None:
-        """``log``: a file for what the child prints, or else standard error; ``folder``: its working directory."""
+        """``folder``: the child's working directory; what it prints is kept for its last words, or else shown."""
         self.errand = errand
         self._limits = limits
         self._environment = dict(environment or {})
-        self._log = log
+        self._keep_output = keep_output
         self._place = folder
+        self._start = start
         self._peak = 0
         self._looked = 0.0
 
     def __enter__(self) -> Worker:
         with contextlib.ExitStack() as stack:
             self._folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
+            self._log = self._folder / OUTPUT if self._keep_output else None
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
             write_errand(self._folder, self.errand)
             self._box = BlackBox(self._folder)
@@ -79,10 +82,10 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def _started(self, stack: contextlib.ExitStack) -> subprocess.Popen[bytes]:
+    def _started(self, stack: contextlib.ExitStack) -> processes.Process:
         output = stack.enter_context(self._log.open("ab")) if self._log else None
         last_resort = f"{self._limits.timeout_s:.3f}"
-        process, lifeline = processes.start(
+        process, lifeline = self._start(
             (str(self._folder), last_resort),
             environment=self._environment,
             output=output.fileno() if output else _STDERR,
@@ -103,7 +106,11 @@ class Worker:
             self._process.wait(POLL_S)
 
     def poll(self) -> Done | None:
-        """What came of the errand, or None while it is under way."""
+        """What came of the errand, or None while it is under way.
+
+        Raises:
+            NurseryLostError: where the child was forked, and the errand is to be done again.
+        """
         status = self._process.poll()  # first: a child that has ended wrote its answer before
         resident = self._resident() if status is None else 0
         answer = self._answer()

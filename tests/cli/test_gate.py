@@ -39,12 +39,12 @@ class Stage:
     folder: Path
     answers: dict[str, Answer]
     orders: list[Order] = dataclasses.field(default_factory=list)
-    jobs: int = 0
+    jobs: int | None = 0
 
     def run_all(
         self,
         orders: Sequence[Order],
-        jobs: int,
+        jobs: int | None,
         *,
         folder: Path,
         changed: Callable[[Sequence[int]], None],

@@ -75,18 +75,29 @@ def test_fix_of_a_step_that_dies_could_not_run() -> None:
 
 @POSIX
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_no_process_outlives_a_command_that_is_ended(name: str, tmp_path: Path) -> None:
-    note = tmp_path / "pids"
-    arguments = ["--set", "way=starts", "--set", f"note={note}", "--timeout", str(PLENTY_S)]
+@pytest.mark.parametrize("command", ["inspect", "gate"])
+def test_no_process_outlives_a_command_that_is_ended(
+    command: str, name: str, tmp_path: Path
+) -> None:
+    notes = [tmp_path / "first", tmp_path / "second"]
+    if command == "gate":
+        (tmp_path / "gradcheck.toml").write_text("jobs = 2\n" + "".join(map(of_gate, notes)))
+        arguments = ["gate"]
+    else:
+        del notes[1]
+        set_up = ["--set", "way=starts", "--set", f"note={notes[0]}", "--timeout", str(PLENTY_S)]
+        arguments = ["inspect", f"{DYING}:make", *set_up]
     with interruptible():
         process = subprocess.Popen(
-            [sys.executable, "-m", "gradcheck", "inspect", f"{DYING}:make", *arguments],
+            [sys.executable, "-m", "gradcheck", *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "TMPDIR": str(tmp_path)},
+            cwd=tmp_path,
         )
-    pids = noted(note, process)
+    pids = [pid for note in notes for pid in noted(note, process)]
+    pids += [child.pid for child in psutil.Process(process.pid).children()]  # a nursery as well
     assert all(is_running(pid) for pid in pids)
     process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=PLENTY_S)
@@ -97,6 +108,12 @@ def test_no_process_outlives_a_command_that_is_ended(name: str, tmp_path: Path) 
     if name != "SIGKILL":
         assert process.returncode == 2
         assert said.splitlines()[-1] == "gradcheck: interrupted"
+
+
+def of_gate(note: Path) -> str:
+    """The target that leaves its processes' ids in a file."""
+    target = f'target = "{DYING}:make"\narguments = {{ way = "starts", note = "{note}" }}\n'
+    return f'[[targets]]\nname = "{note.name}"\n{target}'
 
 
 def noted(note: Path, process: "subprocess.Popen[str]") -> list[int]:

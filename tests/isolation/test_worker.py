@@ -1,20 +1,35 @@
 """Every way to die is a frozen answer that says where, and nothing is left behind."""
 
+import contextlib
 import dataclasses
+import functools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from gradcheck.core.target import Target
-from gradcheck.isolation import Answer, Done, Errand, Inspected, Limits, Refused, Unfinished, Worker
+from gradcheck.isolation import (
+    Answer,
+    Done,
+    Errand,
+    Inspected,
+    Limits,
+    Refused,
+    Unfinished,
+    Worker,
+    processes,
+)
+from gradcheck.isolation.nursery import Nursery
 from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
 DYING = Path(__file__).with_name("dying.py")
 PLENTY_S = 250
 GIB = 2**30
+Begin = functools.partial[Worker]
 
 
 def errand(way: str = "none", *, settings: Settings | None = None, **arguments: str) -> Errand:
@@ -29,14 +44,28 @@ def finished(worker: Worker) -> Done:
     return done
 
 
-def answered(given: Errand, *, memory: int | None = None) -> Answer:
-    with Worker(given, Limits(timeout_s=PLENTY_S, memory_bytes=memory)) as worker:
+@pytest.fixture(scope="module", params=["fresh", "forked"])
+def begin(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Begin]:
+    """Makes a worker whose child is started in one of the two ways."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "json.py").write_text("raise SystemExit('the wrong json')")
+    with contextlib.ExitStack() as stack:
+        start = processes.start
+        if request.param == "forked":
+            start = stack.enter_context(Nursery({}, place)).start
+        yield functools.partial(Worker, folder=place, start=start)
+
+
+def answered(begin: Begin, given: Errand, *, memory: int | None = None) -> Answer:
+    with begin(given, Limits(timeout_s=PLENTY_S, memory_bytes=memory)) as worker:
         return finished(worker).answer
 
 
-def stopped(given: Errand, stage: str, **found: str) -> Answer:
+def stopped(begin: Begin, given: Errand, stage: str, **found: str) -> Answer:
     """The answer where the time is up as soon as the child has come to this stage."""
-    with Worker(given, Limits(timeout_s=PLENTY_S)) as worker:
+    with begin(given, Limits(timeout_s=PLENTY_S)) as worker:
         until = time.monotonic() + PLENTY_S
         while worker._box.read().stage != stage and time.monotonic() < until:
             assert worker.poll() is None
@@ -52,9 +81,9 @@ def only(report: Report) -> tuple[str, str | None, str]:
     return finding.code, finding.module, finding.location.text if finding.location else ""
 
 
-def test_a_healthy_step_comes_back_whole() -> None:
+def test_a_healthy_step_comes_back_whole(begin: Begin) -> None:
     given = dataclasses.replace(errand(), keep_trace=True)
-    with Worker(given, Limits(timeout_s=PLENTY_S, memory_bytes=4 * GIB)) as worker:
+    with begin(given, Limits(timeout_s=PLENTY_S, memory_bytes=4 * GIB)) as worker:
         done = finished(worker)
         folder = worker._folder
     assert isinstance(done.answer, Inspected)
@@ -75,9 +104,9 @@ def test_a_healthy_step_comes_back_whole() -> None:
     ],
 )
 def test_a_step_that_hangs_is_a_finding_on_its_line(
-    way: str, stage: str, module: str | None, line: str
+    begin: Begin, way: str, stage: str, module: str | None, line: str
 ) -> None:
-    answer = stopped(errand(way), stage)
+    answer = stopped(begin, errand(way), stage)
     assert isinstance(answer, Unfinished)
     code, where, text = only(answer.report)
     assert (code, where) == ("GC211", module)
@@ -94,8 +123,10 @@ def test_a_step_that_hangs_is_a_finding_on_its_line(
         ("exits", "exit status 3", ""),
     ],
 )
-def test_a_step_that_takes_its_process_down_is_a_finding(way: str, words: str, line: str) -> None:
-    answer = answered(errand(way))
+def test_a_step_that_takes_its_process_down_is_a_finding(
+    begin: Begin, way: str, words: str, line: str
+) -> None:
+    answer = answered(begin, errand(way))
     assert isinstance(answer, Unfinished)
     assert only(answer.report) == ("GC211", "block", line)
     assert words in answer.reason
@@ -103,16 +134,16 @@ def test_a_step_that_takes_its_process_down_is_a_finding(way: str, words: str, l
     assert len(answer.report.parameters) == 5
 
 
-def test_a_stack_that_overflows_in_native_code_is_a_finding() -> None:
+def test_a_stack_that_overflows_in_native_code_is_a_finding(begin: Begin) -> None:
     """Python 3.12 counts the depth of its native code and raises; before, the process is gone."""
-    answer = answered(errand("overflows"))
+    answer = answered(begin, errand("overflows"))
     assert isinstance(answer, (Unfinished, Inspected))
     code = "GC211" if isinstance(answer, Unfinished) else "GC210"
     assert only(answer.report) == (code, "block", "return sorted([n], key=too_deep)")
 
 
-def test_recursion_without_end_is_what_the_step_raised() -> None:
-    answer = answered(errand("recurses"))
+def test_recursion_without_end_is_what_the_step_raised(begin: Begin) -> None:
+    answer = answered(begin, errand("recurses"))
     assert isinstance(answer, Inspected)
     assert only(answer.report)[:2] == ("GC210", "block")
 
@@ -124,15 +155,17 @@ def test_recursion_without_end_is_what_the_step_raised() -> None:
         ("leaves", ("exit status 3", "factory")),
     ],
 )
-def test_what_says_nothing_of_the_step_could_not_run(way: str, words: tuple[str, ...]) -> None:
-    answer = answered(errand(way))
+def test_what_says_nothing_of_the_step_could_not_run(
+    begin: Begin, way: str, words: tuple[str, ...]
+) -> None:
+    answer = answered(begin, errand(way))
     assert isinstance(answer, Refused)
     for word in words:
         assert word in answer.reason
 
 
-def test_too_much_memory_could_not_run() -> None:
-    answer = answered(errand("grows"), memory=700 * 2**20)
+def test_too_much_memory_could_not_run(begin: Begin) -> None:
+    answer = answered(begin, errand("grows"), memory=700 * 2**20)
     assert isinstance(answer, Refused)
     for word in ("took too much memory", " of 700 MiB)", "in block", "dying.py:"):
         assert word in answer.reason
@@ -142,36 +175,38 @@ def test_too_much_memory_could_not_run() -> None:
     ("loading", "words"),
     [("crashes", ("SIGSEGV", "while the model was loaded")), ("raises", ("no such table",))],
 )
-def test_a_target_that_cannot_be_loaded_could_not_run(loading: str, words: tuple[str, ...]) -> None:
-    answer = answered(errand(loading=loading))
+def test_a_target_that_cannot_be_loaded_could_not_run(
+    begin: Begin, loading: str, words: tuple[str, ...]
+) -> None:
+    answer = answered(begin, errand(loading=loading))
     assert isinstance(answer, Refused)
     for word in words:
         assert word in answer.reason
 
 
-def test_a_target_that_hangs_while_it_loads_could_not_run() -> None:
-    answer = stopped(errand(loading="sleeps"), "loading")
+def test_a_target_that_hangs_while_it_loads_could_not_run(begin: Begin) -> None:
+    answer = stopped(begin, errand(loading="sleeps"), "loading")
     assert isinstance(answer, Refused)
     assert "while the model was loaded, at dying.py:" in answer.reason
 
 
-def test_a_death_is_no_health_where_its_rule_is_not_selected() -> None:
-    answer = answered(errand("crashes", settings=Settings(select=("GC3",))))
+def test_a_death_is_no_health_where_its_rule_is_not_selected(begin: Begin) -> None:
+    answer = answered(begin, errand("crashes", settings=Settings(select=("GC3",))))
     assert isinstance(answer, Refused)
     assert "SIGSEGV" in answer.reason
 
 
-def test_an_answer_that_cannot_be_read_could_not_run() -> None:
-    with Worker(errand("sleeps"), Limits(timeout_s=PLENTY_S)) as worker:
+def test_an_answer_that_cannot_be_read_could_not_run(begin: Begin) -> None:
+    with begin(errand("sleeps"), Limits(timeout_s=PLENTY_S)) as worker:
         (worker._folder / "answer.json").write_text('{"kind": "inspected", "report": {}}')
         answer = finished(worker).answer
     assert isinstance(answer, Refused)
     assert "cannot be read" in answer.reason
 
 
-def test_nothing_is_left_of_a_child_that_was_stopped(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_child_that_was_stopped(begin: Begin, tmp_path: Path) -> None:
     note = tmp_path / "pids"
-    with Worker(errand("starts", note=str(note)), Limits(timeout_s=PLENTY_S)) as worker:
+    with begin(errand("starts", note=str(note)), Limits(timeout_s=PLENTY_S)) as worker:
         until = time.monotonic() + PLENTY_S
         while not (note.is_file() and len(note.read_text().split()) == 3):
             assert worker.poll() is None
@@ -191,10 +226,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_file_of_the_working_directory_hides_no_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
-    monkeypatch.chdir(tmp_path)
-    assert isinstance(answered(errand()), Inspected)
-    assert [path.name for path in tmp_path.iterdir()] == ["json.py"]
+def test_a_file_of_the_working_directory_hides_no_module(begin: Begin) -> None:
+    assert isinstance(answered(begin, errand()), Inspected)
+    assert [path.name for path in begin.keywords["folder"].iterdir()] == ["json.py"]
