@@ -11,11 +11,13 @@ PIP_FLAGS := -qq --disable-pip-version-check --no-input
 SMOLLM2 := build/smollm2
 # How many tests run side by side, each on one thread.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# How many random programs make random looks at; half as many graphs.
+PROGRAMS ?= 4000
 PATHS := gradcheck tests fixtures benchmarks docs
 # Runs a command, and shows what it said only where it failed.
 QUIET = said=$$($(1) 2>&1) || { printf '%s\n' "$$said" >&2; exit 1; }
 
-.PHONY: help venv demo test check format docs pictures site bench mutants sweep versions newest quantizers clean
+.PHONY: help venv demo test check format docs pictures site bench mutants random sweep versions newest quantizers clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +70,11 @@ bench: $(SMOLLM2)/config.json ## Measures what recording costs, and twenty steps
 
 mutants: ## Changes the judgement's code in 1,600 places and counts what the tests notice; some minutes.
 	@"$(PYTHON)" benchmarks/mutants.py --jobs $(JOBS)
+
+random: $(STAMP) ## Looks at 4,000 random programs and 2,000 graphs that nobody has seen before; some minutes.
+	@export GRADCHECK_PROGRAMS=$(PROGRAMS) GRADCHECK_SEED=$${GRADCHECK_SEED:-$$(date +%s)} OMP_NUM_THREADS=1; \
+	echo "GRADCHECK_SEED=$$GRADCHECK_SEED GRADCHECK_PROGRAMS=$$GRADCHECK_PROGRAMS"; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/property
 
 sweep: $(STAMP) ## Compares the verdict with plain torch over every architecture; an hour or two.
 	@$(BIN)/python benchmarks/sweep.py

@@ -46,14 +46,14 @@ class Run:
         return f"loss {first:.3f} -> {last:.3f}; {self.num_moved} of {self.num_trainable} tensors moved"
 
 
-def broken_subject(folder: Path, quant: Quant) -> Subject:
+def broken_subject(folder: Path, quant: Quant, *, seq_len: int = SEQ_LEN) -> Subject:
     """SmolLM2 with a new LoRA on all linear layers, in the broken state."""
     target = Target(
         name=str(folder),
         quant=quant,
         checkpointing="reentrant",
         input_grads=False,
-        seq_len=SEQ_LEN,
+        seq_len=seq_len,
         data=str(ROOT / "README.md"),
     )
     return load(target)

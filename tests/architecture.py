@@ -4,7 +4,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TypeGuard
@@ -81,9 +82,30 @@ def may_import(importer: str, imported: str) -> bool:
     return low < high or (low == high == MIXING_LEVEL)
 
 
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+@cache
+def tree_of(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@cache
+def nodes_of(source: str) -> tuple[ast.AST, ...]:
+    """Every node of ``source``; each file is parsed and walked once for all checks."""
+    return tuple(ast.walk(tree_of(source)))
+
+
+def offenders(paths: Iterable[Path], complaints: Callable[[Path], list[str]]) -> list[str]:
+    """What is wrong in which of the files, all of it."""
+    return [f"{path.relative_to(PACKAGE)}, {said}" for path in paths for said in complaints(path)]
+
+
 def imported_names(source: str, package: str) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of each import anywhere in ``source``, a module of ``package``."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -111,7 +133,7 @@ def modules_imported() -> dict[str, set[str]]:
     for name, path in modules.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         graph[name] = set()
-        for _, imported in imported_names(path.read_text("utf-8"), package):
+        for _, imported in imported_names(text_of(path), package):
             home = imported if imported in modules else imported.rpartition(".")[0]
             graph[name] |= {home} & set(modules) - {name}
     return graph
@@ -141,7 +163,7 @@ def wrong_imports(source: str, room: str, package: str = "gradcheck.any") -> lis
 
 def names_used(source: str) -> Iterator[tuple[int, str]]:
     """(line, identifier) of each name and attribute that is read."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Name):
             yield node.lineno, node.id
         elif isinstance(node, ast.Attribute):
@@ -154,7 +176,7 @@ def lines_using(source: str, pattern: re.Pattern[str]) -> list[str]:
 
 def prints_and_exits(source: str) -> list[str]:
     """Calls that print or exit, and the exceptions that exit where they are raised; catching one is neither."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = nodes_of(source)
     called = [(n.lineno, ast.unparse(n.func)) for n in nodes if isinstance(n, ast.Call)]
     raised = [(n.lineno, ast.unparse(n.exc)) for n in nodes if isinstance(n, ast.Raise) and n.exc]
     return [
@@ -165,7 +187,7 @@ def prints_and_exits(source: str) -> list[str]:
 def attributes_assigned(source: str) -> list[str]:
     """Assignments to the attributes that make up a module's or a tensor's state, except one's own."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del)):
             own = isinstance(node.value, ast.Name) and node.value.id == "self"
             if node.attr in MUTATED_ATTRIBUTES and not own:
@@ -176,7 +198,7 @@ def attributes_assigned(source: str) -> list[str]:
 def file_writes(source: str) -> list[str]:
     """Calls that write, move or remove files, ``open`` with a writing mode included."""
     found = lines_using(source, FILE_WRITES)
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Call) and _callee(node.func) in {"open", "fdopen"}:
             of_path = isinstance(node.func, ast.Attribute)
             given = [*(node.args if of_path else node.args[1:]), *(k.value for k in node.keywords)]
@@ -188,23 +210,23 @@ def file_writes(source: str) -> list[str]:
 
 def module_state(source: str) -> list[str]:
     """What outlives a session at module or class level: containers that can grow, caches, ``global``."""
-    tree = ast.parse(source)
-    found = [f"line {n.lineno}: global" for n in ast.walk(tree) if isinstance(n, ast.Global)]
-    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]
+    tree, nodes = tree_of(source), nodes_of(source)
+    found = [f"line {n.lineno}: global" for n in nodes if isinstance(n, ast.Global)]
+    bodies = [tree.body, *(n.body for n in nodes if isinstance(n, ast.ClassDef))]
     found += [
         f"line {s.lineno}: mutable value"
         for body in bodies
         for s in body
         if isinstance(s, (ast.Assign, ast.AnnAssign)) and _can_grow(s.value)
     ]
-    for node in ast.walk(tree):
+    for node in nodes:
         decorators = getattr(node, "decorator_list", [])
         found += [
             f"line {d.lineno}: cache"
             for d in decorators
             if CACHES.fullmatch(_callee(d.func if isinstance(d, ast.Call) else d))
         ]
-    return found + _mutated_constants(tree)
+    return found + _mutated_constants(tree, nodes)
 
 
 def _can_grow(value: ast.expr | None) -> bool:
@@ -217,14 +239,14 @@ def _can_grow(value: ast.expr | None) -> bool:
     return False
 
 
-def _mutated_constants(tree: ast.Module) -> list[str]:
+def _mutated_constants(tree: ast.Module, nodes: Iterable[ast.AST]) -> list[str]:
     """Writes into a module-level table, by subscript or by a mutating method."""
     names = set()
     for statement in tree.body:
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
             stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
             names |= {n.id for n in stored if isinstance(n.ctx, ast.Store)}
-    writes = (node for node in ast.walk(tree) if _is_write(node))
+    writes = (node for node in nodes if _is_write(node))
     return [
         f"line {node.lineno}: {node.value.id} is written"
         for node in writes
@@ -258,10 +280,11 @@ def foreign_imports(source: str, room: str) -> list[str]:
     ]
 
 
-def modules_loaded_by(statement: str) -> set[str]:
+@cache
+def modules_loaded_by(statement: str) -> frozenset[str]:
     """Top-level packages that a fresh interpreter holds after ``statement``."""
     code = f"{statement}\nimport sys\nprint(*sorted({{n.partition('.')[0] for n in sys.modules}}))"
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
     )
-    return set(done.stdout.split())
+    return frozenset(done.stdout.split())

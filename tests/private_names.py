@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 import gradcheck.internals
 from gradcheck.internals.entry import INTERNALS, Internal
-from tests.architecture import SOURCES
+from tests.architecture import SOURCES, nodes_of, text_of
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
 PYTHONS_OWN = {"_getframe", "_exit", "_replace", "_make", "_fields", "_asdict", "_field_defaults"}
@@ -34,7 +34,7 @@ def is_private(name: str) -> bool:
 def names_defined(source: str) -> set[str]:
     """Private names that ``source`` itself makes: functions, classes, variables, parameters, attributes of ``self``."""
     made = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 made.add(name)
@@ -50,7 +50,7 @@ for _file in FILES:
     importlib.import_module(_file)
 
 REGISTERED = {part for entry in INTERNALS for part in entry.path.split(".") if is_private(part)}
-INHERITED = {name for path in SOURCES for name in names_defined(path.read_text("utf-8"))}
+INHERITED = {name for path in SOURCES for name in names_defined(text_of(path))}
 
 
 def foreign_private_uses(source: str) -> list[str]:
@@ -66,11 +66,10 @@ def private_uses(source: str, registered: set[str], inherited: set[str]) -> list
         registered: names that are known to be a library's, also where they stand in text.
         inherited: names that files of the package define, which a class may have from its base.
     """
-    tree = ast.parse(source)
     own = names_defined(source)
-    texts = _documentation(tree)
+    texts = _documentation(source)
     found = []
-    for node in ast.walk(tree):
+    for node in nodes_of(source):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             if not _is_own(node, own, registered, inherited):
                 found.append(f"line {node.lineno}: {ast.unparse(node)}")
@@ -104,9 +103,9 @@ def _is_ours(name: str) -> bool:
     return name.startswith(OUR_PREFIX)
 
 
-def _documentation(tree: ast.Module) -> set[int]:
+def _documentation(source: str) -> set[int]:
     """The strings that are statements: docstrings, also those of fields and constants."""
-    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {id(node.value) for node in nodes_of(source) if isinstance(node, ast.Expr)}
 
 
 def _foreign_parts(node: ast.Import | ast.ImportFrom) -> Iterator[str]:

@@ -27,13 +27,13 @@ def joined() -> None:
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 
 
-def said_by_two(step: str, folder: Path, *arguments: str) -> list[str]:
-    """What ``step`` prints in each of two processes of one group; its own arguments begin at ``sys.argv[3]``."""
+def said_by_two(step: str, folder: Path) -> list[str]:
+    """The last line that ``step`` prints in each of two processes of one group."""
     file = folder / "step.py"
     file.write_text(_JOIN + step + _LEAVE, "utf-8")
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(file), str(rank), str(folder / "store"), *arguments],
+            [sys.executable, str(file), str(rank), str(folder / "store")],
             stdout=subprocess.PIPE,
             text=True,
         )

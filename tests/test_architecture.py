@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.architecture import (
     HOOKS_AND_MODES,
+    LEVELS,
     MUTATING_NAMES,
     PACKAGE,
     PURE_ROOMS,
@@ -14,13 +13,14 @@ from tests.architecture import (
     circle,
     file_writes,
     foreign_imports,
-    level_of,
     lines_using,
     module_state,
     modules_imported,
     modules_loaded_by,
+    offenders,
     prints_and_exits,
     room_of,
+    text_of,
     wrong_imports,
 )
 from tests.private_names import foreign_private_uses
@@ -41,10 +41,6 @@ def _package_of(path: Path) -> str:
     return ".".join(parts[:-1])
 
 
-def _id(path: Path) -> str:
-    return str(path.relative_to(PACKAGE))
-
-
 def sources_outside(*rooms: str) -> list[Path]:
     return [path for path in SOURCES if room_of(path) not in rooms]
 
@@ -53,19 +49,20 @@ def sources_inside(*rooms: str) -> list[Path]:
     return [path for path in SOURCES if room_of(path) in rooms]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_id)
-def test_every_file_belongs_to_a_room(path: Path) -> None:
-    assert room_of(path) in {"__init__", "__main__"} or level_of(room_of(path)) >= 0
+def test_every_file_belongs_to_a_room() -> None:
+    rooms = {"__init__", "__main__"}.union(*LEVELS)
+    assert [str(path) for path in SOURCES if room_of(path) not in rooms] == []
 
 
-@pytest.mark.parametrize("path", sources_outside("__init__", "__main__"), ids=_id)
-def test_imports_go_one_way(path: Path) -> None:
-    assert wrong_imports(path.read_text("utf-8"), room_of(path), _package_of(path)) == []
+def test_imports_go_one_way() -> None:
+    def wrong(path: Path) -> list[str]:
+        return wrong_imports(text_of(path), room_of(path), _package_of(path))
+
+    assert offenders(sources_outside("__init__", "__main__"), wrong) == []
 
 
-@pytest.mark.parametrize(
-    ("room", "source"),
-    [
+def test_a_wrong_import_is_noticed() -> None:
+    wrong = [
         ("core", "import gradcheck.recording.session"),
         ("core", "from gradcheck import pipeline"),
         ("core", "from gradcheck import inspect"),
@@ -79,10 +76,9 @@ def test_imports_go_one_way(path: Path) -> None:
         ("loading", "if True:\n    from ..cli import app"),
         ("pipeline", "from gradcheck.isolation import Worker"),
         ("cli", "from gradcheck.integrations import pytest_plugin"),
-    ],
-)
-def test_a_wrong_import_is_noticed(room: str, source: str) -> None:
-    assert wrong_imports(source, room, "gradcheck.loading" if ".." in source else "gradcheck.any")
+    ]
+    package = {True: "gradcheck.loading", False: "gradcheck.any"}
+    assert [w for w in wrong if not wrong_imports(w[1], w[0], package[".." in w[1]])] == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -96,9 +92,9 @@ def test_a_circle_is_noticed() -> None:
     assert "gradcheck.trace.trace" in circle(graph)
 
 
-@pytest.mark.parametrize("path", sources_inside(*PURE_ROOMS), ids=_id)
-def test_pure_rooms_need_the_standard_library_only(path: Path) -> None:
-    assert foreign_imports(path.read_text("utf-8"), room_of(path)) == []
+def test_pure_rooms_need_the_standard_library_only() -> None:
+    pure = sources_inside(*PURE_ROOMS)
+    assert offenders(pure, lambda path: foreign_imports(text_of(path), room_of(path))) == []
 
 
 def test_a_foreign_import_in_a_pure_room_is_noticed() -> None:
@@ -109,9 +105,9 @@ def test_a_foreign_import_in_a_pure_room_is_noticed() -> None:
     assert not foreign_imports("def late():\n    from pydantic import TypeAdapter", "core")
 
 
-@pytest.mark.parametrize("module", ["gradcheck", "gradcheck.cli", "gradcheck.cli.app"])
-def test_importing_the_command_line_imports_no_torch(module: str) -> None:
-    loaded = modules_loaded_by(f"import {module}")
+def test_importing_the_command_line_imports_no_torch() -> None:
+    """It imports ``gradcheck`` and ``gradcheck.cli`` as well."""
+    loaded = modules_loaded_by("import gradcheck.cli.app")
     assert "gradcheck" in loaded
     assert loaded.isdisjoint({"torch", "transformers", "peft", "bitsandbytes", "numpy"})
 
@@ -129,21 +125,17 @@ def test_whoever_isolates_imports_no_torch() -> None:
     assert modules_loaded_by(f"import {parents}").isdisjoint({"torch", "transformers", "libcst"})
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import gradcheck",
+def test_pydantic_is_imported_when_a_document_is_read_or_written() -> None:
+    """The command line's own library imports it for the values of options; help has none."""
+    statements = [
         "import gradcheck.cli.app",
         HELP,
         "import gradcheck.cli.rule\nfrom gradcheck.findings.rule import RULES\nRULES.all()",
         "import gradcheck.trace.file, gradcheck.isolation.child, gradcheck.diagnose",
-    ],
-)
-def test_pydantic_is_imported_when_a_document_is_read_or_written(statement: str) -> None:
-    """The command line's own library imports it for the values of options; help has none."""
-    loaded = modules_loaded_by(statement)
-    assert "gradcheck" in loaded
-    assert loaded.isdisjoint({"pydantic", "pydantic_core"})
+    ]
+    loaded = {statement: modules_loaded_by(statement) for statement in statements}
+    assert [s for s in statements if "gradcheck" not in loaded[s]] == []
+    assert [s for s in statements if loaded[s] & {"pydantic", "pydantic_core"}] == []
 
 
 def test_an_import_of_pydantic_is_noticed() -> None:
@@ -155,35 +147,48 @@ def test_an_import_of_torch_is_noticed() -> None:
     assert "torch" in modules_loaded_by("import gradcheck\ngradcheck.inspect")
 
 
-@pytest.mark.parametrize("path", sources_outside("recording"), ids=_id)
-def test_only_recording_registers_hooks_and_enters_modes(path: Path) -> None:
-    used = lines_using(path.read_text("utf-8"), HOOKS_AND_MODES)
-    assert used == [] or path == PACKAGE / "editing" / "hooks.py"  # hooks that are the repair
+def test_only_recording_registers_hooks_and_enters_modes() -> None:
+    paths = set(sources_outside("recording")) - {PACKAGE / "editing" / "hooks.py"}  # the repair
+    used = offenders(sorted(paths), lambda path: lines_using(text_of(path), HOOKS_AND_MODES))
+    assert used == []
 
 
-@pytest.mark.parametrize(
-    "path", sources_outside("editing", "loading", "recording", "__init__"), ids=_id
-)
-def test_only_editing_changes_modules(path: Path) -> None:
+def test_only_editing_changes_modules() -> None:
     """Loading sets up models of its own making, and recording puts back what the step changed."""
-    source = path.read_text("utf-8")
-    assert lines_using(source, MUTATING_NAMES) + attributes_assigned(source) == []
+
+    def changes(path: Path) -> list[str]:
+        return lines_using(text_of(path), MUTATING_NAMES) + attributes_assigned(text_of(path))
+
+    paths = sources_outside("editing", "loading", "recording", "__init__")
+    assert offenders(paths, changes) == []
 
 
-@pytest.mark.parametrize("path", sources_outside("editing", "cli", "isolation"), ids=_id)
-def test_only_editing_and_the_command_line_write_files(path: Path) -> None:
+def test_only_editing_and_the_command_line_write_files() -> None:
     """The command line writes the files that an option of its own names; isolation a folder of its own, for a while."""
-    assert file_writes(path.read_text("utf-8")) == []
+    paths = sources_outside("editing", "cli", "isolation")
+    assert offenders(paths, lambda path: file_writes(text_of(path))) == []
 
 
-@pytest.mark.parametrize("path", sources_outside("cli", "__main__"), ids=_id)
-def test_only_the_command_line_prints_or_exits(path: Path) -> None:
-    assert prints_and_exits(path.read_text("utf-8")) == []
+def test_only_the_command_line_prints_or_exits() -> None:
+    paths = sources_outside("cli", "__main__")
+    assert offenders(paths, lambda path: prints_and_exits(text_of(path))) == []
 
 
-@pytest.mark.parametrize("path", sources_inside("recording"), ids=_id)
-def test_recording_has_no_module_level_state(path: Path) -> None:
-    assert module_state(path.read_text("utf-8")) == []
+def test_recording_has_no_module_level_state() -> None:
+    paths = sources_inside("recording")
+    assert offenders(paths, lambda path: module_state(text_of(path))) == []
+
+
+def test_each_check_reads_files_and_names_those_that_offend() -> None:
+    """A check over no files, or one whose answer is lost, would hold nothing."""
+    assert len(SOURCES) > 200
+    rooms = {room_of(path) for path in SOURCES}
+    assert rooms >= set().union(*LEVELS)
+    path = PACKAGE / "recording" / "session.py"
+    assert offenders([path], lambda _: ["line 1: a", "line 2: b"]) == [
+        "recording/session.py, line 1: a",
+        "recording/session.py, line 2: b",
+    ]
 
 
 def test_what_only_one_room_may_do_is_noticed() -> None:
@@ -201,9 +206,8 @@ def test_what_only_one_room_may_do_is_noticed() -> None:
     assert not prints_and_exits("try:\n    f()\nexcept SystemExit:\n    raise ValueError from None")
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
+def test_module_level_state_is_noticed() -> None:
+    state = [
         "SEEN = {}",
         "seen: list[int] = []",
         "import threading\nx = threading.local()",
@@ -212,25 +216,22 @@ def test_what_only_one_room_may_do_is_noticed() -> None:
         "T = {1: 2}\ndef f():\n    T[3] = 4",
         "T = [1]\ndef f():\n    T.append(2)",
         "@functools.lru_cache(maxsize=None)\ndef f(): ...",
-    ],
-)
-def test_module_level_state_is_noticed(source: str) -> None:
-    assert module_state(source)
+    ]
+    assert [source for source in state if not module_state(source)] == []
 
 
 def test_a_table_is_no_state() -> None:
     assert module_state("KINDS = {'detach': 1}\nNAMES = ('a',)\ndef f():\n    x = []") == []
 
 
-@pytest.mark.parametrize("path", sources_outside("internals"), ids=_id)
-def test_private_names_of_other_libraries_stand_in_internals_alone(path: Path) -> None:
+def test_private_names_of_other_libraries_stand_in_internals_alone() -> None:
     """See CONTRIBUTING.md, "A private name of another library"."""
-    assert foreign_private_uses(path.read_text("utf-8")) == []
+    paths = sources_outside("internals")
+    assert offenders(paths, lambda path: foreign_private_uses(text_of(path))) == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
+def test_a_private_name_of_another_library_is_noticed() -> None:
+    private = [
         "x = tensor._version",
         "x = tensor._never_seen_before",
         "x = torch._C",
@@ -250,15 +251,12 @@ def test_private_names_of_other_libraries_stand_in_internals_alone(path: Path) -
         "line = f'if hook not in {name}._forward_hooks.values():'",
         "layers = sys.modules.get('transformers.integrations._hub')",
         "class A:\n    def _version(self): ...\n\ndef f(tensor):\n    return tensor._version",
-    ],
-)
-def test_a_private_name_of_another_library_is_noticed(source: str) -> None:
-    assert foreign_private_uses(source)
+    ]
+    assert [source for source in private if not foreign_private_uses(source)] == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
+def test_ones_own_names_and_pythons_are_not() -> None:
+    own = [
         "class A:\n    def __init__(self):\n        self._held = 1\n\ndef f(a: A):\n    return a._held",
         "class B(Base):\n    def f(self):\n        return self._ledger",
         "class A:\n    def __init__(self):\n        self._version = 1\n    def f(self):\n        return self._version",
@@ -272,7 +270,5 @@ def test_a_private_name_of_another_library_is_noticed(source: str) -> None:
         "suffixes = ('_token_id', '_index')",
         "tensor._gradcheck_region = 1",
         "type(x).__name__",
-    ],
-)
-def test_ones_own_names_and_pythons_are_not(source: str) -> None:
-    assert foreign_private_uses(source) == []
+    ]
+    assert [source for source in own if foreign_private_uses(source)] == []

@@ -5,7 +5,10 @@ import dataclasses
 import inspect
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.reports.report import ParameterRecord, Report
 from gradcheck.trace.model import GradientState
 from tests.architecture import modules_loaded_by
+from tests.cli.runner import run
 
 pytestmark = pytest.mark.core
 Batch = Mapping[str, Any]
@@ -605,24 +609,23 @@ def make():
 """
 
 
-@pytest.mark.parametrize(
-    ("cut", "function", "options", "status"),
-    [
-        ("", "make", [], 0),
-        (".detach()", "make", [], 1),
-        ("", "missing", [], 2),
-        ("", "make", ["--no-such-option"], 2),
-    ],
-)
-def test_the_exit_status(
-    tmp_path: Any, cut: str, function: str, options: list[str], status: int
-) -> None:
-    import subprocess
-    import sys
-
-    script = tmp_path / "factory.py"
+def factory(folder: Path, cut: str) -> Path:
+    script = folder / "factory.py"
     script.write_text(BROKEN.replace("CUT", cut))
-    command = [sys.executable, "-m", "gradcheck", "inspect", f"{script}:{function}", *options]
+    return script
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 1), (["--no-such-option"], 2)])
+def test_the_exit_status_of_the_process(tmp_path: Path, options: list[str], status: int) -> None:
+    target = f"{factory(tmp_path, '.detach()')}:make"
+    command = [sys.executable, "-m", "gradcheck", "inspect", target, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("function", "status"), [("make", 0), ("missing", 2)])
+def test_the_exit_status(tmp_path: Path, function: str, status: int) -> None:
+    done = run("inspect", f"{factory(tmp_path, '')}:{function}")
+    assert done.exit_code == status, done.output
     assert "Traceback" not in done.stderr

@@ -1,7 +1,8 @@
-"""The formats of one real gate over the sample repository: each by its schema, each place a line that is there."""
+"""One real gate over the sample repository: its verdicts, and its formats by their schemas and their places."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,26 @@ import pytest
 import xmlschema
 
 from tests.formats.runner_commands import commands
+from tests.test_gate_fixture import children_of
 
 SAMPLE = Path(__file__).parents[1] / "fixtures" / "gate"
 SCHEMAS = Path(__file__).parent / "formats" / "schemas"
-FILES = {"sarif": "g.sarif", "junit": "g.xml", "gitlab": "g.json", "markdown": "g.md", "html": "g.html"}  # fmt: skip
+FILES = {
+    "sarif": "g.sarif",
+    "junit": "g.xml",
+    "gitlab": "g.json",
+    "markdown": "g.md",
+    "html": "g.html",
+    "json": "gate.json",
+    "terminal": "gate.txt",
+}
+EXPECTED = {
+    "healthy": "healthy",
+    "broken-by-source": "findings",
+    "broken-by-configuration": "findings",
+    "drifted": "drift",
+    "hangs": "could-not-run",
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -42,19 +59,53 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
     """The sample in a folder of a repository, with all formats at once, as a job on GitHub runs it."""
     root = tmp_path_factory.mktemp("repository")
     (root / ".git").mkdir()
+    (root / "temporary").mkdir()
     shutil.copytree(SAMPLE, root / "models and more")
     wanted = [f"--report={name}={root / file}" for name, file in FILES.items()]
     done = subprocess.run(
         [sys.executable, "-m", "gradcheck", "gate", *wanted, "--report=github", "--report=github-summary"],
         cwd=root / "models and more",
-        env={**os.environ, "GITHUB_STEP_SUMMARY": str(root / "summary.md")},
+        env={
+            **os.environ,
+            "GITHUB_STEP_SUMMARY": str(root / "summary.md"),
+            "TMPDIR": str(root / "temporary"),
+        },
         capture_output=True,
         text=True,
         timeout=550,
         check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
+    assert list((root / "temporary").glob("gradcheck-*")) == []
+    assert children_of(root) == []
     return Gate(root=root, log=done.stdout)
+
+
+def test_every_way_of_not_passing_is_told_apart(gate: Gate) -> None:
+    found = {result["name"]: result for result in json.loads(gate.read("gate.json"))["results"]}
+    assert {name: result["status"] for name, result in found.items()} == EXPECTED
+
+    source = found["broken-by-source"]["report"]["findings"][0]
+    assert (source["code"], source["location"]["text"]) == (
+        "GC202",
+        "hidden = torch.tanh(self.body(self.embed(ids))).detach()",
+    )
+    configured = found["broken-by-configuration"]["report"]["findings"][0]
+    assert configured["code"] == "GC301"
+    gone = [d["group"] for d in found["drifted"]["drift"] if d["kind"] == "gone"]
+    assert gone == ["lora_A v_proj layers.0-1", "lora_B v_proj layers.0-1"]
+    hung = found["hangs"]
+    assert "did not end (stopped after 25 s)" in hung["could_not_run"]
+    (finding,) = hung["report"]["findings"]
+    assert (finding["code"], finding["module"]) == ("GC211", "")
+    assert finding["location"]["text"] == "negatives = self.negatives.get()"
+
+    told = gate.read("gate.txt")
+    assert told.startswith(
+        "FAILED  5 targets: 1 could not run, 2 with findings, 1 drifted, 1 healthy"
+    )
+    assert "GC404: bfloat16 adapters are what this repository" in " ".join(told.split())
+    assert len([line for line in told.splitlines() if re.match(r"[\w-]+ +[✔✖▲] ", line)]) == 5
 
 
 def test_sarif_fits_the_official_schema_and_every_line_is_in_the_repository(gate: Gate) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import codecs
+import functools
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ FOLDER = Path(__file__).parents[2] / "fixtures" / "scripts"
 PAIRS = sorted(path.parent for path in FOLDER.glob("*/before.py"))
 HEALTHY = [pair for pair in PAIRS if "_ok_" in pair.name]
 SO8T = FOLDER.parent / "so8t"
+planned = functools.cache(plan_script)
+"""For the scripts of the pairs, which several tests look at."""
 
 
 def before(pair: Path) -> str:
@@ -29,7 +32,7 @@ def name(pair: Path) -> str:
 
 
 def names(text: str, **options: str) -> list[str]:
-    return [change.name for change in plan_script(text, **options).changes]
+    return [change.name for change in planned(text, **options).changes]
 
 
 def made(text: str, **options: str) -> list[str]:
@@ -44,7 +47,7 @@ def test_there_are_enough_pairs() -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name)
 def test_a_script_is_repaired_as_the_pair_says(pair: Path) -> None:
-    assert plan_script(before(pair)).text == after(pair)
+    assert planned(before(pair)).text == after(pair)
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=name)
@@ -57,7 +60,7 @@ def test_an_edited_script_parses_and_is_left_alone(pair: Path) -> None:
 
 @pytest.mark.parametrize("pair", HEALTHY, ids=name)
 def test_a_right_script_is_left_alone(pair: Path) -> None:
-    plan = plan_script(before(pair))
+    plan = planned(before(pair))
     assert plan.changes == ()
     assert plan.text == before(pair)
 
@@ -65,7 +68,7 @@ def test_a_right_script_is_left_alone(pair: Path) -> None:
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair not in HEALTHY], ids=name)
 def test_every_change_names_its_line_and_its_reason(pair: Path) -> None:
     lines = before(pair).split("\n")
-    plan = plan_script(before(pair))
+    plan = planned(before(pair))
     assert plan.changes
     for change in plan.changes:
         assert change.before_text == lines[change.line - 1].strip()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import textwrap
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -37,9 +36,20 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+CONFTEST = """
+import sys
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"torch: {'torch' in sys.modules}")
+"""
+
+
 def test_a_failing_test_shows_its_report(tmp_path: Path) -> None:
+    tmp_path.joinpath("conftest.py").write_text(CONFTEST)
     tmp_path.joinpath("test_net.py").write_text(SUITE)
     done = pytest_in(tmp_path)
+    assert "torch: True" in done.stdout  # the test below would notice
     assert "1 failed, 1 passed" in done.stdout
     assert done.stdout.count("Captured gradcheck call") == 1
     assert "GC202 detached-tensor" in done.stdout
@@ -52,18 +62,7 @@ def test_the_plugin_is_found_by_its_entry_point() -> None:
 
 
 def test_collection_imports_no_torch(tmp_path: Path) -> None:
-    tmp_path.joinpath("conftest.py").write_text(
-        textwrap.dedent(
-            """
-            import sys
-
-            def pytest_terminal_summary(terminalreporter):
-                terminalreporter.write_line(f"torch: {'torch' in sys.modules}")
-            """
-        )
-    )
+    tmp_path.joinpath("conftest.py").write_text(CONFTEST)
     suite = tmp_path / "test_fixture.py"
     suite.write_text("def test_it(gradcheck_report):\n    pass\n")
     assert "torch: False" in pytest_in(tmp_path).stdout
-    suite.write_text("import torch\n\n\ndef test_it(gradcheck_report):\n    pass\n")
-    assert "torch: True" in pytest_in(tmp_path).stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import gradcheck
 from gradcheck.core.target import Target
 from gradcheck.isolation import (
     Answer,
@@ -25,6 +26,7 @@ from gradcheck.isolation import (
 from gradcheck.isolation.nursery import Nursery
 from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
+from tests.isolation.dying import make
 
 DYING = Path(__file__).with_name("dying.py")
 PLENTY_S = 250
@@ -93,6 +95,7 @@ def test_a_healthy_step_comes_back_whole(begin: Begin) -> None:
     assert 50 * 2**20 < done.peak_memory_bytes < 4 * GIB
     assert 0 < done.duration_s < PLENTY_S
     assert not folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["json.py"]
 
 
 @pytest.mark.parametrize(
@@ -142,10 +145,9 @@ def test_a_stack_that_overflows_in_native_code_is_a_finding(begin: Begin) -> Non
     assert only(answer.report) == (code, "block", "return sorted([n], key=too_deep)")
 
 
-def test_recursion_without_end_is_what_the_step_raised(begin: Begin) -> None:
-    answer = answered(begin, errand("recurses"))
-    assert isinstance(answer, Inspected)
-    assert only(answer.report)[:2] == ("GC210", "block")
+def test_recursion_without_end_is_what_the_step_raised() -> None:
+    """It needs no process of its own."""
+    assert only(gradcheck.inspect(*make("recurses")))[:2] == ("GC210", "block")
 
 
 @pytest.mark.parametrize(
@@ -171,16 +173,11 @@ def test_too_much_memory_could_not_run(begin: Begin) -> None:
         assert word in answer.reason
 
 
-@pytest.mark.parametrize(
-    ("loading", "words"),
-    [("crashes", ("SIGSEGV", "while the model was loaded")), ("raises", ("no such table",))],
-)
-def test_a_target_that_cannot_be_loaded_could_not_run(
-    begin: Begin, loading: str, words: tuple[str, ...]
-) -> None:
-    answer = answered(begin, errand(loading=loading))
+def test_a_target_that_crashes_while_it_loads_could_not_run(begin: Begin) -> None:
+    """One that raises has its test where it is told: ``cli/test_isolated.py``."""
+    answer = answered(begin, errand(loading="crashes"))
     assert isinstance(answer, Refused)
-    for word in words:
+    for word in ("SIGSEGV", "while the model was loaded"):
         assert word in answer.reason
 
 

@@ -92,6 +92,12 @@ def healthy_step(name: str, quantization: str) -> PlainStep:
     return plain_step(built(METHODS[name], quantization), batch(METHODS[name]))
 
 
+@functools.cache
+def as_it_is_built(name: str, quantization: str) -> Report:
+    """What gradcheck says of it."""
+    return gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+
+
 def checkpointed(name: str, quantization: str) -> Any:
     """Reentrantly, and no input of a checkpointed block requires a gradient."""
     model = built(METHODS[name], quantization)
@@ -125,7 +131,7 @@ def test_every_method_of_peft_is_here() -> None:
 @pytest.mark.parametrize(("name", "quantization"), cases(quantized=ON_QUANTIZED))
 def test_what_plain_torch_says_of_it_is_said_of_it(name: str, quantization: str) -> None:
     plain = step_that_can_be_built(name, quantization)
-    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+    report = as_it_is_built(name, quantization)
 
     trainable = [record for record in report.parameters if record.requires_grad]
     assert {record.fqn: record.gradient for record in trainable} == plain.states
@@ -138,7 +144,7 @@ def test_what_plain_torch_says_of_it_is_said_of_it(name: str, quantization: str)
 @pytest.mark.parametrize(("name", "quantization"), cases(quantized=METHODS))
 def test_healthy_at_initialization(name: str, quantization: str) -> None:
     plain = healthy_step(name, quantization)
-    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+    report = as_it_is_built(name, quantization)
 
     assert not plain.raised
     assert not errors(report)
@@ -162,7 +168,7 @@ def test_tokens_that_are_not_in_the_batch_are_a_warning(name: str) -> None:
     ("name", "quantization"), [case(*pair, KNOWN_PACKED) for pair in BROKEN_BY_QUANTIZATION]
 )
 def test_what_quantization_breaks_is_found(name: str, quantization: str) -> None:
-    report = gradcheck.inspect(built(METHODS[name], quantization), batch(METHODS[name]))
+    report = as_it_is_built(name, quantization)
     assert errors(report) == {BROKEN_BY_QUANTIZATION[name, quantization]}
 
 

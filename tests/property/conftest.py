@@ -1,7 +1,10 @@
-"""Says which seed the random tests have, where one was given."""
+"""Says which random graphs and programs are looked at, where that was asked for."""
 
-from tests.property.seeds import SEED
+import os
+
+from tests.property.seeds import NUM_PROGRAMS, SEED
 
 
 def pytest_report_header() -> str:
-    return f"GRADCHECK_SEED={SEED}" if SEED else ""
+    asked = {"GRADCHECK_SEED", "GRADCHECK_PROGRAMS"} & set(os.environ)
+    return f"GRADCHECK_SEED={SEED} GRADCHECK_PROGRAMS={NUM_PROGRAMS}" if asked else ""

@@ -5,7 +5,6 @@ programs from this seed on; ``python -m tests.property.programs`` shows what a s
 """
 
 import dataclasses
-import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -19,17 +18,20 @@ from tests.property.programs.drawing import drawn, one
 from tests.property.programs.kinds import Kind, everything, kind
 from tests.property.programs.program import Program, Source, source, statements
 from tests.property.programs.shrinking import shrunk
-from tests.property.seeds import SEED
+from tests.property.seeds import NUM_PROGRAMS, SEED, TIMEOUT_S
 
-NUM_PROGRAMS = int(os.environ.get("GRADCHECK_PROGRAMS", "1000"))
+CHUNK = 60
 STATEMENTS = [it for it in everything() if "ins" not in it.inputs]
 CUTS = [it for it in STATEMENTS if it.cuts]
 
 pytestmark = [
     pytest.mark.property,
+    pytest.mark.timeout(TIMEOUT_S),
     pytest.mark.core,
     # what torch says of the very defects that are built here
     pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True:UserWarning"),
+    # torch 2.9 to 2.12, once in a process: the program that meets it first would count as one that does not run
+    pytest.mark.filterwarnings("ignore:Converting a tensor:UserWarning"),
 ]
 
 
@@ -61,10 +63,9 @@ def test_each_kind_of_statement_alone(of: Kind, last: bool) -> None:
     assert failure(one(of, last=last)) == ""
 
 
-@pytest.mark.parametrize("first", range(0, NUM_PROGRAMS, 250))
-@pytest.mark.timeout(max(300, NUM_PROGRAMS))
+@pytest.mark.parametrize("first", range(0, NUM_PROGRAMS, CHUNK))
 def test_random_programs(first: int) -> None:
-    for seed in range(SEED + first, SEED + min(first + 250, NUM_PROGRAMS)):
+    for seed in range(SEED + first, SEED + min(first + CHUNK, NUM_PROGRAMS)):
         found = failure(drawn(seed))
         assert not found, f"seed {seed}\n{found}"
 
@@ -107,7 +108,6 @@ def test_a_cut_takes_gradients_and_healed_it_gives_them_back(of: Kind) -> None:
     assert truth.breaks or truth.faint
 
 
-@pytest.mark.filterwarnings("ignore:Converting a tensor")  # by torch 2.9 to 2.12
 def test_healing_keeps_the_loss() -> None:
     for of in CUTS:
         text = source(one(of))
