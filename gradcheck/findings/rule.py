@@ -50,6 +50,11 @@ class Rule:
 RULES: Registry[Rule] = Registry("gradcheck.rules")
 
 
+def step_rules() -> dict[str, Rule]:
+    """The rules about one step, by code."""
+    return {code: entry for code, entry in RULES.all().items() if entry.function is not None}
+
+
 def check_selection(settings: Settings) -> None:
     """Refuses a code that no rule has: with it nothing would be judged, or something that was to be left out.
 

@@ -7,7 +7,7 @@ accept as well.
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from gradcheck.findings.rule import RULES
+from gradcheck.findings.rule import step_rules
 from gradcheck.formats.views.asides import asides
 from gradcheck.formats.views.problem import (
     COULD_NOT_RUN,
@@ -133,7 +133,7 @@ def _rule_cases(result: TargetResult, target: str, found: set[str]) -> list[_Cas
     skipped = {rule.code: rule.reason for rule in result.report.skipped} if result.report else {}
     ignored = {entry.code: entry.reason for entry in result.ignored}
     cases = []
-    for code, rule in RULES.all().items():
+    for code, rule in step_rules().items():
         if code in found:
             continue
         element = _element(target, f"{code} {rule.name}")

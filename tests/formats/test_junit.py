@@ -9,7 +9,7 @@ import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcheck.findings.rule import RULES
+from gradcheck.findings.rule import step_rules
 from gradcheck.formats.views.text import clean
 from gradcheck.gates.gate import Judged
 from gradcheck.reports.formatter import render
@@ -48,7 +48,7 @@ def test_a_target_is_a_suite_and_each_rule_a_case() -> None:
     made = suites(gates.mixed())
     assert list(made) == [f"gradcheck.{name}" for name in gates.NAMES]
     names = [case.attrib["name"] for case in made["gradcheck.healthy"].findall("testcase")]
-    assert all(f"{code} {rule.name}" in names for code, rule in RULES.all().items())
+    assert all(f"{code} {rule.name}" in names for code, rule in step_rules().items())
     assert names[-1] == "trains what the lock holds"
 
 

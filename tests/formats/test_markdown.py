@@ -209,5 +209,5 @@ def test_a_repair_is_shown_with_its_proof() -> None:
     made = markdown(fixes.two_repairs())
     assert "### ✅ gradcheck: REPAIRED by enable-input-require-grads and hook-entries" in made
     assert "```python\nmodel.enable_input_require_grads()\n```" in made
-    assert "Result: 210 of 420 trainable tensors get a gradient" in made
+    assert "Result: 210 of 420 trainable tensors with a gradient" in made
     assert "Rejected: 1 repair" in made

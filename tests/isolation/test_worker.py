@@ -95,7 +95,6 @@ def test_a_healthy_step_comes_back_whole(begin: Begin) -> None:
     assert 50 * 2**20 < done.peak_memory_bytes < 4 * GIB
     assert 0 < done.duration_s < PLENTY_S
     assert not folder.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["json.py"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from gradcheck.editing.live import apply
 from gradcheck.editing.module_source import module_source
 from gradcheck.findings.candidates import REPAIRS
 from gradcheck.findings.edit import SetCheckpointing
+from gradcheck.findings.rule import step_rules
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
 from gradcheck.reports.report import Report
 from gradcheck.subject import Subject
@@ -29,7 +30,7 @@ from tests.repairs.models import (
     reentrant_llama,
     tower,
 )
-from tests.rules.test_fixtures import CODES, PARTS, load
+from tests.rules.test_fixtures import PARTS, load
 from tests.state import differences, state_of
 
 pytestmark = [pytest.mark.core, pytest.mark.filterwarnings("ignore")]
@@ -89,7 +90,7 @@ def no_process_group() -> Any:
         dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", step_rules())
 def test_each_firing_fixture_is_cured_or_left_as_it_was(code: str) -> None:
     built = fixture(code, "fires")
     before = state_after_a_step(built)
@@ -135,7 +136,7 @@ def test_what_helps_stands_where_no_repair_cures_what_it_brings_up() -> None:
     assert differences(before, state_of(model, None)) == []
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", step_rules())
 def test_a_healthy_step_is_left_alone(code: str) -> None:
     built = fixture(code, "silent")
     before = state_after_a_step(built)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gradcheck.findings.rule import RULES
+from gradcheck.findings.rule import step_rules
 from gradcheck.trace.events import GradientRequest, Labels, Loss, Wrapper
 from gradcheck.trace.model import AdapterConfig, AdapterLayer, Optimizer
 from gradcheck.trace.rows import NONE, Module, Region, Switch
@@ -64,7 +64,7 @@ def lora(**fields: object) -> AdapterConfig:
     return AdapterConfig(**known)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("code", RULES.all())
+@pytest.mark.parametrize("code", step_rules())
 def test_a_healthy_trace_has_no_finding(code: str) -> None:
     assert findings(code, trace(chain())) == []
 
@@ -226,7 +226,7 @@ def test_prefix_tuning_under_checkpointing_gets_its_own_words() -> None:
 def test_what_another_rule_explains_is_not_repeated(message: str) -> None:
     given = trace(chain(), loss=None, failure=failure(message))
     assert findings("GC210", given) == []
-    explained = [code for code in RULES.all() if findings(code, given)]
+    explained = [code for code in step_rules() if findings(code, given)]
     assert len(explained) == 1, explained
 
 
@@ -464,7 +464,7 @@ def test_a_step_that_did_not_finish_is_told_by_one_rule_alone(fate: str, words: 
     assert found.location is not None
     assert found.location.text == "x = wait()"
     assert dict(found.evidence)["called from"].endswith(":9")
-    assert [code for code in RULES.all() if findings(code, given)] == ["GC211"]
+    assert [code for code in step_rules() if findings(code, given)] == ["GC211"]
 
 
 def test_a_message_that_another_rule_knows_does_not_explain_a_death() -> None:
