@@ -3,6 +3,7 @@
     report = gradcheck.inspect(model, batch)
     result = gradcheck.fix(model, batch)
     with gradcheck.watch(model) as watch: ...
+    report = gradcheck.run("train.py").report
 
 Importing this package imports no torch: the names below load what they need when they are first used.
 """
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gradcheck.errors import DiagnosticError as DiagnosticError
     from gradcheck.pipeline import fix as fix
     from gradcheck.pipeline import inspect as inspect
+    from gradcheck.pipeline import run as run
     from gradcheck.pipeline import watch as watch
     from gradcheck.reports.outcome import FixReport as FixReport
     from gradcheck.reports.report import Report as Report
@@ -25,13 +27,14 @@ __version__ = VERSION
 _HOMES = {
     "fix": "gradcheck.pipeline",
     "inspect": "gradcheck.pipeline",
+    "run": "gradcheck.pipeline",
     "watch": "gradcheck.pipeline",
     "FixReport": "gradcheck.reports.outcome",
     "Report": "gradcheck.reports.report",
     "Settings": "gradcheck.settings",
     "DiagnosticError": "gradcheck.errors",
 }
-__all__ = ["DiagnosticError", "FixReport", "Report", "Settings", "fix", "inspect", "watch"]
+__all__ = ["DiagnosticError", "FixReport", "Report", "Settings", "fix", "inspect", "run", "watch"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,12 +13,18 @@ from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
 from gradcheck.errors import TraceError
 
 if TYPE_CHECKING:
+    from gradcheck.reports.report import Report
+    from gradcheck.settings import Settings
     from gradcheck.trace.trace import Trace
+    from gradcheck.trace.training import Training
 
 MAX_BYTES = 1 << 30
 """Of a trace; that of a model with 2,000 layers has 60 MB."""
 TraceFile = Annotated[
-    Path, typer.Argument(metavar="TRACE.json", help="A file that `inspect --trace` wrote.")
+    Path,
+    typer.Argument(
+        metavar="TRACE.json", help="A file that `inspect --trace` or `run --trace` wrote."
+    ),
 ]
 
 
@@ -32,23 +38,33 @@ def recheck(
     """
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
-    from gradcheck.diagnose import diagnose
 
     settings = judging.settings()
     check_report(report, read=[trace])
-    judged = diagnose(read_trace(trace), settings)
+    judged = _judged(read_trace(trace), settings)
     deliver(judged, report, run, [], fail_on=settings.fail_on)
     return exit_status(judged, settings.fail_on)
 
 
-def read_trace(path: Path) -> Trace:
-    """The Trace in the file at ``path``.
+def _judged(recorded: Trace | Training, settings: Settings) -> Report:
+    from gradcheck.diagnose import diagnose
+    from gradcheck.diagnose_training import diagnose_training
+    from gradcheck.trace.trace import Trace
+
+    if isinstance(recorded, Trace):
+        return diagnose(recorded, settings)
+    return diagnose_training(recorded, settings)
+
+
+def read_trace(path: Path) -> Trace | Training:
+    """The Trace or the Training in the file at ``path``.
 
     Raises:
-        TraceError: where there is no such file, or what it holds is no trace.
+        TraceError: where there is no such file, or what it holds is neither.
     """
-    from gradcheck.trace.file import loads
-    from gradcheck.trace.indices import check_indices
+    from gradcheck.trace.file import loads_recorded
+    from gradcheck.trace.indices import check_indices, check_training
+    from gradcheck.trace.trace import Trace
 
     if path.exists() and not path.is_file():
         raise TraceError(f"{path} is no file; give one written by `gradcheck inspect --trace`")
@@ -66,9 +82,12 @@ def read_trace(path: Path) -> Trace:
         raise TraceError(
             f"{path} is no text file; give a file written by `gradcheck inspect --trace`"
         ) from error
-    trace = loads(text, str(path))
+    trace = loads_recorded(text, str(path))
     try:
-        check_indices(trace)
+        if isinstance(trace, Trace):
+            check_indices(trace)
+        else:
+            check_training(trace)
     except ValueError as error:
         raise TraceError(
             f"{path} is damaged: {error}; record it again with `gradcheck inspect --trace`"

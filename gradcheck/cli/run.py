@@ -8,7 +8,7 @@ import traceback
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,7 @@ from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.inspect import TracePath
 from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
 from gradcheck.errors import InputError, TargetError
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from gradcheck.version import PACKAGE_FOLDER
 
 TRAINING = "Training"
 ALL = "all"
@@ -136,7 +134,7 @@ def run(
     _tell(came.error, script)
     files = []
     if trace is not None:
-        from gradcheck.core.codec import dumps
+        from gradcheck.trace.file import dumps
 
         files.append((trace, dumps(came.training)))
     deliver(came.report, report, run, files, fail_on=settings.fail_on)
@@ -177,16 +175,15 @@ def _tell(error: BaseException | None, script: str) -> None:
     if isinstance(error, SystemExit):
         print(f"gradcheck: {script} left with status {error.code}", file=sys.stderr)
     elif error is not None:
-        own = _from_script(error.__traceback__)
-        print("".join(traceback.format_exception(type(error), error, own)), end="", file=sys.stderr)
+        print(_traceback(error), end="", file=sys.stderr)
 
 
-def _from_script(frames: TracebackType | None) -> TracebackType | None:
-    """Without the frames that lead to the script: ours and those of runpy."""
-    first = frames
-    while first is not None:
-        file = first.tb_frame.f_code.co_filename
-        if "runpy" not in file and not file.startswith(str(Path(__file__).parents[1])):
-            return first
-        first = first.tb_next
-    return frames
+def _traceback(error: BaseException) -> str:
+    """As Python prints it where nobody looks: without our frames and those that lead to the script."""
+    whole = traceback.TracebackException.from_exception(error)
+    told: traceback.TracebackException | None = whole
+    while told is not None:
+        kept = [it for it in told.stack if not it.filename.startswith((PACKAGE_FOLDER, "<frozen"))]
+        told.stack = traceback.StackSummary.from_list(kept)
+        told = told.__cause__ or told.__context__
+    return "".join(whole.format())

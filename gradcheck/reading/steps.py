@@ -33,12 +33,12 @@ def place(training: Training, frame: int) -> Location | None:
 
 
 def line_text(training: Training, frame: int) -> str:
-    """``loss.backward()  train.py:12``; empty for NONE."""
+    """``loss.backward() (train.py:12)``; empty for NONE."""
     if frame == NONE:
         return ""
     at = training.frames[frame]
     file = at.file.replace("\\", "/").rsplit("/", 1)[-1]
-    return f"{at.text}  {file}:{at.line}"
+    return f"{at.text} ({file}:{at.line})"
 
 
 def lines_text(training: Training, event: Event) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
+from gradcheck.trace.training import Training
 
 
 def check_indices(trace: Trace) -> None:
@@ -24,15 +25,52 @@ def check_indices(trace: Trace) -> None:
         "switches": len(trace.switches),
         "adapter_layers": len(trace.adapter_layers),
     }
-    for field, table, indices in _references(trace):
+    _check(_references(trace), sizes)
+
+
+def check_training(training: Training) -> None:
+    """Refuses a training in which a row refers to one that is not there.
+
+    Raises:
+        ValueError: naming the first such field.
+    """
+    sizes = {
+        "frames": len(training.frames),
+        "parameters": len(training.parameters),
+        "optimizers": len(training.optimizers),
+    }
+    _check(_of_training(training), sizes)
+    for trace in (*(step.trace for step in training.steps), training.unfinished):
+        if trace is not None:
+            check_indices(trace)
+
+
+def _of_training(training: Training) -> Iterator[Reference]:
+    yield "error_frame", "frames", (training.error_frame,)
+    for optimizer in training.optimizers:
+        yield "optimizers.frame", "frames", (optimizer.frame,)
+        yield "optimizers.parameters", "parameters", optimizer.parameters
+    for event in training.events:
+        yield "events.frame", "frames", (event.frame, event.caller)
+        yield "events.optimizer", "optimizers", (event.optimizer,)
+        yield "events.parameters", "parameters", event.parameters
+    for step in training.steps:
+        yield "steps.frame", "frames", (step.frame,)
+        yield "steps.optimizer", "optimizers", (step.optimizer,)
+        rows = (step.gradients, step.moved, step.written, step.reverted, step.stale)
+        yield "steps", "parameters", (index for row in (*rows, step.still_groups) for index in row)
+
+
+Reference = tuple[str, str, Iterable[int]]
+
+
+def _check(references: Iterable[Reference], sizes: dict[str, int]) -> None:
+    for field, table, indices in references:
         for index in indices:
             if not NONE <= index < sizes[table]:
                 raise ValueError(
                     f"{field} refers to row {index} of {table}, which has {sizes[table]}"
                 )
-
-
-Reference = tuple[str, str, Iterable[int]]
 
 
 def _references(trace: Trace) -> Iterator[Reference]:

@@ -51,15 +51,15 @@ def clipped_nothing(training: Training) -> Iterator[Finding]:
     if not found:
         return
     _, event = found[0]
-    others = (
-        counted(len(event.parameters), "gradient") if event.parameters else "no gradient at all"
-    )
+    given = "nothing that holds a gradient"
+    if event.parameters:
+        given = f"{counted(len(event.parameters), 'gradient')}, none of which the optimizer applies"
     yield training_finding(
         training,
         "GC804",
         "error",
-        what=f"The clipping is given {others}, and none of those that the optimizer applies.",
-        why="They pass as large as they are: a single bad batch can undo the training.",
+        what=f"The clipping is given {given}.",
+        why="The gradients pass as large as they are: a single bad batch can undo the training.",
         remedy="Give it the optimizer's parameters, as a list (an iterator can be read once), after backward.",
         at=event.frame,
         evidence=(
