@@ -12,6 +12,7 @@ from gradcheck.cli.help_page import SectionedCommand
 from gradcheck.cli.inspect import inspect
 from gradcheck.cli.recheck import recheck
 from gradcheck.cli.rule import rule
+from gradcheck.core.collector import collect_seldom
 from gradcheck.version import VERSION
 
 app = typer.Typer(
@@ -36,4 +37,5 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"gradcheck {VERSION}")
         return
+    collect_seldom()
     app(prog_name="gradcheck")
