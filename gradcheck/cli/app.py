@@ -13,6 +13,7 @@ from gradcheck.cli.inspect import inspect
 from gradcheck.cli.recheck import recheck
 from gradcheck.cli.rule import rule
 from gradcheck.cli.run import run
+from gradcheck.core.collector import collect_seldom
 from gradcheck.version import VERSION
 
 app = typer.Typer(
@@ -41,4 +42,5 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"gradcheck {VERSION}")
         return
+    collect_seldom()
     app(prog_name="gradcheck")

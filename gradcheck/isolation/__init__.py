@@ -1,8 +1,8 @@
 """Runs ``inspect`` and ``fix`` in a process of their own, so that a step that hangs or dies takes nothing along.
 
-The parent writes an errand into a folder, starts a fresh interpreter, watches its time and memory, and reads the answer
-from the folder. The child keeps a black box there, so that the parent knows where it was should no answer come. The
-parent never imports torch.
+The parent writes an errand into a folder, starts a child, watches its time and memory, and reads the answer from the
+folder. The child keeps a black box there, so that the parent knows where it was should no answer come. It is a fresh
+interpreter or, of several errands, forked from a nursery: a process that has imported torch. The parent never does.
 """
 
 from gradcheck.isolation.answer import Answer, Inspected, Refused, Repaired, Unfinished

@@ -14,6 +14,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import IO
 
+from gradcheck.core.collector import collect_seldom
 from gradcheck.errors import why_it_could_not_run
 from gradcheck.isolation.answer import Inspected, Refused, Repaired, write_answer
 from gradcheck.isolation.black_box import (
@@ -40,6 +41,7 @@ _LONGEST_S = 1e6
 
 def main() -> None:
     """Does an errand; the arguments are the pipe that the parent holds open, the folder, and the seconds it has."""
+    collect_seldom()
     do(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
 
 

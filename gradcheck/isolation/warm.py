@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from gradcheck.core.collector import collect_seldom
 from gradcheck.isolation.child import do
 
 READY = b"ready"
@@ -54,6 +55,7 @@ class Handed(NamedTuple):
 
 def main() -> None:
     """Serves the socket that the argument names, until its other end is closed; comes back in each child as well."""
+    collect_seldom()
     with socket.socket(fileno=int(sys.argv[1])) as parent:
         if not _warmed():
             return

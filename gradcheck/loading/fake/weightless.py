@@ -6,7 +6,9 @@ PEFT wraps them, and bitsandbytes' autograd functions run, because their operato
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +22,7 @@ from gradcheck.loading.twins.twin import fill_zeros, twin_config
 if TYPE_CHECKING:
     import torch
 
+_NO_COMPILER = "TORCHDYNAMO_DISABLE"
 TWIN_TEXT = "random, of a twin at small size: without weights the step raised, as code does that looks at values"
 
 
@@ -31,6 +34,8 @@ def meta_base(
     Raises:
         TargetError: where its quantization cannot be set up without the weights.
     """
+    with _without_compiler():
+        import bitsandbytes  # noqa: F401
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(where.name, **where.options())
@@ -58,6 +63,22 @@ def meta_base(
         ("device", str(device)),
     )
     return model, setup
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """What is imported in the body hands nothing to ``torch.compile``, which would load all of the compiler for it.
+
+    bitsandbytes does so with kernels that no model without weights reaches (0.50, backends/default/ops.py).
+    """
+    before = os.environ.get(_NO_COMPILER)
+    os.environ[_NO_COMPILER] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_NO_COMPILER]
+        if before is not None:
+            os.environ[_NO_COMPILER] = before
 
 
 def _trace_friendly(model: Any) -> None:
