@@ -42,5 +42,6 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"gradcheck {VERSION}")
         return
-    collect_seldom()
+    if sys.argv[1:2] != ["run"]:  # a training makes garbage of its own
+        collect_seldom()
     app(prog_name="gradcheck")
