@@ -17,6 +17,7 @@ from gradcheck.isolation.warm import ENDED, READY, STARTED
 _WARM_S = 300.0
 """Longer than the imports take from the slowest disk; who waits in vain goes on with fresh interpreters."""
 _FORK_S = 30.0
+"""Far more than a fork takes."""
 _LOST = 256
 """No status of a process."""
 

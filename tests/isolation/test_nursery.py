@@ -116,8 +116,7 @@ def test_errands_go_on_with_fresh_interpreters_where_the_nursery_is_killed(tmp_p
 
     found = dict(run_all(orders("none", "none", "none"), 2, folder=tmp_path, changed=changed))
     assert [type(found[index].answer) for index in range(3)] == [Inspected] * 3
-    assert os.getpid() in parents[-1]
-    assert all(isinstance(done.answer, Inspected) for done in found.values())
+    assert parents[-1] == {os.getpid()}
 
 
 def test_no_process_is_left_when_the_errands_are_given_up(tmp_path: Path) -> None:
