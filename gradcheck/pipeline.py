@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.core.lapse import told_as_own
@@ -170,4 +170,7 @@ def run(
     except Exception as raised:
         ending, error = "raised", raised
     training = recorder.training(ending, error, (("script", script),))
-    return TrainingRun(training=training, report=diagnose_training(training, settings), error=error)
+    report = diagnose_training(training, settings)
+    if recorder.failure is not None:
+        report = replace(report, findings=(), unjudged=str(recorder.failure))
+    return TrainingRun(training=training, report=report, error=error)

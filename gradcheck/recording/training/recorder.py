@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradcheck.core.lapse import Lapse
+from gradcheck.core.lapse import Lapse, own_failure
 from gradcheck.errors import DiagnosticError
 from gradcheck.internals.sharding import sharded
 from gradcheck.internals.tensors import innermost_function_mode
@@ -94,7 +94,7 @@ class TrainingRecorder:
         self._limit = steps
         self._stepped = stepped
         self.grip = Grip()
-        self.lapse: Lapse | None = None
+        self._lapse: Lapse | None = None
         self._journal = Journal()
         self._instruments = Instruments(self._journal, self.grip, self._backward_begins)
         self._set_up = ExitStack()
@@ -116,7 +116,7 @@ class TrainingRecorder:
         self._cast_since: tuple[torch.device, int] | None = None
         """(device, how often autocast had ended) at the last step, where autocast was on."""
         self._unfinished: Trace | None = None
-        self.problem: DiagnosticError | None = None
+        self._problem: DiagnosticError | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -214,7 +214,7 @@ class TrainingRecorder:
             with session.grip:
                 stack.close()
             if session.grip.lapse is not None:
-                self.lapse = session.grip.lapse
+                self._lapse = session.grip.lapse
 
     def _left_over(self, error: Exception | None) -> None:
         """The script is over, and what came after its last step is all that there is of another."""
@@ -226,7 +226,7 @@ class TrainingRecorder:
                 session.failed(error)
             self._unfinished = session.trace()
         except DiagnosticError as problem:
-            self.problem = problem
+            self._problem = problem
         self._finish(session)
 
     def _let_go(self) -> None:
@@ -339,6 +339,12 @@ class TrainingRecorder:
             self._calls.close()
         else:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
+
+    @property
+    def failure(self) -> DiagnosticError | None:
+        """Why nothing can be said of the training: an instrument failed, or a step could not be recorded."""
+        lapse = self.grip.lapse or self._lapse
+        return self._problem if lapse is None else own_failure(lapse)
 
     def _loss(self) -> float | None:
         loss = self._instruments.last_loss
