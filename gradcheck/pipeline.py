@@ -121,12 +121,18 @@ def fix_subject(
     return repair(subject, settings, progress)
 
 
-def watch(model: torch.nn.Module, *, settings: Settings | None = None) -> Watch:
+def watch(
+    model: torch.nn.Module,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    settings: Settings | None = None,
+) -> Watch:
     """Records the first training step of the user's own loop: ``with gradcheck.watch(model) as watch: ...``.
 
-    Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back.
+    Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back. With ``optimizer`` the
+    rules about optimization run as well.
     """
-    return Watch(model, settings or Settings(), diagnose)
+    return Watch(model, settings or Settings(), diagnose, optimizer=optimizer)
 
 
 def run(

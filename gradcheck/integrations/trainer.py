@@ -7,6 +7,7 @@ import warnings
 from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
+import torch
 from transformers import Trainer, TrainerCallback
 
 from gradcheck.errors import DiagnosticError
@@ -79,7 +80,10 @@ class GradcheckCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
         trainer.training_step = watched_step
 
     def _watched(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        watching = watch(self._trainer.model, settings=self._settings)
+        optimizer = self._trainer.optimizer
+        moves = getattr(optimizer, "optimizer", optimizer)  # accelerate's holds torch's
+        held = moves if isinstance(moves, torch.optim.Optimizer) else None  # DeepSpeed has its own
+        watching = watch(self._trainer.model, optimizer=held, settings=self._settings)
         with ExitStack() as stack:
             try:
                 stack.enter_context(watching)

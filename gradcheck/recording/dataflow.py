@@ -238,7 +238,13 @@ class DataFlow(TorchFunctionMode):
             self.num_backwards += 1
             self.backward_roots = tensors_in(args[0] if args else kwargs.get("tensors"))
             self.backward_of += [self.identities.value_of(root) for root in self.backward_roots]
-        result = func(*args, **kwargs)
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:
+            with self.grip:
+                if self.grip.held:
+                    self.observers.backward_raised(error)
+            raise
         roots, self.backward_roots = self.backward_roots, []
         with self.grip:
             if roots and self.grip.held:

@@ -24,3 +24,5 @@ class Observers:
     """Called with a foreign module that takes one of the model's as its child."""
     backward_done: Callable[[torch.Tensor], None] = nobody
     """Called with the tensor whose backward just ended."""
+    backward_raised: Callable[[Exception], None] = nobody
+    """Called with what a backward raised, before anybody can handle it."""

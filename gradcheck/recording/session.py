@@ -109,7 +109,8 @@ class Session:
         inventory: Inventory,
         *,
         preserved: Preserved | None = None,
-        backward_done: Callable[[torch.Tensor], None] | None = None,
+        backward_done: Callable[[torch.Tensor], None] = nobody,
+        backward_raised: Callable[[Exception], None] = nobody,
         closer: bool = False,
     ) -> None:
         self._subject = subject
@@ -123,7 +124,8 @@ class Session:
             before_write=preserved.before_write if preserved is not None else nobody,
             leaf_met=self._leaf_met,
             module_wrapped=self._wrapped,
-            backward_done=backward_done or nobody,
+            backward_done=backward_done,
+            backward_raised=backward_raised,
         )
         self._modules = ModuleStack(inventory, self.grip, observers)
         self._switches = Switches(self._ledger, self._modules, self.grip)

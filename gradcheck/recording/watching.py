@@ -27,9 +27,14 @@ class Watch:
     """
 
     def __init__(
-        self, model: torch.nn.Module, settings: Settings, judge: Callable[[Trace, Settings], Report]
+        self,
+        model: torch.nn.Module,
+        settings: Settings,
+        judge: Callable[[Trace, Settings], Report],
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        self._subject = Subject(model=model, batch={})
+        self._subject = Subject(model=model, batch={}, optimizer=optimizer)
         self._settings = settings
         self._judge = judge
         self._session: Session | None = None
@@ -55,6 +60,7 @@ class Watch:
                 self._settings,
                 Inventory(model, gathered),
                 backward_done=self._backward_done,
+                backward_raised=self._backward_raised,
             )
         with ExitStack() as stack:
             stack.enter_context(session.recording())
@@ -125,4 +131,10 @@ class Watch:
         if self._session is not None and self._trace is None:
             self._session.backward_done(loss)
             self._trace = self._session.trace()
+            self._session.grip.let_go()
+
+    def _backward_raised(self, error: Exception) -> None:
+        """That is the step, though the loop may handle the error and go on."""
+        if self._session is not None and self._trace is None:
+            self._take(self._session, error)
             self._session.grip.let_go()

@@ -203,3 +203,12 @@ def test_where_a_recording_runs_already_the_run_goes_on_with_a_warning(tmp_path:
         trainer.train()
     assert callback.report is None
     assert trainer.state.global_step == 2
+
+
+def test_the_rules_about_the_optimizer_run(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path)
+    weights = [p for p in trainer.model.parameters() if p.requires_grad]
+    trainer.optimizer = torch.optim.SGD(weights[:1], lr=0.1)
+    with pytest.raises(BrokenChainError, match="GC601"):
+        trainer.train()
+    assert len(callback.report.findings[0].parameters) == len(weights) - 1

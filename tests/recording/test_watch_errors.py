@@ -57,3 +57,22 @@ def test_an_error_that_the_body_catches_is_no_health() -> None:
 def test_an_error_of_the_body_is_in_the_report() -> None:
     _, watch = fails(ValueError("x"))
     assert [f.code for f in watch.report.findings] == ["GC210"]
+
+
+def test_a_backward_that_raised_is_the_step_though_the_loop_went_on() -> None:
+    model = nn.Linear(2, 1)
+    with gradcheck.watch(model) as watch:
+        for broken in (True, False):
+            loss = model(torch.ones(1, 2)).mean()
+            with contextlib.suppress(RuntimeError):
+                (loss.detach() if broken else loss).backward()
+    assert watch.report.verdict == "broken"
+    assert "GC202" in {finding.code for finding in watch.report.findings}
+
+
+def test_the_rules_about_the_optimizer_run_where_it_is_given() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD([model.weight], lr=0.1)
+    with gradcheck.watch(model, optimizer=optimizer) as watch:
+        model(torch.ones(1, 2)).mean().backward()
+    assert [finding.code for finding in watch.report.findings] == ["GC601"]
