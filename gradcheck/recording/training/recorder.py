@@ -162,10 +162,9 @@ class TrainingRecorder:
         if self._open:
             return
         optimizers = self._journal.live_optimizers()
-        if not self._models:
-            held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
-            self._models = live_models(frame, held)
-            self._journal.name(self._models)
+        held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
+        self._models = live_models(frame, held)
+        self._journal.name(self._models)
         if not self._models:
             return
         model = together(self._models)
