@@ -180,7 +180,10 @@ class Instruments:
             return
         optimizer: Any = getattr(scheduler, "optimizer", None)
         moves = getattr(optimizer, "optimizer", optimizer)  # accelerate's holds torch's
-        self._journal.note("scheduled", frame, optimizer=self._journal.optimizer_index(moves))
+        known = isinstance(moves, torch.optim.Optimizer)
+        self._journal.note(
+            "scheduled", frame, optimizer=self._journal.optimizer(moves) if known else NONE
+        )
 
 
 def _listed(given: Given) -> Given:

@@ -144,12 +144,20 @@ class TrainingRecorder:
         """``Module.__call__``, which begins a recording where a model is trained."""
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self._session is None and torch.is_grad_enabled() and self._wanted:
+            if self._session is None and self._wanted:
                 with self.grip:
-                    self._begin(sys._getframe(1), _batch(args, kwargs))
+                    if torch.is_grad_enabled() or self._trains(module):
+                        self._begin(sys._getframe(1), _batch(args, kwargs))
             return call(module, *args, **kwargs)
 
         return watched
+
+    def _trains(self, module: torch.nn.Module) -> bool:
+        """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
+        if not module.training:
+            return False
+        held = {id(p) for it in self._journal.live_optimizers() for p in held_by(it)}
+        return any(id(parameter) in held for parameter in module.parameters())
 
     @property
     def _wanted(self) -> bool:
