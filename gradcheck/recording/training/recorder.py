@@ -23,7 +23,7 @@ from gradcheck.internals.tensors import innermost_function_mode
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
-from gradcheck.recording.session import Session
+from gradcheck.recording.session import Session, collector_paused
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.instruments import Instruments
@@ -99,6 +99,8 @@ class TrainingRecorder:
         self._instruments = Instruments(self._journal, self.grip, self._backward_begins)
         self._set_up = ExitStack()
         self._models: Named = []
+        self._known: set[int] = set()
+        """``id`` of each module in them."""
         self._session: Session | None = None
         self._open: list[tuple[Session, ExitStack]] = []
         """Sessions whose instruments are in place; more than one where another mode lay over those of the first."""
@@ -147,7 +149,7 @@ class TrainingRecorder:
             if self._session is None and self._wanted:
                 with self.grip:
                     if torch.is_grad_enabled() or self._trains(module):
-                        self._begin(sys._getframe(1), _batch(args, kwargs))
+                        self._begin(sys._getframe(1), module, _batch(args, kwargs))
             return call(module, *args, **kwargs)
 
         return watched
@@ -163,21 +165,25 @@ class TrainingRecorder:
     def _wanted(self) -> bool:
         return self.grip.held and self._recorded < self._record and not self._open
 
-    def _begin(self, frame: FrameType | None, batch: Mapping[str, Any]) -> None:
+    def _begin(
+        self, frame: FrameType | None, called: torch.nn.Module, batch: Mapping[str, Any]
+    ) -> None:
         """Begins to record a step in full: with its first forward, when what trains in it has been settled."""
         self._leave_set_up()
         self._close()
         if self._open:
             return
         optimizers = self._journal.live_optimizers()
-        held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
-        self._models = live_models(frame, held)
-        self._journal.name(self._models)
+        if id(called) not in self._known:
+            held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
+            self._models = live_models(frame, held)
+            self._known = {id(module) for _, model in self._models for module in model.modules()}
+            self._journal.name(self._models)
         if not self._models:
             return
         model = together(self._models)
         sole = optimizers[0] if len(optimizers) == 1 else None
-        with PlainAccess(), sharded(model) as gathered:
+        with collector_paused(), PlainAccess(), sharded(model) as gathered:
             session = Session(
                 Subject(model=model, batch=batch, optimizer=sole),
                 self._settings,
