@@ -214,6 +214,18 @@ def test_a_failure_of_an_instrument_does_not_reach_the_script(
     assert result.exit_code == 2
 
 
+def test_a_training_on_another_thread_is_recorded_too(here: Path) -> None:
+    body = """
+import threading
+thread = threading.Thread(target=train, args=(4,))
+thread.start()
+thread.join()
+"""
+    result = run("run", script(here, body))
+    assert result.exit_code == 0, result.output
+    assert "4 taken, 2 recorded in full" in result.stdout
+
+
 def test_from_python(here: Path) -> None:
     came = gradcheck.run(script(here, "train(3)"), steps=2)
     assert came.report.healthy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -98,6 +99,7 @@ class TrainingRecorder:
         self._journal = Journal()
         self._instruments = Instruments(self._journal, self.grip, self._backward_begins)
         self._set_up = ExitStack()
+        self._thread = threading.get_ident()
         self._models: Named = []
         self._known: set[int] = set()
         """``id`` of each module in them."""
@@ -196,8 +198,13 @@ class TrainingRecorder:
         self._session = session
 
     def _leave_set_up(self) -> None:
-        if isinstance(innermost_function_mode(), SettingUp):
+        if self._on_main and isinstance(innermost_function_mode(), SettingUp):
             self._set_up.close()
+
+    @property
+    def _on_main(self) -> bool:
+        """Whether this is the thread that the script began on: each has function modes of its own."""
+        return threading.get_ident() == self._thread
 
     def _backward_done(self, loss: torch.Tensor) -> None:
         if self._session is not None:
@@ -350,7 +357,7 @@ class TrainingRecorder:
         self._stepped(self._journal.step, self._loss())
         if self._recorded >= self._record:
             self._calls.close()
-        else:
+        elif self._on_main:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
 
     @property
