@@ -87,15 +87,21 @@ def _steps_row(training: Training, label: str) -> tuple[tuple[str, str], ...]:
 
 
 def _unjudged(training: Training, reports: list[Report], failed: list[SkippedRule]) -> str:
+    """Why the training cannot be called healthy; empty where it can."""
     if failed:
         rule = failed[0]
         return f"{FAILED} {rule.code}, not the training: {rule.reason.partition(': ')[2]}"
-    if training.ending == "raised" and not any(report.findings for report in reports):
-        return f"the script raised {training.error[0]}, and no rule says why: {training.error[1][:300]}"
-    if not training.num_steps and not reports:
+    if training.ending in ("raised", "exited"):
+        how = "raised" if training.ending == "raised" else "left with a status other than 0:"
+        return f"the script {how} {': '.join(training.error)[:300]}, and no rule says why"
+    if not reports and training.num_steps:
+        return (
+            "no step was recorded in full, so that nobody knows which parameters get a gradient; "
+            "--record 2 records the first two"
+        )
+    if not reports:
         return (
             "no optimizer of torch took a step and no backward ran while the script did, so that nothing can be said "
             "of a training"
         )
-    judged = [report for report in reports if not report.unjudged]
-    return "" if judged or not reports else reports[0].unjudged
+    return next((report.unjudged for report in reports if report.unjudged), "")

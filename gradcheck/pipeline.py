@@ -12,7 +12,7 @@ from gradcheck.diagnose_training import diagnose_training
 from gradcheck.errors import BatchError
 from gradcheck.findings.rule import check_selection
 from gradcheck.loading.program import check_program, run_program
-from gradcheck.recording.training.recorder import Enough, TrainingRecorder
+from gradcheck.recording.training.recorder import Enough, Stepped, TrainingRecorder
 from gradcheck.recording.watching import Watch
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
@@ -143,7 +143,7 @@ def run(
     steps: int | None = DEFAULT_STEPS,
     record: int = DEFAULT_RECORDED,
     settings: Settings | None = None,
-    stepped: Callable[[int, float | None], None] = lambda *_: None,
+    stepped: Stepped = lambda *_: None,
 ) -> TrainingRun:
     """Runs a training script unchanged, as ``python script.py`` would, and judges its steps.
 
@@ -154,7 +154,7 @@ def run(
         steps: after how many calls of an optimizer the script is ended; None to let it run to its end.
         record: how many of the first steps are recorded in full; the others are only watched.
         settings: rules and severity.
-        stepped: is told after each step how many were taken, and its loss.
+        stepped: is told after each step how many were taken, and how to read its loss.
 
     Raises:
         TargetError: where there is no such script.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,12 +161,13 @@ class _Progress:
         if not self._quiet:
             print(f"gradcheck: {text}", file=sys.stderr, flush=True)
 
-    def stepped(self, number: int, loss: float | None) -> None:
+    def stepped(self, number: int, read_loss: Callable[[], float | None]) -> None:
         """A step was taken."""
         now = time.monotonic()
         if number > _FIRST_STEPS and now - self._said < _SAY_EVERY_S:
             return
         self._said = now
+        loss = None if self._quiet else read_loss()
         value = "" if loss is None else f" · loss {loss:.4g}"
         self.say(f"step {number}{value} · {now - self._begun:.1f} s")
 

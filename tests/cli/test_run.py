@@ -137,7 +137,9 @@ def test_an_error_that_nothing_explains_is_not_judged(here: Path) -> None:
     assert "KeyError: 'no such column'" in result.stderr
 
 
-@pytest.mark.parametrize(("body", "status"), [("train(2)\nexit()", 0), ("exit(3)", 2)])
+@pytest.mark.parametrize(
+    ("body", "status"), [("train(2)\nexit()", 0), ("exit(3)", 2), ("train(2)\nexit(3)", 2)]
+)
 def test_leaving_is_told_apart_from_an_error(here: Path, body: str, status: int) -> None:
     result = run("run", script(here, body))
     assert result.exit_code == status, result.output
@@ -199,19 +201,34 @@ def test_a_training_in_a_file_is_judged_the_same(here: Path) -> None:
     assert "which has 1" in run("recheck", "training.json").stderr
 
 
+def test_an_error_after_healthy_steps_is_no_health(here: Path) -> None:
+    """Neither is a step of which some was noted."""
+    note = "head = nn.Linear(1, 1)\noptimizer.add_param_group({'params': head.parameters()})\n"
+    result = run("run", script(here, f"{note}train(4)\nraise KeyError('epoch')"))
+    assert result.exit_code == 2, result.output
+    assert "the script raised KeyError" in " ".join(result.stdout.split())
+
+
+def test_steps_that_were_only_watched_are_no_health(here: Path) -> None:
+    result = run("run", "--record", "0", script(here, "train(4)"))
+    assert result.exit_code == 2
+    assert "no step was recorded in full" in " ".join(result.stdout.split())
+
+
 def test_a_failure_of_an_instrument_does_not_reach_the_script(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gradcheck.recording.training import recorder
+    from gradcheck.recording.training import looking
 
     def fails(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(recorder, "glance", fails)
+    monkeypatch.setattr(looking, "glance", fails)
     result = run("run", "--steps", "all", script(here, "train(3)\nprint('done')"))
     assert "done" in result.stderr
     assert "HEALTHY" not in result.stdout
     assert result.exit_code == 2
+    assert "done" not in run("run", "--steps", "2", script(here, "train(9)\nprint('done')")).stderr
 
 
 def test_a_training_on_another_thread_is_recorded_too(here: Path) -> None:

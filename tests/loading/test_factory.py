@@ -291,7 +291,8 @@ def test_a_trainer_is_set_up_as_its_train_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = f"""{TRANSFORMERS}
-def make(): return trainer({str(tmp_path)!r}, gradient_checkpointing=True, max_steps=3)
+def make(): return trainer({str(tmp_path)!r}, gradient_checkpointing=True,
+                           gradient_checkpointing_kwargs={{"use_reentrant": False}}, max_steps=3)
 """
     subject = load(made_by(tmp_path, body))
     assert capsys.readouterr() == ("", "")

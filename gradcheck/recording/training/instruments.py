@@ -40,8 +40,13 @@ class Instruments:
         self._cast: set[tuple[tuple[int, int], str]] = set()
         self.num_left_autocast = 0
         """How often autocast has ended: it then forgets the weights that it has cast."""
-        self.last_loss: torch.Tensor | None = None
+        self._last_loss: torch.Tensor | None = None
         """What the last backward began at."""
+
+    def loss(self) -> float | None:
+        """What the last backward began at; None where that is no number."""
+        loss = self._last_loss
+        return None if loss is None or loss.numel() != 1 else float(loss)
 
     def install(self, stack: ExitStack) -> None:
         """Wraps until ``stack`` is closed."""
@@ -107,7 +112,7 @@ class Instruments:
                 note(frame, *args, **kwargs)
 
     def _backward(self, frame: FrameType, tensors: Any, *_: Any, **__: Any) -> None:
-        self.last_loss = tensors.detach() if isinstance(tensors, torch.Tensor) else None
+        self._last_loss = tensors.detach() if isinstance(tensors, torch.Tensor) else None
         self._backward_begins()
         self._journal.note("backward", frame)
 

@@ -21,6 +21,10 @@ _KEPT_EVENTS = 4096
 """Of the end of a training, and as many of its beginning."""
 
 
+_Kept = tuple[Event, list[int]]
+"""An event without its parameters, and these."""
+
+
 class Journal:
     """Rows of events; parameters and optimizers by index, held weakly."""
 
@@ -30,8 +34,8 @@ class Journal:
         """How many steps have been taken."""
         self.stepping = False
         """Whether an optimizer is being called: what its closure does is the optimizer's own affair."""
-        self._first: list[Event] = []
-        self._last: deque[Event] = deque(maxlen=_KEPT_EVENTS)
+        self._first: list[_Kept] = []
+        self._last: deque[_Kept] = deque(maxlen=_KEPT_EVENTS)
         self._indices: dict[int, tuple[weakref.ref[torch.Tensor], int]] = {}
         self._parameters: list[TrainedParameter] = []
         self._made: dict[int, tuple[weakref.ref[torch.optim.Optimizer], int]] = {}
@@ -57,18 +61,20 @@ class Journal:
             frame=at,
             caller=caller,
             optimizer=optimizer,
-            parameters=tuple(map(self.index, parameters)),
             number=number,
             dtype=dtype,
         )
-        kept = self._last or self._first
-        if kind in ("froze", "thawed") and kept and _alike(kept[-1], event):
-            event = replace(event, parameters=(*kept.pop().parameters, *event.parameters))
-        (self._first if len(self._first) < _KEPT_EVENTS else self._last).append(event)
+        kept, concerned = self._last or self._first, list(map(self.index, parameters))
+        if kind in ("froze", "thawed") and kept and kept[-1][0] == event:
+            kept[-1][1].extend(concerned)
+        else:
+            full = len(self._first) >= _KEPT_EVENTS
+            (self._last if full else self._first).append((event, concerned))
 
     def events(self) -> tuple[Event, ...]:
         """All that were kept, in order."""
-        return (*self._first, *self._last)
+        kept = (*self._first, *self._last)
+        return tuple(replace(event, parameters=tuple(concerned)) for event, concerned in kept)
 
     def places(self, frame: FrameType | None) -> tuple[int, int]:
         """The user's nearest line, and the one that called its function."""
@@ -155,10 +161,6 @@ def in_still_groups(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
         return []
     groups = [group for group in optimizer.param_groups if not float(group.get("lr", 1.0))]
     return [parameter for group in groups for parameter in group["params"]]
-
-
-def _alike(event: Event, other: Event) -> bool:
-    return replace(event, parameters=()) == replace(other, parameters=())
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:

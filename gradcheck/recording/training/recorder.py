@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -28,9 +28,9 @@ from gradcheck.recording.session import Session, collector_paused
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.instruments import Instruments
-from gradcheck.recording.training.journal import Journal, held_by, in_still_groups, rates
+from gradcheck.recording.training.journal import Journal, held_by
+from gradcheck.recording.training.looking import Looked, Looks
 from gradcheck.recording.training.models import Named, live_models, together
-from gradcheck.recording.training.movement import Glance, glance, of_gradients
 from gradcheck.recording.training.setting_up import SettingUp
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -38,34 +38,14 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Ending, Step, Training
 
+Stepped = Callable[[int, Callable[[], float | None]], None]
+"""Is given the number of a step, and what reads its loss: that waits for the device."""
 _KEPT_STEPS = 512
 """Of the end of a training, and as many of its beginning."""
-_GLANCED_AT = 64
-"""Parameters of a step that is only watched, other ones in each: looking at one takes some microseconds."""
 
 
 class Enough(BaseException):
     """Ends a script that has taken the steps that were asked for; no handler of an ``Exception`` takes it."""
-
-
-@dataclass(kw_only=True, slots=True)
-class _Pending:
-    """What is known of a step before its optimizer is called."""
-
-    optimizer: int
-    frame: int
-    rates: tuple[float, ...]
-    keyed: list[tuple[int, torch.Tensor]]
-    before: Glance
-    gradients: set[int]
-    num_gradients: int
-    still_groups: tuple[int, ...]
-    written: tuple[int, ...]
-    reverted: tuple[int, ...]
-    stale: tuple[int, ...]
-    cached: bool
-    evaluating: tuple[str, ...]
-    trace: Trace | None
 
 
 class TrainingRecorder:
@@ -80,7 +60,7 @@ class TrainingRecorder:
         *,
         record: int,
         steps: int | None,
-        stepped: Callable[[int, float | None], None] = lambda *_: None,
+        stepped: Stepped = lambda *_: None,
     ) -> None:
         """Nothing is watched before ``watching()``.
 
@@ -88,7 +68,7 @@ class TrainingRecorder:
             settings: for the traces.
             record: how many steps are recorded in full.
             steps: after how many the script is ended; None to let it run to its end.
-            stepped: is told after each step how many were taken, and the last loss.
+            stepped: is told after each step how many were taken, and how to read the last loss.
         """
         self._settings = settings
         self._record = record
@@ -97,7 +77,8 @@ class TrainingRecorder:
         self.grip = Grip()
         self._lapse: Lapse | None = None
         self._journal = Journal()
-        self._instruments = Instruments(self._journal, self.grip, self._backward_begins)
+        self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
+        self._instruments = Instruments(self._journal, self.grip, self._looks.backward_begins)
         self._set_up = ExitStack()
         self._thread = threading.get_ident()
         self._models: Named = []
@@ -109,16 +90,11 @@ class TrainingRecorder:
         self._calls = ExitStack()
         self._first: list[Step] = []
         self._last: deque[Step] = deque(maxlen=_KEPT_STEPS)
-        self._pending: _Pending | None = None
+        self._looked: tuple[Looked, Trace | None] | None = None
+        """What was seen of the step whose optimizer is running."""
         self._recorded = 0
         self._running: list[int] = []
         """``id`` of the optimizers that are stepping: one may be written with another."""
-        self._after: dict[int, tuple[list[tuple[int, torch.Tensor]], Glance, Glance]] = {}
-        """Optimizer -> what was looked at before and after its last step."""
-        self._stale: set[int] | None = None
-        """What held a gradient of an earlier step when the first backward of this one began; None before that."""
-        self._cast_since: tuple[torch.device, int] | None = None
-        """(device, how often autocast had ended) at the last step, where autocast was on."""
         self._unfinished: Trace | None = None
         self._problem: DiagnosticError | None = None
 
@@ -254,107 +230,42 @@ class TrainingRecorder:
         self._close()
         self._leave_set_up()
 
-    def _backward_begins(self) -> None:
-        if self._stale is None:
-            looked_at = [pair for keyed, _, _ in self._after.values() for pair in keyed]
-            self._stale = of_gradients(looked_at).non_zero()
-
-    def _cached(self, device: torch.device) -> bool:
-        """Whether autocast has been on since before the last step."""
-        on = torch.is_autocast_enabled(device.type) and torch.is_autocast_cache_enabled()
-        now = (device, self._instruments.num_left_autocast) if on else None
-        before, self._cast_since = self._cast_since, now
-        return now is not None and now == before
-
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._running:  # its last step raised
             self._running.clear()
         self._running.append(id(optimizer))
         self._journal.stepping = True
+        self._looked = None
         if len(self._running) == 1 and self.grip.held:
             with self.grip:
-                self._pending = self._looked_at(optimizer, sys._getframe(1))
-
-    def _looked_at(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> _Pending:
-        journal = self._journal
-        index, (at, _) = journal.optimizer(optimizer), journal.places(frame)
-        keyed = [(journal.index(p), p) for p in held_by(optimizer)]
-        if self._recorded >= self._record and len(keyed) > _GLANCED_AT:
-            start = journal.step * _GLANCED_AT % len(keyed)
-            keyed = (keyed + keyed)[start : start + _GLANCED_AT]
-        before, gradients = glance(keyed), of_gradients(keyed)
-        written, reverted = self._written(index)
-        return _Pending(
-            optimizer=index,
-            frame=at,
-            rates=rates(optimizer),
-            keyed=keyed,
-            before=before,
-            gradients=gradients.non_zero(),
-            num_gradients=len(gradients),
-            still_groups=tuple(map(journal.index, in_still_groups(optimizer))),
-            written=written,
-            reverted=reverted,
-            stale=tuple(sorted((self._stale or set()) & {key for key, _ in keyed})),
-            cached=bool(keyed) and self._cached(keyed[0][1].device),
-            evaluating=self._evaluating({id(p) for _, p in keyed}),
-            trace=self._take(optimizer),
-        )
-
-    def _written(self, optimizer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What was written since the last step of ``optimizer``, and what of it is as before that step."""
-        if optimizer not in self._after:
-            return (), ()
-        keyed, before, after = self._after.pop(optimizer)
-        now = glance(keyed)
-        written = now.differing(after)
-        return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
-
-    def _evaluating(self, held: set[int]) -> tuple[str, ...]:
-        """The models in eval mode that hold one of the parameters."""
-        return tuple(
-            name
-            for name, model in self._models
-            if not model.training and any(id(p) in held for p in model.parameters())
-        )
+                at_all = self._recorded < self._record
+                frame = sys._getframe(1)
+                looked = self._looks.before(optimizer, frame, self._models, at_all=at_all)
+                self._looked = looked, self._take(optimizer)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._running:
             del self._running[self._running.index(id(optimizer)) :]
         self._journal.stepping = bool(self._running)
-        if self._running or not self.grip.held:
+        if self._running:
             return
+        if self.grip.held:
+            with self.grip:
+                self._ended(optimizer, sys._getframe(1))
+        self._journal.step += 1
         with self.grip:
-            self._ended(optimizer, sys._getframe(1))
+            self._stepped(self._journal.step, self._instruments.loss)
         if self._limit is not None and self._journal.step >= self._limit:
             raise Enough
 
     def _ended(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
-        pending, self._pending = self._pending, None
-        if pending is None:
+        if self._looked is None:
             return
-        after = glance(pending.keyed)
-        self._after[pending.optimizer] = pending.keyed, pending.before, after
-        step = Step(
-            optimizer=pending.optimizer,
-            frame=pending.frame,
-            rates=pending.rates,
-            gradients=tuple(sorted(pending.gradients)),
-            num_gradients=pending.num_gradients,
-            moved=tuple(sorted(after.differing(pending.before) & pending.gradients)),
-            still_groups=pending.still_groups,
-            written=pending.written,
-            reverted=pending.reverted,
-            stale=pending.stale,
-            cached=pending.cached,
-            evaluating=pending.evaluating,
-            trace=pending.trace or self._take(optimizer),  # a closure runs backward inside
-        )
+        looked, trace = self._looked
+        trace = trace or self._take(optimizer)  # a closure runs backward inside
+        step = dataclasses.replace(self._looks.after(looked), trace=trace)
         (self._first if len(self._first) < _KEPT_STEPS else self._last).append(step)
-        self._stale = None
-        self._journal.note("stepped", frame, optimizer=pending.optimizer)
-        self._journal.step += 1
-        self._stepped(self._journal.step, self._loss())
+        self._journal.note("stepped", frame, optimizer=step.optimizer)
         if self._recorded >= self._record:
             self._calls.close()
         elif self._on_main:
@@ -365,10 +276,6 @@ class TrainingRecorder:
         """Why nothing can be said of the training: an instrument failed, or a step could not be recorded."""
         lapse = self.grip.lapse or self._lapse
         return self._problem if lapse is None else own_failure(lapse)
-
-    def _loss(self) -> float | None:
-        loss = self._instruments.last_loss
-        return None if loss is None or loss.numel() != 1 else float(loss)
 
     def training(
         self, ending: Ending, error: BaseException | None, setup: tuple[tuple[str, str], ...]

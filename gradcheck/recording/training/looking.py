@@ -1,0 +1,111 @@
+"""What is seen of a step without recording it: rates, gradients, and whether its parameters move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import FrameType
+
+import torch
+
+from gradcheck.recording.training.journal import Journal, held_by, in_still_groups, rates
+from gradcheck.recording.training.models import Named
+from gradcheck.recording.training.movement import Glance, glance, of_gradients
+from gradcheck.trace.training import Step
+
+_GLANCED_AT = 64
+"""Parameters of a step that is only watched, other ones in each: looking at one takes some microseconds."""
+Keyed = list[tuple[int, torch.Tensor]]
+"""(index, parameter)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Looked:
+    """What was seen before an optimizer was called."""
+
+    step: Step
+    """Without what it moved."""
+    keyed: Keyed
+    before: Glance
+
+
+class Looks:
+    """Looks at the parameters of an optimizer before and after it is called."""
+
+    def __init__(self, journal: Journal, num_left_autocast: Callable[[], int]) -> None:
+        """``num_left_autocast``: how often autocast has ended, and forgotten the weights that it had cast."""
+        self._journal = journal
+        self._num_left_autocast = num_left_autocast
+        self._after: dict[int, tuple[Keyed, Glance, Glance]] = {}
+        """Optimizer -> what was looked at before and after its last step."""
+        self._stale: set[int] | None = None
+        """What held a gradient of an earlier step when the first backward of this one began; None before that."""
+        self._cast_since: tuple[torch.device, int] | None = None
+        """(device, how often autocast had ended) at the last step, where autocast was on."""
+
+    def backward_begins(self) -> None:
+        """A backward is about to run."""
+        if self._stale is None:
+            looked_at = [pair for keyed, _, _ in self._after.values() for pair in keyed]
+            self._stale = of_gradients(looked_at).non_zero()
+
+    def before(
+        self, optimizer: torch.optim.Optimizer, frame: FrameType, models: Named, *, at_all: bool
+    ) -> Looked:
+        """``optimizer`` is called at ``frame``; ``at_all`` of its parameters, or only some."""
+        journal = self._journal
+        index, (at, _) = journal.optimizer(optimizer), journal.places(frame)
+        keyed = [(journal.index(p), p) for p in held_by(optimizer)]
+        if not at_all and len(keyed) > _GLANCED_AT:
+            start = journal.step * _GLANCED_AT % len(keyed)
+            keyed = (keyed + keyed)[start : start + _GLANCED_AT]
+        gradients = of_gradients(keyed)
+        written, reverted = self._written(index)
+        step = Step(
+            optimizer=index,
+            frame=at,
+            rates=rates(optimizer),
+            still_groups=tuple(map(journal.index, in_still_groups(optimizer))),
+            gradients=tuple(sorted(gradients.non_zero())),
+            num_gradients=len(gradients),
+            moved=(),
+            written=written,
+            reverted=reverted,
+            stale=tuple(sorted((self._stale or set()) & {key for key, _ in keyed})),
+            cached=bool(keyed) and self._is_cached(keyed[0][1].device),
+            evaluating=_evaluating(models, {id(p) for _, p in keyed}),
+        )
+        return Looked(step=step, keyed=keyed, before=glance(keyed))
+
+    def after(self, looked: Looked) -> Step:
+        """The optimizer has been called."""
+        after = glance(looked.keyed)
+        self._after[looked.step.optimizer] = looked.keyed, looked.before, after
+        self._stale = None
+        moved = after.differing(looked.before) & set(looked.step.gradients)
+        return replace(looked.step, moved=tuple(sorted(moved)))
+
+    def _written(self, optimizer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What was written since the last step of ``optimizer``, and what of it is as before that step."""
+        if optimizer not in self._after:
+            return (), ()
+        keyed, before, after = self._after.pop(optimizer)
+        now = glance(keyed)
+        written = now.differing(after)
+        return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
+
+    def _is_cached(self, device: torch.device) -> bool:
+        """Whether autocast has been on since before the last step."""
+        on = torch.is_autocast_enabled(device.type) and torch.is_autocast_cache_enabled()
+        now = (device, self._num_left_autocast()) if on else None
+        before, self._cast_since = self._cast_since, now
+        return now is not None and now == before
+
+
+def _evaluating(models: Named, held: set[int]) -> tuple[str, ...]:
+    """The models in eval mode that hold one of the parameters."""
+    return tuple(
+        name
+        for name, model in models
+        if not model.training and any(id(p) in held for p in model.parameters())
+    )
