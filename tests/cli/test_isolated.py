@@ -74,8 +74,9 @@ def test_fix_of_a_step_that_dies_could_not_run() -> None:
 
 
 @POSIX
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-@pytest.mark.parametrize("command", ["inspect", "gate"])
+@pytest.mark.parametrize(
+    ("command", "name"), [("inspect", "SIGTERM"), ("inspect", "SIGKILL"), ("gate", "SIGKILL")]
+)  # a gate that is interrupted: tests/test_gate_fixture.py
 def test_no_process_outlives_a_command_that_is_ended(
     command: str, name: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """Every way to die is a frozen answer that says where, and nothing is left behind."""
 
-import contextlib
 import dataclasses
 import functools
 import time
@@ -46,18 +45,26 @@ def finished(worker: Worker) -> Done:
     return done
 
 
-@pytest.fixture(scope="module", params=["fresh", "forked"])
-def begin(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Begin]:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working directory of the children."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "json.py").write_text("raise SystemExit('the wrong json')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def begin(place: Path) -> Iterator[Begin]:
+    """Makes a worker whose child is forked, where that can be; what a death looks like does not depend on it."""
+    with Nursery({}, place) as nursery:
+        yield functools.partial(Worker, folder=place, start=nursery.start)
+
+
+@pytest.fixture(params=["fresh", "forked"])
+def either(request: pytest.FixtureRequest, begin: Begin, place: Path) -> Begin:
     """Makes a worker whose child is started in one of the two ways."""
-    place = tmp_path_factory.mktemp("place")
-    (place / "json.py").write_text("raise SystemExit('the wrong json')")
-    with contextlib.ExitStack() as stack:
-        start = processes.start
-        if request.param == "forked":
-            start = stack.enter_context(Nursery({}, place)).start
-        yield functools.partial(Worker, folder=place, start=start)
+    fresh = functools.partial(Worker, folder=place, start=processes.start)
+    return fresh if request.param == "fresh" else begin
 
 
 def answered(begin: Begin, given: Errand, *, memory: int | None = None) -> Answer:
@@ -83,9 +90,9 @@ def only(report: Report) -> tuple[str, str | None, str]:
     return finding.code, finding.module, finding.location.text if finding.location else ""
 
 
-def test_a_healthy_step_comes_back_whole(begin: Begin) -> None:
+def test_a_healthy_step_comes_back_whole(either: Begin) -> None:
     given = dataclasses.replace(errand(), keep_trace=True)
-    with begin(given, Limits(timeout_s=PLENTY_S, memory_bytes=4 * GIB)) as worker:
+    with either(given, Limits(timeout_s=PLENTY_S, memory_bytes=4 * GIB)) as worker:
         done = finished(worker)
         folder = worker._folder
     assert isinstance(done.answer, Inspected)
@@ -126,9 +133,9 @@ def test_a_step_that_hangs_is_a_finding_on_its_line(
     ],
 )
 def test_a_step_that_takes_its_process_down_is_a_finding(
-    begin: Begin, way: str, words: str, line: str
+    either: Begin, way: str, words: str, line: str
 ) -> None:
-    answer = answered(begin, errand(way))
+    answer = answered(either, errand(way))
     assert isinstance(answer, Unfinished)
     assert only(answer.report) == ("GC211", "block", line)
     assert words in answer.reason
@@ -165,8 +172,8 @@ def test_what_says_nothing_of_the_step_could_not_run(
         assert word in answer.reason
 
 
-def test_too_much_memory_could_not_run(begin: Begin) -> None:
-    answer = answered(begin, errand("grows"), memory=700 * 2**20)
+def test_too_much_memory_could_not_run(either: Begin) -> None:
+    answer = answered(either, errand("grows"), memory=700 * 2**20)
     assert isinstance(answer, Refused)
     for word in ("took too much memory", " of 700 MiB)", "in block", "dying.py:"):
         assert word in answer.reason
@@ -200,9 +207,9 @@ def test_an_answer_that_cannot_be_read_could_not_run(begin: Begin) -> None:
     assert "cannot be read" in answer.reason
 
 
-def test_nothing_is_left_of_a_child_that_was_stopped(begin: Begin, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_child_that_was_stopped(either: Begin, tmp_path: Path) -> None:
     note = tmp_path / "pids"
-    with begin(errand("starts", note=str(note)), Limits(timeout_s=PLENTY_S)) as worker:
+    with either(errand("starts", note=str(note)), Limits(timeout_s=PLENTY_S)) as worker:
         until = time.monotonic() + PLENTY_S
         while not (note.is_file() and len(note.read_text().split()) == 3):
             assert worker.poll() is None
@@ -222,6 +229,6 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_file_of_the_working_directory_hides_no_module(begin: Begin) -> None:
-    assert isinstance(answered(begin, errand()), Inspected)
-    assert [path.name for path in begin.keywords["folder"].iterdir()] == ["json.py"]
+def test_a_file_of_the_working_directory_hides_no_module(either: Begin) -> None:
+    assert isinstance(answered(either, errand()), Inspected)
+    assert [path.name for path in either.keywords["folder"].iterdir()] == ["json.py"]

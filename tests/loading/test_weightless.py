@@ -305,15 +305,14 @@ def test_the_mode_is_quiet_and_leaves_the_log_as_it_was(capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("weights", ["skip", "load"])
-def test_no_compiler_is_loaded_for_a_model_without_weights(folder: Path, weights: str) -> None:
+def test_no_compiler_is_loaded_for_a_model_without_weights(folder: Path) -> None:
     code = f"""if True:
         import os, sys
         from gradcheck.core.target import Target
         from gradcheck.loading import load
-        load(Target(name={str(folder)!r}, weights={weights!r}, quant="4bit"))
+        load(Target(name={str(folder)!r}, weights="skip", quant="4bit"))
         print("bitsandbytes" in sys.modules, "torch._inductor.compile_fx" in sys.modules)
         print("TORCHDYNAMO_DISABLE" in os.environ)
     """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["True", str(weights == "load"), "False"]
+    assert done.stdout.split() == ["True", "False", "False"]
