@@ -14,6 +14,9 @@ from gradcheck.settings import Settings
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Training
 
+STEP_RAISED = "GC210"
+"""The rule for errors that no other rule explains."""
+
 
 def diagnose_training(training: Training, settings: Settings) -> Report:
     """The Report of ``training``: that of its first broken step, or of its first, with the findings of all.
@@ -23,6 +26,8 @@ def diagnose_training(training: Training, settings: Settings) -> Report:
     """
     check_selection(settings)
     reports = [(label, diagnose(trace, settings)) for label, trace in _traces(training)]
+    if training.ending in ("ended", "stopped") and len(reports) > 1:
+        reports = [(label, _without_handled_error(report)) for label, report in reports]
     findings = [finding for _, report in reports for finding in report.findings]
     over, failed = _over_steps(training, settings)
     shown = tuple(ranked(_once(without_symptoms([*over, *findings]))))
@@ -44,8 +49,20 @@ def _traces(training: Training) -> list[tuple[str, Trace]]:
         if step.trace is not None
     ]
     if training.unfinished is not None:
-        found.append((f"step {training.num_steps + 1}, unfinished", training.unfinished))
+        found.append((f"step {training.unfinished_at + 1}, unfinished", training.unfinished))
     return found
+
+
+def _without_handled_error(report: Report) -> Report:
+    """An error that no rule explains is nothing to repair where the training has handled it and gone on."""
+    if {finding.code for finding in report.findings if finding.severity == "error"} != {
+        STEP_RAISED
+    }:
+        return report
+    kept = tuple(finding for finding in report.findings if finding.code != STEP_RAISED)
+    raised = next(finding for finding in report.findings if finding.code == STEP_RAISED)
+    note = f"a step raised and the training went on: {raised.message}"
+    return replace(report, findings=kept, notes=(*report.notes, note))
 
 
 def _over_steps(training: Training, settings: Settings) -> tuple[list[Finding], list[SkippedRule]]:
@@ -80,6 +97,8 @@ def _base(reports: list[tuple[str, Report]], training: Training) -> tuple[str, R
 
 
 def _steps_row(training: Training, label: str) -> tuple[tuple[str, str], ...]:
+    if not training.num_steps and training.ending == "ended":
+        return ()
     recorded = sum(step.trace is not None for step in training.steps)
     words = {"stopped": ", then stopped", "raised": ", then it raised", "ended": "", "exited": ""}
     steps = f"{training.num_steps} taken, {recorded} recorded in full{words[training.ending]}"
@@ -93,15 +112,12 @@ def _unjudged(training: Training, reports: list[Report], failed: list[SkippedRul
         return f"{FAILED} {rule.code}, not the training: {rule.reason.partition(': ')[2]}"
     if training.ending in ("raised", "exited"):
         how = "raised" if training.ending == "raised" else "left with a status other than 0:"
-        return f"the script {how} {': '.join(training.error)[:300]}, and no rule says why"
+        return f"the training {how} {': '.join(training.error)[:300]}, and no rule says why"
     if not reports and training.num_steps:
         return (
             "no step was recorded in full, so that nobody knows which parameters get a gradient; "
             "--record 2 records the first two"
         )
     if not reports:
-        return (
-            "no optimizer of torch took a step and no backward ran while the script did, so that nothing can be said "
-            "of a training"
-        )
+        return "no optimizer of torch took a step and no backward ran, so that nothing can be said of a training"
     return next((report.unjudged for report in reports if report.unjudged), "")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradcheck.core.lapse import told_as_own
-from gradcheck.diagnose import diagnose
 from gradcheck.diagnose_training import diagnose_training
 from gradcheck.errors import BatchError
 from gradcheck.findings.rule import check_selection
 from gradcheck.loading.program import check_program, run_program
-from gradcheck.recording.training.recorder import Enough, Stepped, TrainingRecorder
+from gradcheck.mending import Mender
+from gradcheck.recording.observers import nobody
+from gradcheck.recording.training.listener import Enough, Listener, Stepped, ends_the_script
+from gradcheck.recording.training.models import named_by_caller
+from gradcheck.recording.training.recorder import TrainingRecorder
 from gradcheck.recording.watching import Watch
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
-from gradcheck.search import repair
+from gradcheck.search import repair as search_repairs
 from gradcheck.settings import Settings
 from gradcheck.step import examine_or_twin
 from gradcheck.subject import LossFunction, Subject
@@ -26,8 +30,11 @@ from gradcheck.trace.training import Ending, Training
 if TYPE_CHECKING:
     import torch
 
+_T = TypeVar("_T")
 DEFAULT_STEPS = 20
 DEFAULT_RECORDED = 2
+MOST_WATCHED = 1000
+"""Steps of a script that trains to its end; after them only steps are counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +45,8 @@ class TrainingRun:
     report: Report
     error: BaseException | None
     """What the script ended with, where it raised or left with a status other than 0."""
+    fixed: FixReport | None = None
+    """With ``repair``: what was found before the first step, and what became of it; None where all was well."""
 
 
 @told_as_own
@@ -118,21 +127,45 @@ def fix_subject(
     subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
 ) -> FixReport:
     """``fix`` on a Subject; ``progress`` is told what is going on."""
-    return repair(subject, settings, progress)
+    return search_repairs(subject, settings, progress)
 
 
 def watch(
-    model: torch.nn.Module,
+    model: torch.nn.Module | Sequence[torch.nn.Module],
     *,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
     settings: Settings | None = None,
+    steps: int | None = DEFAULT_STEPS,
+    record: int = DEFAULT_RECORDED,
 ) -> Watch:
-    """Records the first training step of the user's own loop: ``with gradcheck.watch(model) as watch: ...``.
+    """Records the user's own loop: ``with gradcheck.watch(model) as watch: ...``.
 
-    Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back. With ``optimizer`` the
-    rules about optimization run as well.
+    The first steps are recorded in full, those after them only watched; a step ends where an optimizer is called that
+    moves one of the models. Afterwards ``watch.report`` holds the Report. Nothing of the loop is changed or put back.
+
+    Args:
+        model: what is trained; with several, a name in the report begins with the variable that holds the model.
+        optimizer: what moves them; where it is not given, all that are there and hold a parameter of theirs.
+        settings: rules and severity.
+        steps: after how many steps nothing is watched any more; None to watch all.
+        record: how many are recorded in full.
     """
-    return Watch(model, settings or Settings(), diagnose, optimizer=optimizer)
+    chosen, named = settings or Settings(), named_by_caller(_several(model), sys._getframe(1))
+
+    def make() -> TrainingRecorder:
+        return TrainingRecorder(
+            chosen,
+            record=record,
+            steps=steps,
+            models=named,
+            optimizers=() if optimizer is None else _several(optimizer),
+        )
+
+    return Watch(make, lambda training: diagnose_training(training, chosen))
+
+
+def _several(given: _T | Sequence[_T]) -> tuple[_T, ...]:
+    return tuple(given) if isinstance(given, Sequence) else (given,)
 
 
 def run(
@@ -142,8 +175,9 @@ def run(
     module: bool = False,
     steps: int | None = DEFAULT_STEPS,
     record: int = DEFAULT_RECORDED,
+    repair: bool = False,
     settings: Settings | None = None,
-    stepped: Stepped = lambda *_: None,
+    stepped: Stepped = nobody,
 ) -> TrainingRun:
     """Runs a training script unchanged, as ``python script.py`` would, and judges its steps.
 
@@ -153,6 +187,7 @@ def run(
         module: whether ``script`` is the name of a module.
         steps: after how many calls of an optimizer the script is ended; None to let it run to its end.
         record: how many of the first steps are recorded in full; the others are only watched.
+        repair: whether each model that learns is repaired before it is called for the first time.
         settings: rules and severity.
         stepped: is told after each step how many were taken, and how to read its loss.
 
@@ -160,23 +195,58 @@ def run(
         TargetError: where there is no such script.
         SettingsError: where a code in ``settings`` is no rule's.
     """
-    settings = settings or Settings()
     check_program(script, module=module)
+    return train(
+        lambda: run_program(script, arguments, module=module),
+        steps=steps,
+        record=record,
+        repair=repair,
+        settings=settings,
+        stepped=stepped,
+        setup=(("script", script),),
+    )
+
+
+def train(
+    training: Callable[[], object],
+    *,
+    steps: int | None = DEFAULT_STEPS,
+    record: int = DEFAULT_RECORDED,
+    repair: bool = False,
+    settings: Settings | None = None,
+    stepped: Stepped = nobody,
+    setup: tuple[tuple[str, str], ...] = (),
+) -> TrainingRun:
+    """Calls ``training``, a function that trains, and judges its steps; the arguments are those of ``run``.
+
+    Raises:
+        SettingsError: where a code in ``settings`` is no rule's.
+    """
+    settings = settings or Settings()
     check_selection(settings)
-    recorder = TrainingRecorder(settings, record=record, steps=steps, stepped=stepped)
+    mender = Mender(settings)
+    listener = Listener(
+        stepped=stepped,
+        enough=nobody if steps is None else ends_the_script,
+        repair=mender.mend if repair else None,
+    )
+    recorder = TrainingRecorder(
+        settings, record=record, steps=steps or MOST_WATCHED, listener=listener
+    )
     ending: Ending = "ended"
     error: BaseException | None = None
     try:
         with recorder.watching():
-            run_program(script, arguments, module=module)
+            training()
     except Enough:
         ending = "stopped"
     except SystemExit as leaves:
         ending, error = ("exited", leaves) if leaves.code else ("ended", None)
     except Exception as raised:
         ending, error = "raised", raised
-    training = recorder.training(ending, error, (("script", script),))
-    report = diagnose_training(training, settings)
+    recorded = recorder.training(ending, error, setup)
+    report = diagnose_training(recorded, settings)
     if recorder.failure is not None:
         report = replace(report, findings=(), unjudged=str(recorder.failure))
-    return TrainingRun(training=training, report=report, error=error)
+    report = replace(report, notes=(*report.notes, *mender.notes))
+    return TrainingRun(training=recorded, report=report, error=error, fixed=mender.outcome(report))

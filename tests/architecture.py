@@ -29,6 +29,7 @@ LEVELS = (
     {"diagnose"},
     {"step", "diagnose_training"},
     {"search"},
+    {"mending"},
     {"pipeline"},
     {"isolation"},
     {"integrations", "cli"},

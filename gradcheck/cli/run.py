@@ -68,6 +68,14 @@ class TrainingOptions:
             rich_help_panel=TRAINING,
         ),
     ] = 2
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Repair each model before it is first called, verified on that call; then train on.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = False
 
     def program(self) -> tuple[str, list[str]]:
         """The script or module, and its arguments.
@@ -129,6 +137,7 @@ def run(
             module=is_module,
             steps=steps,
             record=training.record,
+            repair=training.repair,
             settings=settings,
             stepped=progress.stepped,
         )
@@ -138,7 +147,7 @@ def run(
         from gradcheck.trace.file import dumps
 
         files.append((trace, dumps(came.training)))
-    deliver(came.report, report, run, files, fail_on=settings.fail_on)
+    deliver(came.fixed or came.report, report, run, files, fail_on=settings.fail_on)
     return exit_status(came.report, settings.fail_on)
 
 

@@ -6,6 +6,8 @@ where that raises, the call is made as if nobody looked, and from then on every 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from gradcheck.core.lapse import Lapse, lapse_of
@@ -23,6 +25,15 @@ class Grip:
     def let_go(self) -> None:
         """Records nothing from now on."""
         self.held = False
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The instruments stand aside in the body."""
+        held, self.held = self.held, False
+        try:
+            yield
+        finally:
+            self.held = held
 
     def lost(self, error: BaseException) -> None:
         """An instrument has failed with ``error``: nothing is recorded from now on."""

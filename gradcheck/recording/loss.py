@@ -22,10 +22,10 @@ def step_loss(subject: Subject) -> Any:
     """Runs the forward of ``subject``; what it gives as its loss, whatever that is."""
     if subject.loss_fn is not None:
         return subject.loss_fn(subject.model, subject.batch)
-    return _loss_of(subject.model(**subject.batch))
+    return loss_of(subject.model(**subject.batch))
 
 
-def _loss_of(output: Any) -> Any:
+def loss_of(output: Any) -> Any:
     """The loss in what a model returns: a tensor, ``output.loss``, ``output["loss"]``, or the first of a tuple."""
     if isinstance(output, Mapping):
         return output.get("loss")

@@ -125,7 +125,9 @@ class Training:
     num_steps: int
     ending: Ending
     unfinished: Trace | None = None
-    """What was recorded after the last step, where the script raised in one that was recorded in full."""
+    """What was recorded of a step that no optimizer ended: it raised, or it is all that there is."""
+    unfinished_at: int = 0
+    """How many steps had been taken before it."""
     error: tuple[str, str] = ("", "")
     """(type, message) of what the script raised."""
     error_frame: int = NONE

@@ -206,7 +206,7 @@ def test_an_error_after_healthy_steps_is_no_health(here: Path) -> None:
     note = "head = nn.Linear(1, 1)\noptimizer.add_param_group({'params': head.parameters()})\n"
     result = run("run", script(here, f"{note}train(4)\nraise KeyError('epoch')"))
     assert result.exit_code == 2, result.output
-    assert "the script raised KeyError" in " ".join(result.stdout.split())
+    assert "the training raised KeyError" in " ".join(result.stdout.split())
 
 
 def test_steps_that_were_only_watched_are_no_health(here: Path) -> None:

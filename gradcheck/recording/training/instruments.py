@@ -18,9 +18,11 @@ from torch.optim import lr_scheduler
 
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.replacing import replace
-from gradcheck.recording.training.journal import Journal, held_by
+from gradcheck.recording.training.journal import Journal
+from gradcheck.recording.training.optimizers import held_by
 from gradcheck.trace.rows import NONE
 
+_WRAPPED = "wrapped_by_gradcheck"
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
 
@@ -98,6 +100,7 @@ class Instruments:
                 self._noted(note, frame, args, kwargs)
             return result
 
+        setattr(wrapped, _WRAPPED, True)
         replace(stack, owner, name, wrapped)
 
     def _noted(
@@ -189,6 +192,11 @@ class Instruments:
         self._journal.note(
             "scheduled", frame, optimizer=self._journal.optimizer(moves) if known else NONE
         )
+
+
+def is_in_place() -> bool:
+    """Whether an instrument of this process has wrapped what it wraps."""
+    return getattr(torch.autograd.backward, _WRAPPED, False)
 
 
 def _listed(given: Given) -> Given:

@@ -14,6 +14,7 @@ import torch
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines, is_library, is_plumbing
 from gradcheck.recording.training.models import Named
+from gradcheck.recording.training.optimizers import held_by, rates
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Event, EventKind, TrainedOptimizer, TrainedParameter
 
@@ -116,6 +117,10 @@ class Journal:
         self.note("optimizer-made", frame)
         self._made[id(optimizer)] = (weakref.ref(optimizer), self.places(frame)[0])
 
+    def met(self, optimizer: torch.optim.Optimizer) -> None:
+        """``optimizer`` was made before anything was watched."""
+        self._made.setdefault(id(optimizer), (weakref.ref(optimizer), NONE))
+
     def live_optimizers(self) -> list[torch.optim.Optimizer]:
         """Those that the script made and that are still there."""
         return [it for ref, _ in self._made.values() if (it := ref()) is not None]
@@ -143,24 +148,6 @@ class Journal:
     def optimizers(self) -> tuple[TrainedOptimizer, ...]:
         """All that have stepped."""
         return tuple(self._rows)
-
-
-def held_by(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """The parameters of all its groups."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def rates(optimizer: torch.optim.Optimizer) -> tuple[float, ...]:
-    """The learning rate of each group."""
-    return tuple(float(group.get("lr", 0.0)) for group in optimizer.param_groups)
-
-
-def in_still_groups(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """The parameters of groups with a learning rate of 0, where another group has one above."""
-    if not any(rates(optimizer)):
-        return []
-    groups = [group for group in optimizer.param_groups if not float(group.get("lr", 1.0))]
-    return [parameter for group in groups for parameter in group["params"]]
 
 
 def _users(frame: FrameType | None) -> Iterator[FrameType]:

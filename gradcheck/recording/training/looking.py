@@ -8,9 +8,10 @@ from types import FrameType
 
 import torch
 
-from gradcheck.recording.training.journal import Journal, held_by, in_still_groups, rates
+from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.models import Named
 from gradcheck.recording.training.movement import Glance, glance, of_gradients
+from gradcheck.recording.training.optimizers import held_by, in_still_groups, rates
 from gradcheck.trace.training import Step
 
 _GLANCED_AT = 64

@@ -1,16 +1,72 @@
-"""The models of a running script: what no other module holds, with the names that the script has for them."""
+"""The models of a training: those that were given, or what no other module of a running script holds."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from types import FrameType
 
 import torch
 
 from gradcheck.internals.modules import children_of
+from gradcheck.recording.training.optimizers import held_by
 
-Named = list[tuple[str, torch.nn.Module]]
+Named = Sequence[tuple[str, torch.nn.Module]]
+"""(name, module); the name is that of a variable of the script where one holds it."""
+Optimizers = Sequence[torch.optim.Optimizer]
+
+
+class Models:
+    """Knows them, or finds them as they are called."""
+
+    def __init__(self, given: Named) -> None:
+        """``given``: nothing else is looked for where there are some."""
+        self.given = bool(given)
+        self.named: Named = list(given)
+        self._modules = _all_modules(given)
+
+    def know(self, called: torch.nn.Module, frame: FrameType, optimizers: Optimizers) -> bool:
+        """Whether ``called`` is trained, or belongs to it; models are looked for where it is not known."""
+        if self.given:
+            return any(id(module) in self._modules for module in called.modules())
+        if id(called) not in self._modules:
+            held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
+            self.named = live_models(frame, held)
+            self._modules = _all_modules(self.named)
+        return bool(self.named)
+
+    def learns(self, called: torch.nn.Module, optimizers: Optimizers) -> bool:
+        """Whether ``called`` is what an optimizer is there for: it holds what one moves, or is the only model."""
+        held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
+        if any(id(parameter) in held for parameter in called.parameters()):
+            return True
+        sole = len(self.named) == 1 and self.named[0][1] is called
+        return bool(optimizers) and sole and called.training
+
+    def concern(self, optimizer: torch.optim.Optimizer, known: Optimizers) -> bool:
+        """Whether a step of ``optimizer`` is one of this training."""
+        if not self.given or any(it is optimizer for it in known):
+            return True
+        held = {id(parameter) for parameter in held_by(optimizer)}
+        return any(id(p) in held for _, model in self.named for p in model.parameters())
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those in this process that hold a parameter of the models; not those that only wrap another."""
+        found = [it for it in gc.get_objects() if issubclass(type(it), torch.optim.Optimizer)]
+        inner = [it for it in found if not hasattr(it, "optimizer")]
+        return [it for it in inner if hasattr(it, "param_groups") and self.concern(it, ())]
+
+    def together(self) -> torch.nn.Module:
+        """The model itself where there is one, else a module that holds all of them by their names."""
+        if len(self.named) == 1:
+            return self.named[0][1]
+        holder = torch.nn.Module()
+        children_of(holder).update(self.named)
+        return holder
+
+
+def _all_modules(models: Named) -> set[int]:
+    return {id(module) for _, model in models for module in model.modules()}
 
 
 def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
@@ -30,22 +86,22 @@ def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
     roots = [
         it for it in roots if any(id(it) in names or id(p) in optimized for p in it.parameters())
     ]
-    named: Named = []
-    for root in roots:
-        name = names.get(id(root), type(root).__name__).replace(".", "_")
+    return _named(roots, names)
+
+
+def named_by_caller(models: Sequence[torch.nn.Module], frame: FrameType) -> Named:
+    """(name, module) of ``models``, by the variables that hold them in ``frame`` or above it, else by class."""
+    return _named(models, _variables(frame, {id(model) for model in models}))
+
+
+def _named(models: Sequence[torch.nn.Module], names: dict[int, str]) -> Named:
+    named: list[tuple[str, torch.nn.Module]] = []
+    for model in models:
+        name = names.get(id(model), type(model).__name__).replace(".", "_")
         taken = {other for other, _ in named}
-        free = (name if number == 1 else f"{name}_{number}" for number in range(1, len(roots) + 1))
-        named.append((next(it for it in free if it not in taken), root))
+        free = (name if number == 1 else f"{name}_{number}" for number in range(1, len(models) + 1))
+        named.append((next(it for it in free if it not in taken), model))
     return named
-
-
-def together(models: Named) -> torch.nn.Module:
-    """The model itself where there is one, else a module that holds all of them by their names."""
-    if len(models) == 1:
-        return models[0][1]
-    holder = torch.nn.Module()
-    children_of(holder).update(models)
-    return holder
 
 
 def _variables(frame: FrameType | None, wanted: set[int]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""Records a training while its script runs: sessions for the first steps, the light instrument for all."""
+"""Records a training while it runs: sessions for the first steps, the light instrument for the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -17,20 +17,21 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from gradcheck.core.lapse import Lapse, own_failure
-from gradcheck.errors import DiagnosticError
-from gradcheck.internals.sharding import sharded
+from gradcheck.core.lapse import own_failure
+from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.tensors import innermost_function_mode
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
-from gradcheck.recording.session import Session, collector_paused
 from gradcheck.recording.surroundings import environment
-from gradcheck.recording.tensors import PlainAccess
-from gradcheck.recording.training.instruments import Instruments
-from gradcheck.recording.training.journal import Journal, held_by
+from gradcheck.recording.training.calling import batch_of, subject_of
+from gradcheck.recording.training.instruments import Instruments, is_in_place
+from gradcheck.recording.training.journal import Journal
+from gradcheck.recording.training.listener import Listener
 from gradcheck.recording.training.looking import Looked, Looks
-from gradcheck.recording.training.models import Named, live_models, together
+from gradcheck.recording.training.models import Models, Named
+from gradcheck.recording.training.optimizers import held_by
+from gradcheck.recording.training.sessions import Sessions
 from gradcheck.recording.training.setting_up import SettingUp
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -38,20 +39,16 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Ending, Step, Training
 
-Stepped = Callable[[int, Callable[[], float | None]], None]
-"""Is given the number of a step, and what reads its loss: that waits for the device."""
 _KEPT_STEPS = 512
 """Of the end of a training, and as many of its beginning."""
-
-
-class Enough(BaseException):
-    """Ends a script that has taken the steps that were asked for; no handler of an ``Exception`` takes it."""
+_MOST_BEGUN = 4
+"""Steps that raised, which somebody handled, are recorded too, up to so many more than were asked for."""
 
 
 class TrainingRecorder:
-    """Instruments for as long as a script runs; what the script does is its own affair.
+    """Instruments for as long as a training runs; what it does is its own affair.
 
-    A failure of an instrument ends the recording, never the script.
+    A failure of an instrument ends the recording, never the training.
     """
 
     def __init__(
@@ -60,118 +57,144 @@ class TrainingRecorder:
         *,
         record: int,
         steps: int | None,
-        stepped: Stepped = lambda *_: None,
+        models: Named = (),
+        optimizers: Sequence[torch.optim.Optimizer] = (),
+        listener: Listener | None = None,
     ) -> None:
         """Nothing is watched before ``watching()``.
 
         Args:
             settings: for the traces.
             record: how many steps are recorded in full.
-            steps: after how many the script is ended; None to let it run to its end.
-            stepped: is told after each step how many were taken, and how to read the last loss.
+            steps: after how many the instruments are taken away; None to keep them.
+            models: (name, module) of what is watched; where there is none, what the script has is found.
+            optimizers: those that move the models, where that is known.
+            listener: whoever is told of it.
         """
         self._settings = settings
         self._record = record
         self._limit = steps
-        self._stepped = stepped
+        self._listener = listener or Listener()
         self.grip = Grip()
-        self._lapse: Lapse | None = None
         self._journal = Journal()
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
         self._instruments = Instruments(self._journal, self.grip, self._looks.backward_begins)
-        self._set_up = ExitStack()
+        self._sessions = Sessions(settings, self._journal)
+        self._models = Models(models)
+        self._given = tuple(optimizers)
         self._thread = threading.get_ident()
-        self._models: Named = []
-        self._known: set[int] = set()
-        """``id`` of each module in them."""
-        self._session: Session | None = None
-        self._open: list[tuple[Session, ExitStack]] = []
-        """Sessions whose instruments are in place; more than one where another mode lay over those of the first."""
-        self._calls = ExitStack()
+        self._light, self._calls, self._set_up = ExitStack(), ExitStack(), ExitStack()
+        self._num_begun = 0
+        self._mended: set[int] = set()
+        """``id`` of the modules that were given to the listener for repair."""
         self._first: list[Step] = []
         self._last: deque[Step] = deque(maxlen=_KEPT_STEPS)
         self._looked: tuple[Looked, Trace | None] | None = None
         """What was seen of the step whose optimizer is running."""
-        self._recorded = 0
-        self._running: list[int] = []
+        self._stepping: list[int] = []
         """``id`` of the optimizers that are stepping: one may be written with another."""
-        self._unfinished: Trace | None = None
-        self._problem: DiagnosticError | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Every instrument is in place in the body."""
+        """Every instrument is in place in the body.
+
+        Raises:
+            RecordingError: where another training is being recorded in this process.
+        """
+        if is_in_place():
+            raise RecordingError(
+                "another recording is running in this process; finish it first, one training at a time"
+            )
         with ExitStack() as stack:
-            stack.callback(self._let_go)
-            self._instruments.install(stack)
+            stack.callback(self.let_go)
+            self._instruments.install(self._light)
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if self._record:
-                stack.callback(self._calls.close)
-                module = torch.nn.Module
-                replace(self._calls, module, "__call__", self._watched(module.__call__))
-                self._set_up.enter_context(SettingUp(self._journal, self.grip))
+                self._prepare()
             try:
                 yield
             except Exception as error:
                 with self.grip:
-                    self._left_over(error)
+                    self.failed(error)
                 raise
             with self.grip:
-                self._left_over(None)
+                self._left_over()
+
+    def _prepare(self) -> None:
+        module = torch.nn.Module
+        replace(self._calls, module, "__call__", self._watched(module.__call__))
+        if not self._models.named:
+            self._set_up.enter_context(SettingUp(self._journal, self.grip))
+            return
+        for optimizer in self._given or self._models.optimizers():
+            self._journal.met(optimizer)
+        self._journal.name(self._models.named)
+        if self._listener.repair is None:
+            self._begin({})
 
     def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``Module.__call__``, which begins a recording where a model is trained."""
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self._session is None and self._wanted:
-                with self.grip:
-                    if torch.is_grad_enabled() or self._trains(module):
-                        self._begin(sys._getframe(1), module, _batch(args, kwargs))
+            if self._sessions.current is None and self._wanted:
+                self._called(sys._getframe(1), module, args, kwargs)
             return call(module, *args, **kwargs)
 
         return watched
 
-    def _trains(self, module: torch.nn.Module) -> bool:
-        """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
-        if not module.training:
-            return False
-        held = {id(p) for it in self._journal.live_optimizers() for p in held_by(it)}
-        return any(id(parameter) in held for parameter in module.parameters())
-
     @property
     def _wanted(self) -> bool:
-        return self.grip.held and self._recorded < self._record and not self._open
+        return (
+            self.grip.held
+            and self._sessions.num_taken < self._record
+            and self._num_begun < self._record + _MOST_BEGUN
+            and self._sessions.are_closed
+        )
 
-    def _begin(
-        self, frame: FrameType | None, called: torch.nn.Module, batch: Mapping[str, Any]
+    def _called(
+        self,
+        frame: FrameType,
+        module: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> None:
+        """A module is called while no step is being recorded."""
+        with self.grip:
+            optimizers = self._journal.live_optimizers()
+            if not (torch.is_grad_enabled() or _trains(module, optimizers)):
+                return
+            self._leave_set_up()
+            if not self._models.know(module, frame, optimizers):
+                return
+            self._journal.name(self._models.named)
+        if not self.grip.held:
+            return
+        if self._listener.repair is not None and self._is_to_mend(module):
+            self._mended.add(id(module))
+            with self.grip.aside():
+                self._listener.repair(subject_of(module, args, kwargs, self._sole_optimizer()))
+        with self.grip:
+            self._begin(batch_of(args, kwargs))
+
+    def _is_to_mend(self, module: torch.nn.Module) -> bool:
+        fresh = not self._journal.step and id(module) not in self._mended
+        return (
+            fresh
+            and torch.is_grad_enabled()
+            and self._models.learns(module, self._journal.live_optimizers())
+        )
+
+    def _begin(self, batch: Mapping[str, Any]) -> None:
         """Begins to record a step in full: with its first forward, when what trains in it has been settled."""
-        self._leave_set_up()
-        self._close()
-        if self._open:
-            return
-        optimizers = self._journal.live_optimizers()
-        if id(called) not in self._known:
-            held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
-            self._models = live_models(frame, held)
-            self._known = {id(module) for _, model in self._models for module in model.modules()}
-            self._journal.name(self._models)
-        if not self._models:
-            return
-        model = together(self._models)
-        sole = optimizers[0] if len(optimizers) == 1 else None
-        with collector_paused(), PlainAccess(), sharded(model) as gathered:
-            session = Session(
-                Subject(model=model, batch=batch, optimizer=sole),
-                self._settings,
-                Inventory(model, gathered),
-                backward_done=self._backward_done,
-            )
-        with ExitStack() as stack:
-            stack.enter_context(session.recording())
-            self._open.append((session, stack.pop_all()))
-        self._session = session
+        self._num_begun += 1
+        self._sessions.begin(
+            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer())
+        )
+
+    def _sole_optimizer(self) -> torch.optim.Optimizer | None:
+        known = self._journal.live_optimizers()
+        return known[0] if len(known) == 1 else None
 
     def _leave_set_up(self) -> None:
         if self._on_main and isinstance(innermost_function_mode(), SettingUp):
@@ -179,84 +202,65 @@ class TrainingRecorder:
 
     @property
     def _on_main(self) -> bool:
-        """Whether this is the thread that the script began on: each has function modes of its own."""
+        """Whether this is the thread that the training began on: each has function modes of its own."""
         return threading.get_ident() == self._thread
 
-    def _backward_done(self, loss: torch.Tensor) -> None:
-        if self._session is not None:
-            self._session.backward_done(loss)
-
     def _take(self, optimizer: torch.optim.Optimizer) -> Trace | None:
-        """The Trace of the session, where there is one and a backward has run in it."""
-        session = self._session
-        if session is None or not session.backward_ran or not session.grip.held:
-            return None
         own = {id(parameter) for parameter in held_by(optimizer)}
         every = {id(p) for other in self._journal.live_optimizers() for p in held_by(other)}
-        trace = session.step_trace(optimizer, every - own)
-        self._finish(session)
-        self._recorded += 1
-        return trace
+        return self._sessions.take(optimizer, every - own)
 
-    def _finish(self, session: Session) -> None:
-        session.grip.let_go()
-        self._session = None
-        self._close()
+    def failed(self, error: Exception) -> None:
+        """The training has raised ``error``."""
+        self._sessions.failed(error)
 
-    def _close(self) -> None:
-        """Takes the instruments of sessions away that are over, unless another mode lies over theirs."""
-        while self._open and innermost_function_mode() is self._open[-1][0].flow:
-            session, stack = self._open.pop()
-            with session.grip:
-                stack.close()
-            if session.grip.lapse is not None:
-                self._lapse = session.grip.lapse
+    def _left_over(self) -> None:
+        session = self._sessions.current
+        if session is not None and (session.backward_ran or not self._journal.step):
+            self._sessions.left_over()
 
-    def _left_over(self, error: Exception | None) -> None:
-        """The script is over, and what came after its last step is all that there is of another."""
-        session = self._session
-        if session is None or not session.grip.held or not (error or session.backward_ran):
-            return
-        try:
-            if error is not None:
-                session.failed(error)
-            self._unfinished = session.trace()
-        except DiagnosticError as problem:
-            self._problem = problem
-        self._finish(session)
-
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Takes the instruments away, but for what counts the steps."""
         self.grip.let_go()
-        self._close()
+        self._sessions.let_go()
+        self._calls.close()
         self._leave_set_up()
+        self._light.close()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if id(optimizer) in self._running:  # its last step raised
-            self._running.clear()
-        self._running.append(id(optimizer))
+        if not self._models.concern(optimizer, self._given):
+            return
+        if id(optimizer) in self._stepping:  # its last step raised
+            self._stepping.clear()
+        self._stepping.append(id(optimizer))
         self._journal.stepping = True
         self._looked = None
-        if len(self._running) == 1 and self.grip.held:
+        if len(self._stepping) == 1 and self.grip.held:
             with self.grip:
-                at_all = self._recorded < self._record
+                at_all = self._sessions.num_taken < self._record
                 frame = sys._getframe(1)
-                looked = self._looks.before(optimizer, frame, self._models, at_all=at_all)
+                looked = self._looks.before(optimizer, frame, self._models.named, at_all=at_all)
                 self._looked = looked, self._take(optimizer)
+            if self._looked is not None and self._looked[1] is not None:
+                self._listener.taken(self._looked[1])
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if id(optimizer) in self._running:
-            del self._running[self._running.index(id(optimizer)) :]
-        self._journal.stepping = bool(self._running)
-        if self._running:
+        if not self._models.concern(optimizer, self._given):
+            return
+        if id(optimizer) in self._stepping:
+            del self._stepping[self._stepping.index(id(optimizer)) :]
+        self._journal.stepping = bool(self._stepping)
+        if self._stepping:
             return
         if self.grip.held:
             with self.grip:
                 self._ended(optimizer, sys._getframe(1))
         self._journal.step += 1
         with self.grip:
-            self._stepped(self._journal.step, self._instruments.loss)
-        if self._limit is not None and self._journal.step >= self._limit:
-            raise Enough
+            self._listener.stepped(self._journal.step, self._instruments.loss)
+        if self._journal.step == self._limit:
+            self.let_go()
+            self._listener.enough()
 
     def _ended(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
         if self._looked is None:
@@ -266,29 +270,45 @@ class TrainingRecorder:
         step = dataclasses.replace(self._looks.after(looked), trace=trace)
         (self._first if len(self._first) < _KEPT_STEPS else self._last).append(step)
         self._journal.note("stepped", frame, optimizer=step.optimizer)
-        if self._recorded >= self._record:
+        if self._sessions.num_taken >= self._record:
             self._calls.close()
-        elif self._on_main:
+        elif self._on_main and not self._models.given:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
 
     @property
     def failure(self) -> DiagnosticError | None:
-        """Why nothing can be said of the training: an instrument failed, or a step could not be recorded."""
-        lapse = self.grip.lapse or self._lapse
-        return self._problem if lapse is None else own_failure(lapse)
+        """Why nothing can be said of the training: an instrument failed, or no step could be recorded."""
+        lapse = self.grip.lapse or self._sessions.lapse
+        if lapse is not None:
+            return own_failure(lapse)
+        return None if self.traces else self._sessions.problem
+
+    @property
+    def traces(self) -> list[Trace]:
+        """Those that were taken so far, that of an unfinished step last."""
+        steps = [step.trace for step in (*self._first, *self._last)]
+        return [trace for trace in (*steps, self._sessions.unfinished) if trace is not None]
+
+    def asked(self) -> None:
+        """Somebody wants to know what was recorded so far: a step that has had its backward is not waited for."""
+        with self.grip:
+            self._left_over()
 
     def training(
-        self, ending: Ending, error: BaseException | None, setup: tuple[tuple[str, str], ...]
+        self,
+        ending: Ending,
+        error: BaseException | None = None,
+        setup: tuple[tuple[str, str], ...] = (),
     ) -> Training:
-        """All that was recorded, when the script has ended."""
-        journal = self._journal
+        """All that was recorded so far."""
+        journal, traces = self._journal, self.traces
         for optimizer in journal.live_optimizers():
             journal.optimizer(optimizer)
-        traces = [step.trace for step in self._first] + [self._unfinished]
-        first = next((trace for trace in traces if trace is not None), None)
         where = NONE if error is None else journal.lines.of_traceback(error.__traceback__)[1]
         return Training(
-            environment=first.environment if first else environment(Inventory(torch.nn.Module())),
+            environment=traces[0].environment
+            if traces
+            else environment(Inventory(torch.nn.Module())),
             setup=setup,
             parameters=journal.parameters(),
             optimizers=journal.optimizers(),
@@ -297,13 +317,16 @@ class TrainingRecorder:
             steps=(*self._first, *self._last),
             num_steps=journal.step,
             ending=ending,
-            unfinished=self._unfinished,
+            unfinished=self._sessions.unfinished,
+            unfinished_at=self._sessions.unfinished_at,
             error=("", "") if error is None else (type(error).__name__, str(error)),
             error_frame=where,
         )
 
 
-def _batch(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tensors that a model was called with, by the names of its arguments; none where it has none for them."""
-    given = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else kwargs
-    return {str(key): it for key, it in given.items() if isinstance(it, torch.Tensor)}
+def _trains(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
+    """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
+    if not module.training:
+        return False
+    held = {id(parameter) for optimizer in optimizers for parameter in held_by(optimizer)}
+    return any(id(parameter) in held for parameter in module.parameters())

@@ -104,7 +104,7 @@ def _never_stepped(training: Training) -> Iterator[Finding]:
             at=skipped[0].frame,
             evidence=(("skipped at", line_text(training, skipped[0].frame)),),
         )
-    elif backwards:
+    elif backwards and training.optimizers[0].frame != NONE:  # else it may be stepped elsewhere
         row = training.optimizers[0]
         yield training_finding(
             training,

@@ -1,0 +1,138 @@
+"""The sessions of a training: one for each step that is recorded in full, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import ExitStack
+
+import torch
+
+from gradcheck.core.lapse import Lapse
+from gradcheck.errors import DiagnosticError
+from gradcheck.internals.sharding import sharded
+from gradcheck.internals.tensors import innermost_function_mode
+from gradcheck.recording.inventory import Inventory
+from gradcheck.recording.session import Session, collector_paused
+from gradcheck.recording.tensors import PlainAccess
+from gradcheck.recording.training.journal import Journal
+from gradcheck.settings import Settings
+from gradcheck.subject import Subject
+from gradcheck.trace.trace import Trace
+
+_MOST_BACKWARDS = 256
+"""Of one step; where no optimizer of torch ends it, its recording would grow for as long as the training runs."""
+
+
+class Sessions:
+    """Begins and ends them; what became of a step that no optimizer ended is kept."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        """``journal`` knows how many steps were taken."""
+        self._settings = settings
+        self._journal = journal
+        self.current: Session | None = None
+        self._open: list[tuple[Session, ExitStack]] = []
+        """Those whose instruments are in place; more than one where another mode lay over those of the first."""
+        self.num_taken = 0
+        """How many steps were recorded whole."""
+        self.lapse: Lapse | None = None
+        """The failure of an instrument."""
+        self.unfinished: Trace | None = None
+        """What was recorded of a step that raised, or that had no end."""
+        self.unfinished_at = 0
+        """How many steps had been taken before it."""
+        self.problem: DiagnosticError | None = None
+        """Why such a step could not be recorded."""
+
+    def begin(self, subject: Subject) -> None:
+        """Begins to record a step, unless the instruments of an earlier one are still in place.
+
+        Raises:
+            RecordingError: where somebody else is recording.
+        """
+        self.close()
+        if self._open:
+            return
+        with collector_paused(), PlainAccess(), sharded(subject.model) as gathered:
+            session = Session(
+                subject,
+                self._settings,
+                Inventory(subject.model, gathered),
+                backward_done=self._backward_done,
+                backward_raised=self.failed,
+            )
+        with ExitStack() as stack:
+            stack.enter_context(session.recording())
+            self._open.append((session, stack.pop_all()))
+        self.current = session
+
+    @property
+    def are_closed(self) -> bool:
+        """Whether no instrument is in place."""
+        return not self._open
+
+    def take(self, optimizer: torch.optim.Optimizer, others: Collection[int]) -> Trace | None:
+        """The Trace of the step that ``optimizer`` ends, where it is recorded and a backward has run in it.
+
+        ``others``: as for ``Session.step_trace``.
+        """
+        session = self.current
+        if session is None or not session.backward_ran or not session.grip.held:
+            return None
+        trace = session.step_trace(optimizer, others)
+        self._finish(session)
+        self.num_taken += 1
+        return trace
+
+    def failed(self, error: Exception) -> None:
+        """A step has raised ``error``, which somebody may handle; the first such step is kept."""
+        self._keep_unfinished(error)
+
+    def left_over(self) -> None:
+        """The training is over, and what came after its last step is all that there is of another."""
+        self._keep_unfinished(None)
+
+    def _keep_unfinished(self, error: Exception | None) -> None:
+        session = self.current
+        if session is None or not session.grip.held:
+            return
+        try:
+            if error is not None:
+                session.failed(error)
+            trace = session.trace()
+            if self.unfinished is None:
+                self.unfinished, self.unfinished_at = trace, self._journal.step
+        except DiagnosticError as problem:
+            self.problem = problem
+        self._finish(session)
+
+    def _backward_done(self, loss: torch.Tensor) -> None:
+        session = self.current
+        if session is None:
+            return
+        session.backward_done(loss)
+        if session.flow.num_backwards >= _MOST_BACKWARDS:
+            self.left_over()
+
+    def _finish(self, session: Session) -> None:
+        session.grip.let_go()
+        self.current = None
+        self.close()
+
+    def close(self) -> None:
+        """Takes the instruments of sessions away that are over, unless another mode lies over theirs."""
+        while self._open and innermost_function_mode() is self._open[-1][0].flow:
+            session, stack = self._open[-1]
+            if session is self.current:
+                return
+            self._open.pop()
+            with session.grip:
+                stack.close()
+            if session.grip.lapse is not None:
+                self.lapse = session.grip.lapse
+
+    def let_go(self) -> None:
+        """Records nothing from now on."""
+        if self.current is not None:
+            self._finish(self.current)
+        self.close()
