@@ -16,6 +16,8 @@ from gradcheck.trace.training import Training
 
 STEP_RAISED = "GC210"
 """The rule for errors that no other rule explains."""
+OF_THE_LIST = ("GC601", "GC602")
+"""Rules that compare what an optimizer holds with what the model has."""
 
 
 def diagnose_training(training: Training, settings: Settings) -> Report:
@@ -29,6 +31,7 @@ def diagnose_training(training: Training, settings: Settings) -> Report:
     if training.ending in ("ended", "stopped") and len(reports) > 1:
         reports = [(label, _without_handled_error(report)) for label, report in reports]
     findings = [finding for _, report in reports for finding in report.findings]
+    findings = _without_what_moves(findings, training)
     over, failed = _over_steps(training, settings)
     shown = tuple(ranked(_once(without_symptoms([*over, *findings]))))
     label, base = _base(reports, training)
@@ -51,6 +54,16 @@ def _traces(training: Training) -> list[tuple[str, Trace]]:
     if training.unfinished is not None:
         found.append((f"step {training.unfinished_at + 1}, unfinished", training.unfinished))
     return found
+
+
+def _without_what_moves(findings: list[Finding], training: Training) -> list[Finding]:
+    """Without what a list of an optimizer alone says of parameters that were seen to move: they learn somehow."""
+    moving = {training.parameters[i].fqn for step in training.steps for i in step.moved_otherwise}
+    return [
+        finding
+        for finding in findings
+        if finding.code not in OF_THE_LIST or not moving.issuperset(finding.parameters)
+    ]
 
 
 def _without_handled_error(report: Report) -> Report:

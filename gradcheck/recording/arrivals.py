@@ -31,13 +31,22 @@ class Arrivals:
     def watching(self, parameters: Iterable[torch.Tensor]) -> Iterator[None]:
         """Looks at the gradients on their way to those of ``parameters`` that train, while the body runs."""
         with ExitStack() as stack:
+            parameters = list(parameters)
+            self.begin_again(parameters)
             for index, parameter in enumerate(parameters):
                 if not parameter.requires_grad:
                     continue
-                if parameter.grad is not None:
-                    self._left_over[index] = _mark(parameter.grad)
                 stack.callback(parameter.register_hook(self._hook(index)).remove)
             yield
+
+    def begin_again(self, parameters: Iterable[torch.Tensor]) -> None:
+        """A step begins: what is there now is an earlier one's."""
+        self._arrived.clear()
+        self._left_over = {
+            index: _mark(parameter.grad)
+            for index, parameter in enumerate(parameters)
+            if parameter.requires_grad and parameter.grad is not None
+        }
 
     def _hook(self, index: int) -> Any:
         grip, arrived = self._grip, self._arrived

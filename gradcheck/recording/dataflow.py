@@ -225,6 +225,11 @@ class DataFlow(TorchFunctionMode):
                 read += [self.identities.value_of(tensor) for tensor in tensors_in(arg)]
         return read
 
+    def next_step(self) -> None:
+        """What ran backward so far belongs to a step that is over."""
+        self.num_backwards, self.first_backward = 0, NONE
+        self.backward_of.clear()
+
     def _backward(
         self,
         func: Callable[..., Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,12 @@ class HiddenLeaves:
         """``leaf`` is read at ``frame`` while ``module`` runs, or ``seen`` is, which was made of it."""
         self._met.setdefault(id(leaf), _Met(leaf, seen, frame, module))
 
-    def rows(self) -> tuple[HiddenLeaf, ...]:
-        """They, as they are after the step."""
+    def rows(self, others: Collection[int] = ()) -> tuple[HiddenLeaf, ...]:
+        """They, as they are after the step; ``others``: ``id`` of what optimizers hold that are not the step's own."""
         met = self._outside_of_parameters()
         if not met:
             return ()
-        held = {id(p) for group in self._groups() for p in group["params"]}
+        held = {*others, *(id(p) for group in self._groups() for p in group["params"])}
         places = places_of([it.seen for it in met], self._inventory)
         return tuple(self._row(it, places.get(id(it.seen)), id(it.leaf) in held) for it in met)
 

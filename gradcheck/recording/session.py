@@ -315,20 +315,31 @@ class Session:
                 self._optimizer = replace(row, parameters=held)
             if self._loss is not None:
                 self._loss = self._losses.together(self._loss)
-        trace = self.trace()
+            with collector_paused():
+                trace = replace(self._trace(), hidden_leaves=self._hidden.rows(others))
         rows = enumerate(trace.parameters)
         return replace(trace, parameters=tuple(_idle(p) if i in waiting else p for i, p in rows))
+
+    def next_step(self) -> None:
+        """An optimizer has stepped, and the recording goes on: another one waits for what was computed before."""
+        self._arrivals.begin_again(row.tensor for row in self._before)
+        self.flow.next_step()
+        self._loss, self._backward_ran = None, False
 
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
         with collector_paused(), PlainAccess():
             trace = self._trace()
+        self.release()
+        return trace
+
+    def release(self) -> None:
+        """Forgets tensors and modules."""
         self._modules.release()
         self._inventory.release()
         self._at_work.release()
         self._hidden.release()
         self._before.clear()
-        return trace
 
     def _trace(self) -> Trace:
         ledger, flow = self._ledger, self.flow

@@ -97,8 +97,11 @@ class Step:
     """Parameters of the optimizer that something else had changed since its last step, where it was looked at."""
     reverted: tuple[int, ...] = ()
     """Of these, those that are again what they were before that step."""
+    moved_otherwise: tuple[int, ...] = ()
+    """Parameters that no optimizer holds, train, and have changed since the last step all the same."""
     stale: tuple[int, ...] = ()
-    """Parameters of the optimizer that held the gradient of an earlier step when the first backward began."""
+    """Parameters of the optimizer that held the gradient of an earlier step when the first backward began, and hold
+    the same tensor now."""
     cached: bool = False
     """Autocast has been on since before the last step, and with it its cache of weights in half precision."""
     evaluating: tuple[str, ...] = ()

@@ -194,7 +194,6 @@ def test_a_step_that_raises_half_way_is_the_users_and_the_model_goes_on() -> Non
 
 def test_a_watched_loop_tells_the_gradients_of_the_shards() -> None:
     model, batch, optimizer = ran_forward()
-    optimizer = adam(sharded()[0])
     with gradcheck.watch(model) as watch:
         model(**batch)["loss"].backward()
         optimizer.step()

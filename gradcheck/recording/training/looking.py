@@ -39,8 +39,11 @@ class Looks:
         self._num_left_autocast = num_left_autocast
         self._after: dict[int, tuple[Keyed, Glance, Glance]] = {}
         """Optimizer -> what was looked at before and after its last step."""
-        self._stale: set[int] | None = None
-        """What held a gradient of an earlier step when the first backward of this one began; None before that."""
+        self._stale: dict[int, int] | None = None
+        """What held a gradient of an earlier step when the first backward of this one began -> ``id`` of that gradient;
+        None before that."""
+        self._unheld: Glance | None = None
+        """What trains and no optimizer holds, before the last step."""
         self._cast_since: tuple[torch.device, int] | None = None
         """(device, how often autocast had ended) at the last step, where autocast was on."""
 
@@ -48,7 +51,8 @@ class Looks:
         """A backward is about to run."""
         if self._stale is None:
             looked_at = [pair for keyed, _, _ in self._after.values() for pair in keyed]
-            self._stale = of_gradients(looked_at).non_zero()
+            filled = of_gradients(looked_at).non_zero()
+            self._stale = {key: id(p.grad) for key, p in looked_at if key in filled}
 
     def before(
         self, optimizer: torch.optim.Optimizer, frame: FrameType, models: Named, *, at_all: bool
@@ -72,7 +76,10 @@ class Looks:
             moved=(),
             written=written,
             reverted=reverted,
-            stale=tuple(sorted((self._stale or set()) & {key for key, _ in keyed})),
+            moved_otherwise=self._moved_otherwise(models) if at_all else (),
+            stale=tuple(
+                sorted(key for key, p in keyed if (self._stale or {}).get(key) == id(p.grad))
+            ),
             cached=bool(keyed) and self._is_cached(keyed[0][1].device),
             evaluating=_evaluating(models, {id(p) for _, p in keyed}),
         )
@@ -94,6 +101,25 @@ class Looks:
         now = glance(keyed)
         written = now.differing(after)
         return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
+
+    def _moved_otherwise(self, models: Named) -> tuple[int, ...]:
+        """What moves though no optimizer holds it: weights that are copied from the float32 ones of an optimizer."""
+        held = {id(p) for optimizer in self._journal.live_optimizers() for p in held_by(optimizer)}
+        before, now = (
+            self._unheld,
+            glance(
+                (self._journal.index(p), p)
+                for _, model in models
+                for p in model.parameters()
+                if p.requires_grad and id(p) not in held
+            ),
+        )
+        self._unheld = now
+        return (
+            tuple(sorted(now.differing(before)))
+            if before is not None and now.rows == before.rows
+            else ()
+        )
 
     def _is_cached(self, device: torch.device) -> bool:
         """Whether autocast has been on since before the last step."""

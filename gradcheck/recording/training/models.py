@@ -19,8 +19,9 @@ Optimizers = Sequence[torch.optim.Optimizer]
 class Models:
     """Knows them, or finds them as they are called."""
 
-    def __init__(self, given: Named) -> None:
-        """``given``: nothing else is looked for where there are some."""
+    def __init__(self, given: Named, optimizers: Optimizers) -> None:
+        """``given``: nothing else is looked for where there are some; ``optimizers``: known to move them."""
+        self.optimizers = tuple(optimizers)
         self.given = bool(given)
         self.named: Named = list(given)
         self._modules = _all_modules(given)
@@ -43,18 +44,12 @@ class Models:
         sole = len(self.named) == 1 and self.named[0][1] is called
         return bool(optimizers) and sole and called.training
 
-    def concern(self, optimizer: torch.optim.Optimizer, known: Optimizers) -> bool:
-        """Whether a step of ``optimizer`` is one of this training."""
-        if not self.given or any(it is optimizer for it in known):
+    def concern(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether ``optimizer`` moves one of the models."""
+        if not self.given or any(it is optimizer for it in self.optimizers):
             return True
         held = {id(parameter) for parameter in held_by(optimizer)}
         return any(id(p) in held for _, model in self.named for p in model.parameters())
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """Those in this process that hold a parameter of the models; not those that only wrap another."""
-        found = [it for it in gc.get_objects() if issubclass(type(it), torch.optim.Optimizer)]
-        inner = [it for it in found if not hasattr(it, "optimizer")]
-        return [it for it in inner if hasattr(it, "param_groups") and self.concern(it, ())]
 
     def together(self) -> torch.nn.Module:
         """The model itself where there is one, else a module that holds all of them by their names."""
@@ -67,6 +62,12 @@ class Models:
 
 def _all_modules(models: Named) -> set[int]:
     return {id(module) for _, model in models for module in model.modules()}
+
+
+def live_optimizers() -> list[torch.optim.Optimizer]:
+    """Those in this process, without those that only wrap another."""
+    found = [it for it in gc.get_objects() if issubclass(type(it), torch.optim.Optimizer)]
+    return [it for it in found if hasattr(it, "param_groups") and not hasattr(it, "optimizer")]
 
 
 def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:

@@ -29,7 +29,7 @@ from gradcheck.recording.training.instruments import Instruments, is_in_place
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.listener import Listener
 from gradcheck.recording.training.looking import Looked, Looks
-from gradcheck.recording.training.models import Models, Named
+from gradcheck.recording.training.models import Models, Named, live_optimizers
 from gradcheck.recording.training.optimizers import held_by
 from gradcheck.recording.training.sessions import Sessions
 from gradcheck.recording.training.setting_up import SettingUp
@@ -80,8 +80,7 @@ class TrainingRecorder:
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
         self._instruments = Instruments(self._journal, self.grip, self._looks.backward_begins)
         self._sessions = Sessions(settings, self._journal)
-        self._models = Models(models)
-        self._given = tuple(optimizers)
+        self._models = Models(models, optimizers)
         self._thread = threading.get_ident()
         self._light, self._calls, self._set_up = ExitStack(), ExitStack(), ExitStack()
         self._num_begun = 0
@@ -127,7 +126,7 @@ class TrainingRecorder:
         if not self._models.named:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
             return
-        for optimizer in self._given or self._models.optimizers():
+        for optimizer in self._models.optimizers or live_optimizers():
             self._journal.met(optimizer)
         self._journal.name(self._models.named)
         if self._listener.repair is None:
@@ -193,7 +192,7 @@ class TrainingRecorder:
         )
 
     def _sole_optimizer(self) -> torch.optim.Optimizer | None:
-        known = self._journal.live_optimizers()
+        known = [it for it in self._journal.live_optimizers() if self._models.concern(it)]
         return known[0] if len(known) == 1 else None
 
     def _leave_set_up(self) -> None:
@@ -207,8 +206,11 @@ class TrainingRecorder:
 
     def _take(self, optimizer: torch.optim.Optimizer) -> Trace | None:
         own = {id(parameter) for parameter in held_by(optimizer)}
-        every = {id(p) for other in self._journal.live_optimizers() for p in held_by(other)}
-        return self._sessions.take(optimizer, every - own)
+        self._journal.met(optimizer)
+        known = self._journal.live_optimizers()
+        every = {id(p) for other in known for p in held_by(other)}
+        awaited = {id(it) for it in known if self._models.concern(it)} or {id(optimizer)}
+        return self._sessions.take(optimizer, every - own, awaited)
 
     def failed(self, error: Exception) -> None:
         """The training has raised ``error``."""
@@ -228,8 +230,6 @@ class TrainingRecorder:
         self._light.close()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if not self._models.concern(optimizer, self._given):
-            return
         if id(optimizer) in self._stepping:  # its last step raised
             self._stepping.clear()
         self._stepping.append(id(optimizer))
@@ -245,8 +245,6 @@ class TrainingRecorder:
                 self._listener.taken(self._looked[1])
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if not self._models.concern(optimizer, self._given):
-            return
         if id(optimizer) in self._stepping:
             del self._stepping[self._stepping.index(id(optimizer)) :]
         self._journal.stepping = bool(self._stepping)
@@ -272,7 +270,7 @@ class TrainingRecorder:
         self._journal.note("stepped", frame, optimizer=step.optimizer)
         if self._sessions.num_taken >= self._record:
             self._calls.close()
-        elif self._on_main and not self._models.given:
+        elif self._on_main and not self._models.given and self._sessions.are_closed:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
 
     @property
@@ -303,7 +301,8 @@ class TrainingRecorder:
         """All that was recorded so far."""
         journal, traces = self._journal, self.traces
         for optimizer in journal.live_optimizers():
-            journal.optimizer(optimizer)
+            if self._models.concern(optimizer):
+                journal.optimizer(optimizer)
         where = NONE if error is None else journal.lines.of_traceback(error.__traceback__)[1]
         return Training(
             environment=traces[0].environment

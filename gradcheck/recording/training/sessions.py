@@ -23,6 +23,10 @@ _MOST_BACKWARDS = 256
 """Of one step; where no optimizer of torch ends it, its recording would grow for as long as the training runs."""
 
 
+_MOST_STEPS = 8
+"""For which one recording waits for an optimizer that has not stepped: a critic may step five times as often."""
+
+
 class Sessions:
     """Begins and ends them; what became of a step that no optimizer ended is kept."""
 
@@ -31,6 +35,9 @@ class Sessions:
         self._settings = settings
         self._journal = journal
         self.current: Session | None = None
+        self._stepped: set[int] = set()
+        """``id`` of the optimizers that have stepped in it."""
+        self._num_steps = 0
         self._open: list[tuple[Session, ExitStack]] = []
         """Those whose instruments are in place; more than one where another mode lay over those of the first."""
         self.num_taken = 0
@@ -65,23 +72,42 @@ class Sessions:
             stack.enter_context(session.recording())
             self._open.append((session, stack.pop_all()))
         self.current = session
+        self._stepped.clear()
+        self._num_steps = 0
 
     @property
     def are_closed(self) -> bool:
         """Whether no instrument is in place."""
         return not self._open
 
-    def take(self, optimizer: torch.optim.Optimizer, others: Collection[int]) -> Trace | None:
+    def take(
+        self,
+        optimizer: torch.optim.Optimizer,
+        others: Collection[int],
+        awaited: Collection[int],
+    ) -> Trace | None:
         """The Trace of the step that ``optimizer`` ends, where it is recorded and a backward has run in it.
 
-        ``others``: as for ``Session.step_trace``.
+        Args:
+            optimizer: it is about to step.
+            others: as for ``Session.step_trace``.
+            awaited: ``id`` of each optimizer whose step is wanted. The recording goes on until all have stepped: what
+                one of them moves may have been computed before another's step, as a generator's images are.
         """
         session = self.current
         if session is None or not session.backward_ran or not session.grip.held:
             return None
-        trace = session.step_trace(optimizer, others)
-        self._finish(session)
-        self.num_taken += 1
+        trace = None
+        if id(optimizer) in awaited and id(optimizer) not in self._stepped:
+            trace = session.step_trace(optimizer, others)
+            self._stepped.add(id(optimizer))
+        self._num_steps += 1
+        if self._stepped.issuperset(awaited) or self._num_steps >= _MOST_STEPS:
+            self.num_taken += 1
+            session.release()
+            self._finish(session)
+        else:
+            session.next_step()
         return trace
 
     def failed(self, error: Exception) -> None:
