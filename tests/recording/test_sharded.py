@@ -193,7 +193,9 @@ def test_a_step_that_raises_half_way_is_the_users_and_the_model_goes_on() -> Non
 
 
 def test_a_watched_loop_tells_the_gradients_of_the_shards() -> None:
-    model, batch, optimizer = ran_forward()
+    model, batch, _ = ran_forward()
+    model.reshard()  # type: ignore[operator]  # FSDPModule
+    optimizer = adam(model)
     with gradcheck.watch(model) as watch:
         model(**batch)["loss"].backward()
         optimizer.step()

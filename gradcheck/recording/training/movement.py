@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gradcheck.internals.tensors import without_function_modes
+from gradcheck.recording.tensors import is_readable, own_part
 
 ELEMENTS = 32
 """Looked at in each parameter, spread over it: where its gradient is not zero they move in every optimizer."""
@@ -68,9 +69,8 @@ def of_gradients(keyed: Sequence[tuple[int, torch.Tensor]]) -> Glance:
 
 
 def _piece(tensor: torch.Tensor) -> torch.Tensor | None:
-    local = getattr(tensor, "to_local", None)  # DTensor: what this process holds
-    data = tensor.detach() if local is None else local().detach()
-    if data.is_meta or data.layout != torch.strided or not data.numel():
+    data = own_part(tensor).detach()
+    if not is_readable(data) or data.layout != torch.strided or not data.numel():
         return None
     if not data.is_contiguous() and data.numel() > _MAX_COPIED:
         return None
