@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from gradcheck.core.lapse import lapse_of, own_failure
 from gradcheck.errors import DiagnosticError
 from gradcheck.reports.outcome import FixReport
@@ -24,7 +26,9 @@ class Mender:
     def mend(self, subject: Subject) -> None:
         """Repairs ``subject``; what goes wrong with that is no affair of the training."""
         try:
-            result = repair(subject, self._settings)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of steps that are only tried
+                result = repair(subject, self._settings)
         except DiagnosticError as problem:
             self.problems.append(str(problem))
         except Exception as error:

@@ -15,7 +15,7 @@ from gradcheck.loading.program import check_program, run_program
 from gradcheck.mending import Mender
 from gradcheck.recording.observers import nobody
 from gradcheck.recording.training.listener import Enough, Listener, Stepped, ends_the_script
-from gradcheck.recording.training.models import named_by_caller
+from gradcheck.recording.training.models import Named, named_by_caller
 from gradcheck.recording.training.recorder import TrainingRecorder
 from gradcheck.recording.watching import Watch
 from gradcheck.reports.outcome import FixReport
@@ -150,18 +150,39 @@ def watch(
         steps: after how many steps nothing is watched any more; None to watch all.
         record: how many are recorded in full.
     """
-    chosen, named = settings or Settings(), named_by_caller(_several(model), sys._getframe(1))
+    return watch_models(
+        named_by_caller(_several(model), sys._getframe(1)),
+        () if optimizer is None else _several(optimizer),
+        settings or Settings(),
+        steps=steps,
+        record=record,
+    )
+
+
+def watch_models(
+    models: Named,
+    optimizers: Sequence[torch.optim.Optimizer],
+    settings: Settings,
+    *,
+    steps: int | None,
+    record: int,
+    listener: Listener | None = None,
+    is_running: Callable[[], bool] = lambda: True,
+) -> Watch:
+    """``watch`` for a framework's callback: it is told of each step, and may end without a word."""
 
     def make() -> TrainingRecorder:
         return TrainingRecorder(
-            chosen,
+            settings,
             record=record,
             steps=steps,
-            models=named,
-            optimizers=() if optimizer is None else _several(optimizer),
+            models=models,
+            optimizers=optimizers,
+            listener=listener,
+            is_running=is_running,
         )
 
-    return Watch(make, lambda training: diagnose_training(training, chosen))
+    return Watch(make, lambda training: diagnose_training(training, settings))
 
 
 def _several(given: _T | Sequence[_T]) -> tuple[_T, ...]:

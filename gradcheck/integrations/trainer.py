@@ -2,122 +2,125 @@
 
 from __future__ import annotations
 
-import shutil
-import warnings
-from contextlib import ExitStack, suppress
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import torch
 from transformers import Trainer, TrainerCallback
 
-from gradcheck.errors import DiagnosticError
-from gradcheck.gates.gate import of_one
-from gradcheck.pipeline import watch
-from gradcheck.reports.formatter import RenderOptions, render
+from gradcheck.integrations.guard import (
+    BrokenChainError,
+    Guard,
+    OnFindings,
+    is_on_the_stack,
+    plain_optimizers,
+)
+from gradcheck.integrations.summaries import wandb_runs
+from gradcheck.pipeline import DEFAULT_RECORDED, DEFAULT_STEPS
+from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 
-STEP_RAISED = "GC210"
-"""The rule for errors that no other rule explains: they stay as they are, for whoever waits for them, as
-``auto_find_batch_size`` waits for one that says that memory ran out."""
-
-
-class BrokenChainError(Exception):
-    """The first training step has findings; the text is the report, which ``report`` holds as data."""
-
-    def __init__(self, report: Report) -> None:
-        options = RenderOptions(width=shutil.get_terminal_size((100, 24)).columns)
-        super().__init__(f"gradcheck\n{render(report, 'terminal', options)}")
-        self.report = report
+__all__ = ["BrokenChainError", "GradcheckCallback"]
 
 
 class GradcheckCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
-    """Watches the first training step of each ``trainer.train()``, as the Trainer makes it.
+    """Watches the first steps of each ``trainer.train()``, as the Trainer makes them.
 
-    Batch, collator, loss, precision and device are those of the run, and nothing of it is changed. Where the step
-    raises, as a loss without a graph does in ``backward()``, the error of torch is the cause of the one raised here.
+    Batch, collator, loss, precision, device and optimizer are those of the run, and nothing of it is changed. Where the
+    step raises, as a loss without a graph does in ``backward()``, the error of torch is the cause of the one raised
+    here. A summary goes to TensorBoard and W&B where the Trainer reports to them.
 
         trainer.add_callback(GradcheckCallback(trainer))
 
     A Trainer hands itself to no callback, and has no event for a step that raises; so the callback is given the
-    Trainer, and stands in for its ``training_step`` for one call.
+    Trainer, and stands in for its ``training_step`` while it watches.
     """
-
-    report: Report | None = None
-    """The report on the step that was watched last; None before."""
 
     def __init__(
         self,
         trainer: Trainer,
         *,
-        on_findings: Literal["raise", "warn"] = "raise",
+        on_findings: OnFindings = "raise",
         settings: Settings | None = None,
+        steps: int | None = DEFAULT_STEPS,
+        record: int = DEFAULT_RECORDED,
     ) -> None:
         """Nothing is watched before ``trainer.train()``.
 
         Args:
-            trainer: the one whose step is watched, the one that the callback is added to.
+            trainer: the one whose steps are watched, the one that the callback is added to.
             on_findings: ``"raise"`` ends the training with a ``BrokenChainError`` where there are findings at or over
-                ``settings.fail_on``; ``"warn"`` warns and goes on.
-            settings: rules and severity; the seed is not used, for the step is the run's own.
+                ``settings.fail_on``; ``"warn"`` warns and goes on; ``"repair"`` repairs the model before its first
+                step, verified on that step's batch, and raises where something is left.
+            settings: rules and severity; the seed is not used, for the steps are the run's own.
+            steps: after how many optimizer steps nothing is watched any more; None to watch all.
+            record: how many of the first are recorded in full.
         """
         self._trainer = trainer
-        self._on_findings = on_findings
-        self._settings = settings or Settings()
+        self._guard = Guard(on_findings, settings, steps, record, self._writers)
+        self._put_back: Callable[[], None] | None = None
+
+    @property
+    def report(self) -> Report | None:
+        """The report on the steps that were watched last; None before."""
+        return self._guard.report
+
+    @property
+    def fixed(self) -> FixReport | None:
+        """With ``"repair"``: what was wrong before the first step and what was done; None where nothing was."""
+        return self._guard.fixed
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Has the next training step watched."""
+        """Has the next training steps watched."""
+        trainer = self._trainer
+        self._step_aside()
+        self._guard.begin(
+            trainer.model,
+            plain_optimizers([trainer.optimizer]),
+            lambda: is_on_the_stack(trainer, "train"),
+        )
+        if self._guard.is_watching:
+            self._stand_in()
+
+    def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:
+        """Judges all steps once they are enough, or no other comes."""
+        last = control.should_training_stop or state.global_step >= state.max_steps
+        self._guard.between_steps(last=last)
+        if not self._guard.is_watching:
+            self._step_aside()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Judges what was not judged before."""
+        self._step_aside()
+        self._guard.end()
+
+    def _stand_in(self) -> None:
         trainer = self._trainer
         step, before = trainer.training_step, dict(vars(trainer))
 
         def watched_step(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return step(*args, **kwargs)
+            except Exception as error:
+                self._step_aside()
+                self._guard.failed(error)
+                raise
+
+        def put_back() -> None:
             if "training_step" in before:
                 trainer.training_step = before["training_step"]
             else:
                 del trainer.training_step
-            return self._watched(step, *args, **kwargs)
 
         trainer.training_step = watched_step
+        self._put_back = put_back
 
-    def _watched(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        optimizer = self._trainer.optimizer
-        moves = getattr(optimizer, "optimizer", optimizer)  # accelerate's holds torch's
-        held = moves if isinstance(moves, torch.optim.Optimizer) else None  # DeepSpeed has its own
-        watching = watch(self._trainer.model, optimizer=held, settings=self._settings)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(watching)
-            except DiagnosticError as problem:
-                self._could_not_watch(problem)
-                return step(*args, **kwargs)
-            try:
-                loss = step(*args, **kwargs)
-            except Exception as error:
-                stack.__exit__(type(error), error, error.__traceback__)
-                with suppress(DiagnosticError):  # the step's own error says more
-                    self._judge(watching.report, error)
-                raise
-        self._judge(watching.report, None)
-        return loss
+    def _step_aside(self) -> None:
+        put_back, self._put_back = self._put_back, None
+        if put_back is not None:
+            put_back()
 
-    def _could_not_watch(self, problem: DiagnosticError) -> None:
-        if self._on_findings == "raise":
-            raise problem
-        warnings.warn(f"gradcheck could not watch the first step: {problem}", stacklevel=2)
-
-    def _judge(self, report: Report, cause: Exception | None) -> None:
-        self.report = report
-        if report.verdict == "not-judged":
-            if cause is None:  # the step's own error says more
-                warnings.warn(
-                    f"gradcheck did not judge the first step: {report.unjudged}", stacklevel=2
-                )
-            return
-        (result,) = of_one(report, fail_on=self._settings.fail_on).results
-        explained = {STEP_RAISED} if cause is not None else set()
-        if {finding.code for finding in result.failing} <= explained:
-            return
-        broken = BrokenChainError(report)
-        if self._on_findings == "raise":
-            raise broken from cause
-        warnings.warn(str(broken), stacklevel=2)
+    def _writers(self) -> Sequence[Any]:
+        callbacks = self._trainer.callback_handler.callbacks
+        writers = [getattr(callback, "tb_writer", None) for callback in callbacks]
+        return [*(writer for writer in writers if writer is not None), *wandb_runs()]

@@ -6,10 +6,17 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 import gradcheck
 from gradcheck.integrations.trainer import BrokenChainError, GradcheckCallback
+from gradcheck.recording.training.instruments import recorder_in_place
 from gradcheck.settings import Settings
 from tests.state import HOOKS
 
@@ -111,7 +118,10 @@ def test_what_is_left_behind_is_noticed(tmp_path: Path) -> None:
     callback.on_train_begin()
     trainer.model.register_forward_hook(lambda *_: None)
     with torch.overrides.TorchFunctionMode():
-        assert left_behind(trainer) == ["a mode", "hooks", "training_step"]
+        assert left_behind(trainer) == ["a mode", "a mode", "hooks", "training_step"]
+    with pytest.warns(UserWarning, match="no backward ran"):
+        callback.on_train_end()
+    assert left_behind(trainer) == ["hooks"]
 
 
 def test_training_is_the_same_with_it_and_without(tmp_path: Path) -> None:
@@ -176,7 +186,7 @@ def test_memory_that_runs_out_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_rules_that_are_not_selected_do_not_end_it(tmp_path: Path) -> None:
     trainer, callback = watched(tmp_path, LeafLoss, settings=Settings(select=("GC5",)))
-    with pytest.warns(UserWarning, match="did not judge the first step"):
+    with pytest.warns(UserWarning, match="did not judge the training"):
         trainer.train()
     assert callback.report.verdict == "not-judged"
     assert trainer.state.global_step == 2
@@ -212,3 +222,77 @@ def test_the_rules_about_the_optimizer_run(tmp_path: Path) -> None:
     with pytest.raises(BrokenChainError, match="GC601"):
         trainer.train()
     assert len(callback.report.findings[0].parameters) == len(weights) - 1
+
+
+def test_a_training_that_raised_where_nobody_was_told_is_watched_no_further(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path)
+
+    class Fails(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            raise LookupError("the disk is full")
+
+    trainer.add_callback(Fails())
+    with pytest.raises(LookupError, match="the disk is full"):
+        trainer.train()
+    again, callback = watched(tmp_path)
+    again.train()
+    assert callback.report.healthy
+    assert nothing_is_wrapped()
+
+
+def test_all_steps_are_watched_with_the_optimizer_of_the_trainer(tmp_path: Path) -> None:
+    """Its scheduler has come to its end before the training has."""
+    trainer, callback = watched(tmp_path, on_findings="warn")
+    trainer.args.max_steps = 6
+    trainer.create_optimizer()
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+        trainer.optimizer, lambda step: float(step < 2)
+    )
+    with pytest.warns(UserWarning, match="GC802"):
+        trainer.train()
+    assert [finding.code for finding in callback.report.findings] == ["GC802"]
+
+
+def test_the_classic_break_is_repaired_before_the_first_step(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, on_findings="repair")
+    trainer.model.gradient_checkpointing_enable({"use_reentrant": True})
+    trainer.model.disable_input_require_grads()
+    with pytest.warns(UserWarning, match="enable_input_require_grads"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+    assert callback.fixed.before.findings[0].code == "GC301"
+    assert callback.fixed.after.healthy
+    assert nothing_is_wrapped()
+
+
+def test_what_cannot_be_repaired_ends_it(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, LeafLoss, on_findings="repair")
+    with pytest.raises(BrokenChainError, match="GC207"):
+        trainer.train()
+    assert callback.fixed is None
+
+
+def test_a_summary_goes_where_the_trainer_reports_to(tmp_path: Path) -> None:
+    texts: list[str] = []
+
+    class Writer:
+        def add_text(self, tag: str, text: str, step: int) -> None:
+            assert (tag, step) == ("gradcheck", 0)
+            texts.append(text)
+
+        def flush(self) -> None:
+            """As TensorBoard's."""
+
+    class Reports(TrainerCallback):
+        tb_writer = Writer()
+
+    trainer, _ = watched(tmp_path)
+    trainer.add_callback(Reports())
+    trainer.train()
+    assert texts
+    assert all("healthy" in text.lower() for text in texts)
+
+
+def nothing_is_wrapped() -> bool:
+    return recorder_in_place() is None and torch._C._len_torch_function_stack() == 0

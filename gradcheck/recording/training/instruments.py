@@ -23,6 +23,7 @@ from gradcheck.recording.training.optimizers import held_by
 from gradcheck.trace.rows import NONE
 
 _WRAPPED = "wrapped_by_gradcheck"
+"""The attribute of what stands in for a function; its value is the recorder."""
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments."""
 
@@ -35,6 +36,7 @@ class Instruments:
         self._journal = journal
         self._backward_begins = backward_begins
         self._grip = grip
+        self._owner: object = None
         self._inside = 0
         """How many of the wrapped functions are running: one is written with another."""
         self._scaled_at = NONE
@@ -50,8 +52,9 @@ class Instruments:
         loss = self._last_loss
         return None if loss is None or loss.numel() != 1 else float(loss)
 
-    def install(self, stack: ExitStack) -> None:
-        """Wraps until ``stack`` is closed."""
+    def install(self, stack: ExitStack, owner: object) -> None:
+        """Wraps until ``stack`` is closed, for ``owner``."""
+        self._owner = owner
         optimizer, scaler = torch.optim.Optimizer, torch.amp.GradScaler
         self._wrap(stack, torch.Tensor, "backward", self._backward)
         self._wrap(stack, torch.autograd, "backward", self._backward)
@@ -100,7 +103,7 @@ class Instruments:
                 self._noted(note, frame, args, kwargs)
             return result
 
-        setattr(wrapped, _WRAPPED, True)
+        setattr(wrapped, _WRAPPED, self._owner)
         replace(stack, owner, name, wrapped)
 
     def _noted(
@@ -194,9 +197,9 @@ class Instruments:
         )
 
 
-def is_in_place() -> bool:
-    """Whether an instrument of this process has wrapped what it wraps."""
-    return getattr(torch.autograd.backward, _WRAPPED, False)
+def recorder_in_place() -> object | None:
+    """Whose instruments have wrapped what they wrap in this process; None where nobody's have."""
+    return getattr(torch.autograd.backward, _WRAPPED, None)
 
 
 def _listed(given: Given) -> Given:

@@ -25,7 +25,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.training.calling import batch_of, subject_of
-from gradcheck.recording.training.instruments import Instruments, is_in_place
+from gradcheck.recording.training.instruments import Instruments, recorder_in_place
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.listener import Listener
 from gradcheck.recording.training.looking import Looked, Looks
@@ -60,6 +60,7 @@ class TrainingRecorder:
         models: Named = (),
         optimizers: Sequence[torch.optim.Optimizer] = (),
         listener: Listener | None = None,
+        is_running: Callable[[], bool] = lambda: True,
     ) -> None:
         """Nothing is watched before ``watching()``.
 
@@ -70,11 +71,14 @@ class TrainingRecorder:
             models: (name, module) of what is watched; where there is none, what the script has is found.
             optimizers: those that move the models, where that is known.
             listener: whoever is told of it.
+            is_running: whether the training still runs, where nothing says that it has ended.
         """
         self._settings = settings
         self._record = record
         self._limit = steps
         self._listener = listener or Listener()
+        self._is_running = is_running
+        self._in_place = ExitStack()
         self.grip = Grip()
         self._journal = Journal()
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
@@ -100,13 +104,16 @@ class TrainingRecorder:
         Raises:
             RecordingError: where another training is being recorded in this process.
         """
-        if is_in_place():
+        other = recorder_in_place()
+        if isinstance(other, TrainingRecorder) and not other._is_running():
+            other._in_place.close()
+        elif other is not None:
             raise RecordingError(
                 "another recording is running in this process; finish it first, one training at a time"
             )
-        with ExitStack() as stack:
+        with self._in_place as stack:
             stack.callback(self.let_go)
-            self._instruments.install(self._light)
+            self._instruments.install(self._light, self)
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if self._record:
@@ -230,6 +237,8 @@ class TrainingRecorder:
         self._light.close()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if self.grip.held and not self._is_running():  # it has raised where nobody was told
+            self.let_go()
         if id(optimizer) in self._stepping:  # its last step raised
             self._stepping.clear()
         self._stepping.append(id(optimizer))
