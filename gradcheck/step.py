@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import DiagnosticError
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.dependence import with_dependence
 from gradcheck.recording.origins import with_origins
-from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.session import record
 from gradcheck.reports.standing import Standing
 from gradcheck.settings import Settings

@@ -8,12 +8,14 @@ from types import FrameType
 
 import torch
 
-from gradcheck.internals.modules import children_of
+from gradcheck.internals.modules import children_of, parameters_of
 
 Named = list[tuple[str, torch.nn.Module]]
 
 
-def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
+def live_models(
+    frame: FrameType | None, optimized: Collection[int], noted: list[torch.nn.Module]
+) -> Named:
     """(name, module) of the modules with parameters that are no other's children, in the order they were made.
 
     The name is that of a variable in ``frame`` or above it, else the module's class. What no variable names is a model
@@ -22,11 +24,13 @@ def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
     Args:
         frame: where the script is.
         optimized: ``id`` of each parameter that an optimizer holds.
+        noted: the modules that were noted as they were made; where one is missing, all objects are looked at.
     """
-    modules = [it for it in gc.get_objects() if issubclass(type(it), torch.nn.Module)]
+    scopes = list(_scopes(frame))
+    modules = noted if _is_all(noted, scopes, optimized) else _modules_among_objects()
     held = {id(child) for module in modules for child in children_of(module).values()}
     roots = [it for it in modules if id(it) not in held]
-    names = _variables(frame, {id(root) for root in roots})
+    names = _variables(scopes, {id(root) for root in roots})
     roots = [
         it for it in roots if any(id(it) in names or id(p) in optimized for p in it.parameters())
     ]
@@ -48,10 +52,30 @@ def together(models: Named) -> torch.nn.Module:
     return holder
 
 
-def _variables(frame: FrameType | None, wanted: set[int]) -> dict[int, str]:
+def _is_all(
+    noted: list[torch.nn.Module], scopes: list[dict[str, object]], optimized: Collection[int]
+) -> bool:
+    """Whether none is missing: no child, none that a variable holds, none with a parameter that an optimizer holds."""
+    known = {id(module) for module in noted}
+    children = {id(it) for module in noted for it in children_of(module).values() if it is not None}
+    parameters = {id(it) for module in noted for it in parameters_of(module).values()}
+    held = {id(it) for scope in scopes for it in list(scope.values()) if _is_module(it)}
+    return known >= children and known >= held and parameters >= set(optimized)
+
+
+def _modules_among_objects() -> list[torch.nn.Module]:
+    found: list[torch.nn.Module] = list(filter(_is_module, gc.get_objects()))
+    return found
+
+
+def _is_module(it: object) -> bool:
+    return issubclass(type(it), torch.nn.Module)  # a proxy may say otherwise of its class
+
+
+def _variables(scopes: list[dict[str, object]], wanted: set[int]) -> dict[int, str]:
     """``id`` of an object -> the name of the variable that holds it, nearest first."""
     found: dict[int, str] = {}
-    for scope in _scopes(frame):
+    for scope in scopes:
         for name, value in list(scope.items()):
             if id(value) in wanted and not name.startswith("__") and name != "self":
                 found.setdefault(id(value), name)

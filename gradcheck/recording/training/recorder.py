@@ -21,12 +21,14 @@ from gradcheck.core.lapse import Lapse, own_failure
 from gradcheck.errors import DiagnosticError
 from gradcheck.internals.sharding import sharded
 from gradcheck.internals.tensors import innermost_function_mode
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
-from gradcheck.recording.session import Session, collector_paused
+from gradcheck.recording.session import Session
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.tensors import PlainAccess
+from gradcheck.recording.training.births import Births
 from gradcheck.recording.training.instruments import Instruments
 from gradcheck.recording.training.journal import Journal, held_by
 from gradcheck.recording.training.looking import Looked, Looks
@@ -88,6 +90,7 @@ class TrainingRecorder:
         self._open: list[tuple[Session, ExitStack]] = []
         """Sessions whose instruments are in place; more than one where another mode lay over those of the first."""
         self._calls = ExitStack()
+        self._births = Births()
         self._first: list[Step] = []
         self._last: deque[Step] = deque(maxlen=_KEPT_STEPS)
         self._looked: tuple[Looked, Trace | None] | None = None
@@ -108,6 +111,7 @@ class TrainingRecorder:
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if self._record:
                 stack.callback(self._calls.close)
+                self._births.install(self._calls)
                 module = torch.nn.Module
                 replace(self._calls, module, "__call__", self._watched(module.__call__))
                 self._set_up.enter_context(SettingUp(self._journal, self.grip))
@@ -143,6 +147,7 @@ class TrainingRecorder:
     def _wanted(self) -> bool:
         return self.grip.held and self._recorded < self._record and not self._open
 
+    @collector_paused()
     def _begin(
         self, frame: FrameType | None, called: torch.nn.Module, batch: Mapping[str, Any]
     ) -> None:
@@ -154,14 +159,14 @@ class TrainingRecorder:
         optimizers = self._journal.live_optimizers()
         if id(called) not in self._known:
             held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
-            self._models = live_models(frame, held)
+            self._models = live_models(frame, held, self._births.alive())
             self._known = {id(module) for _, model in self._models for module in model.modules()}
             self._journal.name(self._models)
         if not self._models:
             return
         model = together(self._models)
         sole = optimizers[0] if len(optimizers) == 1 else None
-        with collector_paused(), PlainAccess(), sharded(model) as gathered:
+        with PlainAccess(), sharded(model) as gathered:
             session = Session(
                 Subject(model=model, batch=batch, optimizer=sole),
                 self._settings,
@@ -237,7 +242,7 @@ class TrainingRecorder:
         self._journal.stepping = True
         self._looked = None
         if len(self._running) == 1 and self.grip.held:
-            with self.grip:
+            with self.grip, collector_paused():
                 at_all = self._recorded < self._record
                 frame = sys._getframe(1)
                 looked = self._looks.before(optimizer, frame, self._models, at_all=at_all)
