@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from gradcheck.internals.tensors import without_function_modes
+from gradcheck.recording.tensors import own_part
 
 ELEMENTS = 32
 """Looked at in each parameter, spread over it: where its gradient is not zero they move in every optimizer."""
@@ -27,11 +28,15 @@ class Glance:
 
     def differing(self, other: Glance) -> set[int]:
         """Keys of the tensors of which an element differs from ``other``, another glance at the same tensors."""
-        return self._where({k: _unequal(part, other.parts[k]) for k, part in self.parts.items()})
+        with without_function_modes():
+            return self._where(
+                {k: _unequal(part, other.parts[k]) for k, part in self.parts.items()}
+            )
 
     def non_zero(self) -> set[int]:
         """Keys of the tensors of which an element is not zero; one that is NaN is not."""
-        return self._where({k: part != 0 for k, part in self.parts.items()})
+        with without_function_modes():
+            return self._where({k: part != 0 for k, part in self.parts.items()})
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
@@ -68,14 +73,14 @@ def of_gradients(keyed: Sequence[tuple[int, torch.Tensor]]) -> Glance:
 
 
 def _piece(tensor: torch.Tensor) -> torch.Tensor | None:
-    local = getattr(tensor, "to_local", None)  # DTensor: what this process holds
-    data = tensor.detach() if local is None else local().detach()
-    if data.is_meta or data.layout != torch.strided or not data.numel():
+    data = own_part(tensor).detach()
+    size = data.numel()
+    if not size or data.is_meta or data.layout != torch.strided:
         return None
-    if not data.is_contiguous() and data.numel() > _MAX_COPIED:
-        return None
-    flat = data.reshape(-1)
-    return flat[:: max(1, flat.numel() // ELEMENTS)][:ELEMENTS]
+    step = max(1, size // ELEMENTS)
+    if type(data) is torch.Tensor and data.is_contiguous():  # one call instead of three
+        return data.as_strided((min(ELEMENTS, -(-size // step)),), (step,))
+    return data.reshape(-1)[::step][:ELEMENTS] if size <= _MAX_COPIED else None
 
 
 def _unequal(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -31,6 +29,7 @@ from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.births import Births
 from gradcheck.recording.training.instruments import Instruments
 from gradcheck.recording.training.journal import Journal, held_by
+from gradcheck.recording.training.kept import KeptSteps, KeptTrace
 from gradcheck.recording.training.looking import Looked, Looks
 from gradcheck.recording.training.models import Named, live_models, together
 from gradcheck.recording.training.setting_up import SettingUp
@@ -38,12 +37,10 @@ from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
-from gradcheck.trace.training import Ending, Step, Training
+from gradcheck.trace.training import Ending, Training
 
 Stepped = Callable[[int, Callable[[], float | None]], None]
 """Is given the number of a step, and what reads its loss: that waits for the device."""
-_KEPT_STEPS = 512
-"""Of the end of a training, and as many of its beginning."""
 
 
 class Enough(BaseException):
@@ -91,9 +88,8 @@ class TrainingRecorder:
         """Sessions whose instruments are in place; more than one where another mode lay over those of the first."""
         self._calls = ExitStack()
         self._births = Births()
-        self._first: list[Step] = []
-        self._last: deque[Step] = deque(maxlen=_KEPT_STEPS)
-        self._looked: tuple[Looked, Trace | None] | None = None
+        self._steps = KeptSteps()
+        self._looked: tuple[Looked, KeptTrace | None] | None = None
         """What was seen of the step whose optimizer is running."""
         self._recorded = 0
         self._running: list[int] = []
@@ -191,14 +187,14 @@ class TrainingRecorder:
         if self._session is not None:
             self._session.backward_done(loss)
 
-    def _take(self, optimizer: torch.optim.Optimizer) -> Trace | None:
+    def _take(self, optimizer: torch.optim.Optimizer) -> KeptTrace | None:
         """The Trace of the session, where there is one and a backward has run in it."""
         session = self._session
         if session is None or not session.backward_ran or not session.grip.held:
             return None
         own = {id(parameter) for parameter in held_by(optimizer)}
         every = {id(p) for other in self._journal.live_optimizers() for p in held_by(other)}
-        trace = session.step_trace(optimizer, every - own)
+        trace = KeptTrace.of(session.step_trace(optimizer, every - own))
         self._finish(session)
         self._recorded += 1
         return trace
@@ -268,8 +264,8 @@ class TrainingRecorder:
             return
         looked, trace = self._looked
         trace = trace or self._take(optimizer)  # a closure runs backward inside
-        step = dataclasses.replace(self._looks.after(looked), trace=trace)
-        (self._first if len(self._first) < _KEPT_STEPS else self._last).append(step)
+        step = self._looks.after(looked)
+        self._steps.add(step, trace)
         self._journal.note("stepped", frame, optimizer=step.optimizer)
         if self._recorded >= self._record:
             self._calls.close()
@@ -289,7 +285,8 @@ class TrainingRecorder:
         journal = self._journal
         for optimizer in journal.live_optimizers():
             journal.optimizer(optimizer)
-        traces = [step.trace for step in self._first] + [self._unfinished]
+        steps = self._steps.rows()
+        traces = [*(step.trace for step in steps), self._unfinished]
         first = next((trace for trace in traces if trace is not None), None)
         where = NONE if error is None else journal.lines.of_traceback(error.__traceback__)[1]
         return Training(
@@ -299,7 +296,7 @@ class TrainingRecorder:
             optimizers=journal.optimizers(),
             frames=journal.lines.rows(),
             events=journal.events(),
-            steps=(*self._first, *self._last),
+            steps=steps,
             num_steps=journal.step,
             ending=ending,
             unfinished=self._unfinished,
