@@ -12,6 +12,7 @@ from gradcheck.recording.tensors import own_part
 
 ELEMENTS = 32
 """Looked at in each parameter, spread over it: where its gradient is not zero they move in every optimizer."""
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _MAX_COPIED = 1 << 20
 """Elements of a tensor that is not contiguous, of which a view of one dimension is a copy."""
 
@@ -73,12 +74,12 @@ def of_gradients(keyed: Sequence[tuple[int, torch.Tensor]]) -> Glance:
 
 
 def _piece(tensor: torch.Tensor) -> torch.Tensor | None:
-    data = own_part(tensor).detach()
+    data = tensor if type(tensor) in _PLAIN else own_part(tensor).detach()
     size = data.numel()
     if not size or data.is_meta or data.layout != torch.strided:
         return None
     step = max(1, size // ELEMENTS)
-    if type(data) is torch.Tensor and data.is_contiguous():  # one call instead of three
+    if type(data) in _PLAIN and data.is_contiguous():  # one call instead of three
         return data.as_strided((min(ELEMENTS, -(-size // step)),), (step,))
     return data.reshape(-1)[::step][:ELEMENTS] if size <= _MAX_COPIED else None
 

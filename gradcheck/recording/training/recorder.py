@@ -278,6 +278,7 @@ class TrainingRecorder:
         lapse = self.grip.lapse or self._lapse
         return self._problem if lapse is None else own_failure(lapse)
 
+    @collector_paused()
     def training(
         self, ending: Ending, error: BaseException | None, setup: tuple[tuple[str, str], ...]
     ) -> Training:
