@@ -43,6 +43,18 @@ def live_models(
     return named
 
 
+def modules_in(models: Named) -> set[int]:
+    """``id`` of each module in ``models``; ``modules()`` hands each up through a generator for every level above it."""
+    found: set[int] = set()
+    todo: list[torch.nn.Module | None] = [model for _, model in models]
+    while todo:
+        module = todo.pop()
+        if module is not None and id(module) not in found:
+            found.add(id(module))
+            todo += children_of(module).values()
+    return found
+
+
 def together(models: Named) -> torch.nn.Module:
     """The model itself where there is one, else a module that holds all of them by their names."""
     if len(models) == 1:

@@ -31,7 +31,7 @@ from gradcheck.recording.training.instruments import Instruments
 from gradcheck.recording.training.journal import Journal, held_by
 from gradcheck.recording.training.kept import KeptSteps, KeptTrace
 from gradcheck.recording.training.looking import Looked, Looks
-from gradcheck.recording.training.models import Named, live_models, together
+from gradcheck.recording.training.models import Named, live_models, modules_in, together
 from gradcheck.recording.training.setting_up import SettingUp
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
@@ -156,7 +156,7 @@ class TrainingRecorder:
         if id(called) not in self._known:
             held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
             self._models = live_models(frame, held, self._births.alive())
-            self._known = {id(module) for _, model in self._models for module in model.modules()}
+            self._known = modules_in(self._models)
             self._journal.name(self._models)
         if not self._models:
             return
