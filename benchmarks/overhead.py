@@ -32,8 +32,9 @@ import torch
 
 import gradcheck
 from gradcheck.core.target import Target
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.session import Session, collector_paused, record
+from gradcheck.recording.session import Session, record
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import DiagnosticError
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.dependence import with_dependence
 from gradcheck.recording.origins import with_origins
-from gradcheck.recording.session import collector_paused, record
+from gradcheck.recording.session import record
 from gradcheck.reports.standing import Standing
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch.utils.hooks import unserializable_hook
+from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from gradcheck.internals.tensors import counted_version
 from gradcheck.recording.grip import Grip
@@ -30,13 +30,15 @@ class Arrivals:
     @contextmanager
     def watching(self, parameters: Iterable[torch.Tensor]) -> Iterator[None]:
         """Looks at the gradients on their way to those of ``parameters`` that train, while the body runs."""
+        handles: list[RemovableHandle] = []
+        parameters = list(parameters)
+        self.begin_again(parameters)
         with ExitStack() as stack:
-            parameters = list(parameters)
-            self.begin_again(parameters)
+            stack.callback(_remove, handles)
             for index, parameter in enumerate(parameters):
                 if not parameter.requires_grad:
                     continue
-                stack.callback(parameter.register_hook(self._hook(index)).remove)
+                handles.append(parameter.register_hook(self._hook(index)))
             yield
 
     def begin_again(self, parameters: Iterable[torch.Tensor]) -> None:
@@ -68,6 +70,11 @@ class Arrivals:
         if gradient is None or index in self._arrived or index not in self._left_over:
             return gradient
         return None if self._left_over[index] == _mark(gradient) else gradient
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _mark(gradient: torch.Tensor) -> tuple[int, int]:

@@ -64,6 +64,8 @@ def held_gathered(
     optimizer: torch.optim.Optimizer, inventory: Inventory
 ) -> tuple[tuple[int, int], ...]:
     """(parameter, FSDP module) of each gathered copy that ``optimizer`` holds in place of the parameter."""
+    if not inventory.gathered:
+        return ()
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     modules = {id(module): index for index, (_, module) in enumerate(inventory.modules)}
     parameters = inventory.parameter_index

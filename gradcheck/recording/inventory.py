@@ -24,6 +24,8 @@ class Inventory:
         self.owners: list[int] = []
         """Index of the module that holds each parameter."""
         self.buffers: list[torch.Tensor] = []
+        self._own: list[dict[str, object]] = []
+        """What each module holds, once somebody has asked."""
         self._walk("", model, NONE, set())
         self.types = {type(module) for _, module in self.modules}
         self.parameter_index = {id(p): index for index, (_, p) in enumerate(self.parameters)}
@@ -50,11 +52,10 @@ class Inventory:
 
     def holding(self, attribute: str) -> list[tuple[int, torch.nn.Module]]:
         """(index, module) of the modules that hold ``attribute`` themselves, whatever their class holds."""
-        return [
-            (index, module)
-            for index, (_, module) in enumerate(self.modules)
-            if attribute in module.__dict__
-        ]
+        if not self._own:
+            self._own = [vars(module) for _, module in self.modules]
+        found = [index for index, own in enumerate(self._own) if attribute in own]
+        return [(index, self.modules[index][1]) for index in found]
 
     def of_classes_with(self, attribute: str) -> list[tuple[str, torch.nn.Module]]:
         """(FQN, module) of the modules whose class has ``attribute``."""
@@ -67,3 +68,4 @@ class Inventory:
         self.modules = []
         self.parameters = []
         self.buffers = []
+        self._own = []

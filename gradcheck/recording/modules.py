@@ -6,6 +6,7 @@ path, which costs more than all the rest of following the modules.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -27,6 +28,9 @@ class ModuleStack:
 
     Reentrancy: modules run again while backward recomputes a checkpointed region, on another thread on an
     accelerator; those calls are told apart by the graph task of their thread and are followed apart.
+
+    While the outermost of them runs, Python's garbage collector is paused: what is recorded of a forward would set off
+    a full collection that the step itself does not. In between it is the script's, which may rely on it.
     """
 
     def __init__(self, inventory: Inventory, grip: Grip, observers: Observers) -> None:
@@ -99,6 +103,9 @@ class ModuleStack:
                 outer, self.recomputing = self.recomputing, index
             else:
                 outer, self.current = self.current, index
+            paused = outer == NONE and gc.isenabled()
+            if paused:
+                gc.disable()
             try:
                 with grip:
                     self._entered(index, recomputed)
@@ -106,6 +113,8 @@ class ModuleStack:
                     return run(call, module, *args, **kwargs)
                 return call(module, *args, **kwargs)
             finally:
+                if paused:
+                    gc.enable()
                 if recomputed:
                     self.recomputing = outer
                 else:

@@ -26,6 +26,8 @@ def codes_in(tensor: torch.Tensor) -> torch.Tensor | None:
     A wrapper names its inner tensors in ``__tensor_flatten__`` (torch/utils/_python_dispatch.py, 2.13): the largest one
     holds the codes, the others scales and zero points.
     """
+    if type(tensor) in _PLAIN:
+        return None
     codes, _ = _unwrapped(tensor)
     return codes if codes is not tensor and is_code(codes) else None
 

@@ -47,7 +47,6 @@ def parameters_before(
     rows = []
     for index, (fqn, tensor) in enumerate(inventory.parameters):
         trainable = tensor.requires_grad
-        readable = trainable and is_readable(tensor)
         owner = inventory.owners[index]
         rows.append(
             Before(
@@ -57,7 +56,7 @@ def parameters_before(
                 shape=logical_shape(tensor, inventory.modules[owner][1]),
                 requires_grad=trainable,
                 zero=index in zero,
-                immovable_ratio=_immovable_ratio(tensor, learning_rate) if readable else None,
+                immovable_ratio=_immovable_ratio(tensor, learning_rate) if trainable else None,
                 fresh=_looks_fresh(tensor, heads[fqn]) if fqn in heads and not trainable else None,
             )
         )
@@ -211,7 +210,7 @@ def _immovable_ratio(tensor: torch.Tensor, learning_rate: float) -> float | None
 
     ulp(w) = 2**floor(log2 |w|) * eps (IEEE 754); an addend under half of it rounds to no change.
     """
-    if tensor.dtype not in (torch.bfloat16, torch.float16):
+    if tensor.dtype not in (torch.bfloat16, torch.float16) or not is_readable(tensor):
         return None
     sample = own_part(tensor).detach().flatten()[:_MAX_SAMPLE].float().abs()
     sample = sample[sample > 0]

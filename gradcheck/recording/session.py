@@ -13,12 +13,14 @@ import torch
 from gradcheck.core.lapse import own_failure
 from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.sharding import Gathered, settled, sharded
+from gradcheck.internals.tensors import without_function_modes
 from gradcheck.reading.parameters import ASSUMED_LEARNING_RATE
 from gradcheck.reading.second_look import is_worth_a_second_look
 from gradcheck.recording import adapters, surroundings
 from gradcheck.recording.anomaly import with_forward_line
 from gradcheck.recording.arrivals import Arrivals
 from gradcheck.recording.collectives import Collectives
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.dataflow import DataFlow
 from gradcheck.recording.embeddings import grown_embeddings, untied_embeddings
 from gradcheck.recording.functions import Functions, is_watched
@@ -307,7 +309,7 @@ class Session:
             others: ``id`` of each parameter that another optimizer moves. None of them is forgotten, and one that has
                 no gradient waits for that one's step.
         """
-        with PlainAccess():
+        with without_function_modes():
             waiting = {i for i, row in enumerate(self._before) if id(row.tensor) in others}
             row = surroundings.optimizer_row(optimizer, self._inventory)
             if row is not None:
@@ -328,7 +330,7 @@ class Session:
 
     def trace(self) -> Trace:
         """The Trace of what was recorded; afterwards the session holds no tensor and no module."""
-        with collector_paused(), PlainAccess():
+        with collector_paused(), without_function_modes():
             trace = self._trace()
         self.release()
         return trace
@@ -376,22 +378,6 @@ class Session:
             num_backwards=flow.num_backwards,
             first_backward=flow.first_backward,
         )
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Python's cyclic garbage collector is off in the body.
-
-    The rows of a Trace are tens of thousands of small objects: making them would set off full collections, each of
-    which walks everything that torch and transformers have loaded (0.3 s, more than all of the recording).
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _refuse_lazy(inventory: Inventory) -> None:

@@ -60,7 +60,7 @@ microsecond a time: bitsandbytes' weights have one."""
 
 def has_numbers(tensor: torch.Tensor) -> bool:
     """Whether there are elements to read: not on the meta device, no fake tensor, no wrapper of quantized codes."""
-    if tensor.device.type == "meta" or isinstance(tensor, _FakeTensor):
+    if tensor.is_meta or isinstance(tensor, _FakeTensor):
         return False
     return codes_in(tensor) is None
 

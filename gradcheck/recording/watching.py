@@ -62,7 +62,7 @@ class Watch:
             recorder.asked()
         if self._failure is not None:
             raise self._failure
-        if recorder is None or not recorder.traces:
+        if recorder is None or not recorder.has_recorded:
             raise RecordingError(
                 "nothing is recorded yet; run a forward and a backward inside the `with` block first"
             )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.optim import lr_scheduler
 
+from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.training.journal import Journal
@@ -114,7 +115,7 @@ class Instruments:
         kwargs: dict[str, Any],
     ) -> None:
         if self._grip.held:
-            with self._grip:
+            with self._grip, without_function_modes():
                 note(frame, *args, **kwargs)
 
     def _backward(self, frame: FrameType, tensors: Any, *_: Any, **__: Any) -> None:

@@ -83,8 +83,8 @@ class Journal:
         nearest = self.lines.at(own[0]) if own else self.lines.nearest(frame)
         return nearest, self.lines.at(own[1]) if len(own) > 1 else NONE
 
-    def index(self, parameter: torch.Tensor) -> int:
-        """The index of ``parameter``, which gets one where it has none."""
+    def index(self, parameter: torch.Tensor, fqn: str = "") -> int:
+        """The index of ``parameter``, which gets one where it has none, and is called ``fqn`` then."""
         known = self._indices.get(id(parameter))
         if known is not None and known[0]() is parameter:
             return known[1]
@@ -92,7 +92,7 @@ class Journal:
         self._indices[id(parameter)] = (weakref.ref(parameter), index)
         self._parameters.append(
             TrainedParameter(
-                fqn=f"parameter {index}",
+                fqn=fqn or f"parameter {index}",
                 shape=shape_of(parameter),
                 dtype=str(parameter.dtype).removeprefix("torch."),
                 num_elements=parameter.numel(),
@@ -105,8 +105,10 @@ class Journal:
         for name, model in models:
             prefix = f"{name}." if len(models) > 1 else ""
             for fqn, parameter in model.named_parameters():
-                index = self.index(parameter)
-                self._parameters[index] = replace(self._parameters[index], fqn=f"{prefix}{fqn}")
+                named = prefix + fqn
+                index = self.index(parameter, named)
+                if self._parameters[index].fqn != named:
+                    self._parameters[index] = replace(self._parameters[index], fqn=named)
 
     def parameters(self) -> tuple[TrainedParameter, ...]:
         """All that have an index."""

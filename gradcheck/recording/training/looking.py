@@ -65,7 +65,8 @@ class Looks:
             start = journal.step * _GLANCED_AT % len(keyed)
             keyed = (keyed + keyed)[start : start + _GLANCED_AT]
         gradients = of_gradients(keyed)
-        written, reverted = self._written(index)
+        now = glance(keyed)
+        written, reverted = self._written(index, keyed, now)
         step = Step(
             optimizer=index,
             frame=at,
@@ -83,7 +84,7 @@ class Looks:
             cached=bool(keyed) and self._is_cached(keyed[0][1].device),
             evaluating=_evaluating(models, {id(p) for _, p in keyed}),
         )
-        return Looked(step=step, keyed=keyed, before=glance(keyed))
+        return Looked(step=step, keyed=keyed, before=now)
 
     def after(self, looked: Looked) -> Step:
         """The optimizer has been called."""
@@ -93,12 +94,20 @@ class Looks:
         moved = after.differing(looked.before) & set(looked.step.gradients)
         return replace(looked.step, moved=tuple(sorted(moved)))
 
-    def _written(self, optimizer: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What was written since the last step of ``optimizer``, and what of it is as before that step."""
+    def _written(
+        self, optimizer: int, looked_at: Keyed, seen: Glance
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What was written since the last step of ``optimizer``, and what of it is as before that step.
+
+        Args:
+            optimizer: its index.
+            looked_at: what is looked at in the step that begins.
+            seen: what was seen of that just now.
+        """
         if optimizer not in self._after:
             return (), ()
         keyed, before, after = self._after.pop(optimizer)
-        now = glance(keyed)
+        now = seen if _are_same(keyed, looked_at) else glance(keyed)
         written = now.differing(after)
         return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
 
@@ -127,6 +136,12 @@ class Looks:
         now = (device, self._num_left_autocast()) if on else None
         before, self._cast_since = self._cast_since, now
         return now is not None and now == before
+
+
+def _are_same(keyed: Keyed, other: Keyed) -> bool:
+    return len(keyed) == len(other) and all(
+        p is q for (_, p), (_, q) in zip(keyed, other, strict=True)
+    )
 
 
 def _evaluating(models: Named, held: set[int]) -> tuple[str, ...]:

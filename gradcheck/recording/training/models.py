@@ -8,7 +8,8 @@ from types import FrameType
 
 import torch
 
-from gradcheck.internals.modules import children_of
+from gradcheck.internals.modules import children_of, parameters_of
+from gradcheck.recording.training.births import Births
 from gradcheck.recording.training.optimizers import held_by
 
 Named = Sequence[tuple[str, torch.nn.Module]]
@@ -22,9 +23,10 @@ class Models:
     def __init__(self, given: Named, optimizers: Optimizers) -> None:
         """``given``: nothing else is looked for where there are some; ``optimizers``: known to move them."""
         self.optimizers = tuple(optimizers)
+        self.births = Births()
         self.given = bool(given)
         self.named: Named = list(given)
-        self._modules = _all_modules(given)
+        self._modules = modules_in(given)
 
     def know(self, called: torch.nn.Module, frame: FrameType, optimizers: Optimizers) -> bool:
         """Whether ``called`` is trained, or belongs to it; models are looked for where it is not known."""
@@ -32,8 +34,8 @@ class Models:
             return any(id(module) in self._modules for module in called.modules())
         if id(called) not in self._modules:
             held = {id(p) for optimizer in optimizers for p in held_by(optimizer)}
-            self.named = live_models(frame, held)
-            self._modules = _all_modules(self.named)
+            self.named = live_models(frame, held, self.births.alive())
+            self._modules = modules_in(self.named)
         return bool(self.named)
 
     def learns(self, called: torch.nn.Module, optimizers: Optimizers) -> bool:
@@ -60,17 +62,15 @@ class Models:
         return holder
 
 
-def _all_modules(models: Named) -> set[int]:
-    return {id(module) for _, model in models for module in model.modules()}
-
-
 def live_optimizers() -> list[torch.optim.Optimizer]:
     """Those in this process, without those that only wrap another."""
     found = [it for it in gc.get_objects() if issubclass(type(it), torch.optim.Optimizer)]
     return [it for it in found if hasattr(it, "param_groups") and not hasattr(it, "optimizer")]
 
 
-def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
+def live_models(
+    frame: FrameType | None, optimized: Collection[int], noted: list[torch.nn.Module]
+) -> Named:
     """(name, module) of the modules with parameters that are no other's children, in the order they were made.
 
     The name is that of a variable in ``frame`` or above it, else the module's class. What no variable names is a model
@@ -79,11 +79,13 @@ def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
     Args:
         frame: where the script is.
         optimized: ``id`` of each parameter that an optimizer holds.
+        noted: the modules that were noted as they were made; where one is missing, all objects are looked at.
     """
-    modules = [it for it in gc.get_objects() if issubclass(type(it), torch.nn.Module)]
+    scopes = list(_scopes(frame))
+    modules = noted if _is_all(noted, scopes, optimized) else _modules_among_objects()
     held = {id(child) for module in modules for child in children_of(module).values()}
     roots = [it for it in modules if id(it) not in held]
-    names = _variables(frame, {id(root) for root in roots})
+    names = _variables(scopes, {id(root) for root in roots})
     roots = [
         it for it in roots if any(id(it) in names or id(p) in optimized for p in it.parameters())
     ]
@@ -92,7 +94,7 @@ def live_models(frame: FrameType | None, optimized: Collection[int]) -> Named:
 
 def named_by_caller(models: Sequence[torch.nn.Module], frame: FrameType) -> Named:
     """(name, module) of ``models``, by the variables that hold them in ``frame`` or above it, else by class."""
-    return _named(models, _variables(frame, {id(model) for model in models}))
+    return _named(models, _variables(list(_scopes(frame)), {id(model) for model in models}))
 
 
 def _named(models: Sequence[torch.nn.Module], names: dict[int, str]) -> Named:
@@ -105,10 +107,42 @@ def _named(models: Sequence[torch.nn.Module], names: dict[int, str]) -> Named:
     return named
 
 
-def _variables(frame: FrameType | None, wanted: set[int]) -> dict[int, str]:
+def modules_in(models: Named) -> set[int]:
+    """``id`` of each module in ``models``; ``modules()`` hands each up through a generator for every level above it."""
+    found: set[int] = set()
+    todo: list[torch.nn.Module | None] = [model for _, model in models]
+    while todo:
+        module = todo.pop()
+        if module is not None and id(module) not in found:
+            found.add(id(module))
+            todo += children_of(module).values()
+    return found
+
+
+def _is_all(
+    noted: list[torch.nn.Module], scopes: list[dict[str, object]], optimized: Collection[int]
+) -> bool:
+    """Whether none is missing: no child, none that a variable holds, none with a parameter that an optimizer holds."""
+    known = {id(module) for module in noted}
+    children = {id(it) for module in noted for it in children_of(module).values() if it is not None}
+    parameters = {id(it) for module in noted for it in parameters_of(module).values()}
+    held = {id(it) for scope in scopes for it in list(scope.values()) if _is_module(it)}
+    return known >= children and known >= held and parameters >= set(optimized)
+
+
+def _modules_among_objects() -> list[torch.nn.Module]:
+    found: list[torch.nn.Module] = list(filter(_is_module, gc.get_objects()))
+    return found
+
+
+def _is_module(it: object) -> bool:
+    return issubclass(type(it), torch.nn.Module)  # a proxy may say otherwise of its class
+
+
+def _variables(scopes: list[dict[str, object]], wanted: set[int]) -> dict[int, str]:
     """``id`` of an object -> the name of the variable that holds it, nearest first."""
     found: dict[int, str] = {}
-    for scope in _scopes(frame):
+    for scope in scopes:
         for name, value in list(scope.items()):
             if id(value) in wanted and not name.startswith("__") and name != "self":
                 found.setdefault(id(value), name)

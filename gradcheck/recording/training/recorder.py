@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch.optim.optimizer import (
 from gradcheck.core.lapse import own_failure
 from gradcheck.errors import DiagnosticError, RecordingError
 from gradcheck.internals.tensors import innermost_function_mode
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.replacing import replace
@@ -27,6 +26,7 @@ from gradcheck.recording.surroundings import environment
 from gradcheck.recording.training.calling import batch_of, subject_of
 from gradcheck.recording.training.instruments import Instruments, recorder_in_place
 from gradcheck.recording.training.journal import Journal
+from gradcheck.recording.training.kept import KeptSteps, KeptTrace
 from gradcheck.recording.training.listener import Listener
 from gradcheck.recording.training.looking import Looked, Looks
 from gradcheck.recording.training.models import Models, Named, live_optimizers
@@ -37,10 +37,8 @@ from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
-from gradcheck.trace.training import Ending, Step, Training
+from gradcheck.trace.training import Ending, Training
 
-_KEPT_STEPS = 512
-"""Of the end of a training, and as many of its beginning."""
 _MOST_BEGUN = 4
 """Steps that raised, which somebody handled, are recorded too, up to so many more than were asked for."""
 
@@ -90,9 +88,8 @@ class TrainingRecorder:
         self._num_begun = 0
         self._mended: set[int] = set()
         """``id`` of the modules that were given to the listener for repair."""
-        self._first: list[Step] = []
-        self._last: deque[Step] = deque(maxlen=_KEPT_STEPS)
-        self._looked: tuple[Looked, Trace | None] | None = None
+        self._steps = KeptSteps()
+        self._looked: tuple[Looked, KeptTrace | None] | None = None
         """What was seen of the step whose optimizer is running."""
         self._stepping: list[int] = []
         """``id`` of the optimizers that are stepping: one may be written with another."""
@@ -131,6 +128,7 @@ class TrainingRecorder:
         module = torch.nn.Module
         replace(self._calls, module, "__call__", self._watched(module.__call__))
         if not self._models.named:
+            self._models.births.install(self._calls)
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
             return
         for optimizer in self._models.optimizers or live_optimizers():
@@ -166,7 +164,7 @@ class TrainingRecorder:
         kwargs: Mapping[str, Any],
     ) -> None:
         """A module is called while no step is being recorded."""
-        with self.grip:
+        with self.grip, collector_paused():
             optimizers = self._journal.live_optimizers()
             if not (torch.is_grad_enabled() or _trains(module, optimizers)):
                 return
@@ -180,7 +178,7 @@ class TrainingRecorder:
             self._mended.add(id(module))
             with self.grip.aside():
                 self._listener.repair(subject_of(module, args, kwargs, self._sole_optimizer()))
-        with self.grip:
+        with self.grip, suppress(RecordingError):  # the script records a step by itself
             self._begin(batch_of(args, kwargs))
 
     def _is_to_mend(self, module: torch.nn.Module) -> bool:
@@ -245,13 +243,19 @@ class TrainingRecorder:
         self._journal.stepping = True
         self._looked = None
         if len(self._stepping) == 1 and self.grip.held:
-            with self.grip:
+            trace = None
+            with self.grip, collector_paused():
                 at_all = self._sessions.num_taken < self._record
                 frame = sys._getframe(1)
                 looked = self._looks.before(optimizer, frame, self._models.named, at_all=at_all)
-                self._looked = looked, self._take(optimizer)
-            if self._looked is not None and self._looked[1] is not None:
-                self._listener.taken(self._looked[1])
+                trace = self._take(optimizer)
+                self._looked = looked, KeptTrace.of(trace) if trace is not None else None
+            self._tell(trace)
+
+    def _tell(self, trace: Trace | None) -> None:
+        """Outside of the grip: what the listener raises goes through."""
+        if trace is not None:
+            self._listener.taken(trace)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._stepping:
@@ -259,28 +263,32 @@ class TrainingRecorder:
         self._journal.stepping = bool(self._stepping)
         if self._stepping:
             return
+        trace = None
         if self.grip.held:
             with self.grip:
-                self._ended(optimizer, sys._getframe(1))
+                trace = self._ended(optimizer, sys._getframe(1))
         self._journal.step += 1
         with self.grip:
             self._listener.stepped(self._journal.step, self._instruments.loss)
+        self._tell(trace)
         if self._journal.step == self._limit:
             self.let_go()
             self._listener.enough()
 
-    def _ended(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
+    def _ended(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> Trace | None:
+        """The Trace of a step whose backward ran inside of the optimizer's call, as a closure."""
         if self._looked is None:
-            return
-        looked, trace = self._looked
-        trace = trace or self._take(optimizer)  # a closure runs backward inside
-        step = dataclasses.replace(self._looks.after(looked), trace=trace)
-        (self._first if len(self._first) < _KEPT_STEPS else self._last).append(step)
+            return None
+        looked, kept = self._looked
+        trace = self._take(optimizer) if kept is None else None
+        step = self._looks.after(looked)
+        self._steps.add(step, KeptTrace.of(trace) if trace is not None else kept)
         self._journal.note("stepped", frame, optimizer=step.optimizer)
         if self._sessions.num_taken >= self._record:
             self._calls.close()
         elif self._on_main and not self._models.given and self._sessions.are_closed:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
+        return trace
 
     @property
     def failure(self) -> DiagnosticError | None:
@@ -288,19 +296,19 @@ class TrainingRecorder:
         lapse = self.grip.lapse or self._sessions.lapse
         if lapse is not None:
             return own_failure(lapse)
-        return None if self.traces else self._sessions.problem
+        return None if self.has_recorded else self._sessions.problem
 
     @property
-    def traces(self) -> list[Trace]:
-        """Those that were taken so far, that of an unfinished step last."""
-        steps = [step.trace for step in (*self._first, *self._last)]
-        return [trace for trace in (*steps, self._sessions.unfinished) if trace is not None]
+    def has_recorded(self) -> bool:
+        """Whether a step was recorded in full, to its end or not."""
+        return self._steps.num_traces > 0 or self._sessions.unfinished is not None
 
     def asked(self) -> None:
         """Somebody wants to know what was recorded so far: a step that has had its backward is not waited for."""
         with self.grip:
             self._left_over()
 
+    @collector_paused()
     def training(
         self,
         ending: Ending,
@@ -308,21 +316,21 @@ class TrainingRecorder:
         setup: tuple[tuple[str, str], ...] = (),
     ) -> Training:
         """All that was recorded so far."""
-        journal, traces = self._journal, self.traces
+        journal, steps = self._journal, self._steps.rows()
+        traces = [*(step.trace for step in steps), self._sessions.unfinished]
+        first = next((trace for trace in traces if trace is not None), None)
         for optimizer in journal.live_optimizers():
             if self._models.concern(optimizer):
                 journal.optimizer(optimizer)
         where = NONE if error is None else journal.lines.of_traceback(error.__traceback__)[1]
         return Training(
-            environment=traces[0].environment
-            if traces
-            else environment(Inventory(torch.nn.Module())),
+            environment=first.environment if first else environment(Inventory(torch.nn.Module())),
             setup=setup,
             parameters=journal.parameters(),
             optimizers=journal.optimizers(),
             frames=journal.lines.rows(),
             events=journal.events(),
-            steps=(*self._first, *self._last),
+            steps=steps,
             num_steps=journal.step,
             ending=ending,
             unfinished=self._sessions.unfinished,

@@ -11,8 +11,9 @@ from gradcheck.core.lapse import Lapse
 from gradcheck.errors import DiagnosticError
 from gradcheck.internals.sharding import sharded
 from gradcheck.internals.tensors import innermost_function_mode
+from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.session import Session, collector_paused
+from gradcheck.recording.session import Session
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.journal import Journal
 from gradcheck.settings import Settings
