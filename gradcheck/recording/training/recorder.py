@@ -101,7 +101,6 @@ class TrainingRecorder:
     def watching(self) -> Iterator[None]:
         """Every instrument is in place in the body."""
         with ExitStack() as stack:
-            stack.callback(self._let_go)
             self._instruments.install(stack)
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
@@ -111,6 +110,7 @@ class TrainingRecorder:
                 module = torch.nn.Module
                 replace(self._calls, module, "__call__", self._watched(module.__call__))
                 self._set_up.enter_context(SettingUp(self._journal, self.grip))
+            stack.callback(self._let_go)  # first of all: what was put in place last goes first
             try:
                 yield
             except Exception as error:
