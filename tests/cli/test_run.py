@@ -224,11 +224,13 @@ def test_a_failure_of_an_instrument_does_not_reach_the_script(
         raise ZeroDivisionError
 
     monkeypatch.setattr(looking, "glance", fails)
+    before = dict(vars(torch.nn.Module))
     result = run("run", "--steps", "all", script(here, "train(3)\nprint('done')"))
     assert "done" in result.stderr
     assert "HEALTHY" not in result.stdout
     assert result.exit_code == 2
     assert "done" not in run("run", "--steps", "2", script(here, "train(9)\nprint('done')")).stderr
+    assert dict(vars(torch.nn.Module)) == before
 
 
 def test_a_training_on_another_thread_is_recorded_too(here: Path) -> None:

@@ -285,7 +285,8 @@ class TrainingRecorder:
         self._steps.add(step, KeptTrace.of(trace) if trace is not None else kept)
         self._journal.note("stepped", frame, optimizer=step.optimizer)
         if self._sessions.num_taken >= self._record:
-            self._calls.close()
+            if self._sessions.are_closed:  # what was put in place last goes first
+                self._calls.close()
         elif self._on_main and not self._models.given and self._sessions.are_closed:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
         return trace
