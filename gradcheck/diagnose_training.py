@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gradcheck.diagnose import diagnose, found_by, ranked, without_symptoms
 from gradcheck.findings.finding import Finding
+from gradcheck.findings.in_training import in_training
 from gradcheck.findings.rule import RULES, check_selection
 from gradcheck.reading.steps import numbered
 from gradcheck.reports.referee import FAILED
@@ -22,7 +23,11 @@ def diagnose_training(training: Training, settings: Settings) -> Report:
         SettingsError: where a code in ``settings`` is no rule's.
     """
     check_selection(settings)
-    reports = [(label, diagnose(trace, settings)) for label, trace in _traces(training)]
+    reports = [
+        (label, replace(report, findings=in_training(training, trace, report.findings)))
+        for label, trace in _traces(training)
+        for report in (diagnose(trace, settings),)
+    ]
     findings = [finding for _, report in reports for finding in report.findings]
     over, failed = _over_steps(training, settings)
     shown = tuple(ranked(_once(without_symptoms([*over, *findings]))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -10,13 +11,16 @@ import torch
 
 from gradcheck.recording.training.journal import Journal, held_by, in_still_groups, rates
 from gradcheck.recording.training.models import Named
-from gradcheck.recording.training.movement import Glance, glance, of_gradients
+from gradcheck.recording.training.movement import Glance, Keyed, glance, of_gradients
+from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Step
 
 _GLANCED_AT = 64
 """Parameters of a step that is only watched, other ones in each: looking at one takes some microseconds."""
-Keyed = list[tuple[int, torch.Tensor]]
-"""(index, parameter)."""
+
+
+_STATES = 256
+"""Of each optimizer, to find one that is put back; some kilobytes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,8 @@ class Looks:
         self._num_left_autocast = num_left_autocast
         self._after: dict[int, tuple[Keyed, Glance, Glance]] = {}
         """Optimizer -> what was looked at before and after its last step."""
+        self._states: dict[int, deque[tuple[int, Glance]]] = {}
+        """Optimizer -> (after how many steps, what its parameters were then)."""
         self._stale: set[int] | None = None
         """What held a gradient of an earlier step when the first backward of this one began; None before that."""
         self._cast_since: tuple[torch.device, int] | None = None
@@ -60,7 +66,9 @@ class Looks:
             start = journal.step * _GLANCED_AT % len(keyed)
             keyed = (keyed + keyed)[start : start + _GLANCED_AT]
         gradients = of_gradients(keyed)
+        journal.applied(index, keyed, gradients)
         written, reverted = self._written(index)
+        before = glance(keyed)
         step = Step(
             optimizer=index,
             frame=at,
@@ -71,16 +79,20 @@ class Looks:
             moved=(),
             written=written,
             reverted=reverted,
+            recalled=self._recalled(index, before) if written else NONE,
             stale=tuple(sorted((self._stale or set()) & {key for key, _ in keyed})),
             cached=bool(keyed) and self._is_cached(keyed[0][1].device),
             evaluating=_evaluating(models, {id(p) for _, p in keyed}),
         )
-        return Looked(step=step, keyed=keyed, before=glance(keyed))
+        self._states.setdefault(index, deque([(journal.step, before)], maxlen=_STATES))
+        return Looked(step=step, keyed=keyed, before=before)
 
     def after(self, looked: Looked) -> Step:
         """The optimizer has been called."""
         after = glance(looked.keyed)
         self._after[looked.step.optimizer] = looked.keyed, looked.before, after
+        self._journal.left(looked.step.optimizer, looked.keyed, after)
+        self._states[looked.step.optimizer].append((self._journal.step + 1, after))
         self._stale = None
         moved = after.differing(looked.before) & set(looked.step.gradients)
         return replace(looked.step, moved=tuple(sorted(moved)))
@@ -93,6 +105,11 @@ class Looks:
         now = glance(keyed)
         written = now.differing(after)
         return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
+
+    def _recalled(self, optimizer: int, now: Glance) -> int:
+        """After how many steps the parameters were what they are now; NONE where that was not seen."""
+        states = reversed(self._states.get(optimizer, ()))
+        return next((at for at, state in states if not now.differing(state)), NONE)
 
     def _is_cached(self, device: torch.device) -> bool:
         """Whether autocast has been on since before the last step."""
