@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gradcheck.diagnose import diagnose, found_by, ranked, without_symptoms
 from gradcheck.findings.finding import Finding
+from gradcheck.findings.in_training import in_training
 from gradcheck.findings.rule import RULES, check_selection
 from gradcheck.reading.steps import numbered
 from gradcheck.reports.referee import FAILED
@@ -27,7 +28,11 @@ def diagnose_training(training: Training, settings: Settings) -> Report:
         SettingsError: where a code in ``settings`` is no rule's.
     """
     check_selection(settings)
-    reports = [(label, diagnose(trace, settings)) for label, trace in _traces(training)]
+    reports = [
+        (label, replace(report, findings=in_training(training, trace, report.findings)))
+        for label, trace in _traces(training)
+        for report in (diagnose(trace, settings),)
+    ]
     if training.ending in ("ended", "stopped") and len(reports) > 1:
         reports = [(label, _without_handled_error(report)) for label, report in reports]
     findings = [finding for _, report in reports for finding in report.findings]

@@ -92,6 +92,22 @@ def with_gradient(trace: Trace, state: GradientState) -> Parameters:
 
 
 def forgotten_by_optimizer(trace: Trace) -> Parameters:
-    """Trainable parameters that the optimizer does not hold."""
-    held = trace.optimizer.parameters if trace.optimizer else ()
-    return trainable(trace) - frozenset(held) if trace.optimizer else frozenset()
+    """Parameters that get a gradient, or would if the backward had run, and that the optimizer does not hold.
+
+    Not those of a part that runs in eval mode while the rest trains, and of which the optimizer holds nothing: a
+    teacher, a reference or a network that a loss is computed with stands still on purpose, frozen or not.
+    """
+    if trace.optimizer is None:
+        return frozenset()
+    held = frozenset(trace.optimizer.parameters)
+    missing = trainable(trace) - held
+    if trace.backward_ran:
+        missing -= with_gradient(trace, "missing")
+    return missing - _standing_still(trace, held)
+
+
+def _standing_still(trace: Trace, held: Parameters) -> Parameters:
+    if not trace.modules or not trace.modules[0].training:
+        return frozenset()
+    parts = [under(trace, i) for i, row in enumerate(trace.modules) if i and not row.training]
+    return frozenset().union(*(part for part in parts if part.isdisjoint(held)))

@@ -322,6 +322,11 @@ class Session:
         rows = enumerate(trace.parameters)
         return replace(trace, parameters=tuple(_idle(p) if i in waiting else p for i, p in rows))
 
+    @property
+    def has_other_parameters(self) -> bool:
+        """Whether other parameters train than when the recording began."""
+        return any(row.tensor.requires_grad is not row.requires_grad for row in self._before)
+
     def next_step(self) -> None:
         """An optimizer has stepped, and the recording goes on: another one waits for what was computed before."""
         self._arrivals.begin_again(row.tensor for row in self._before)

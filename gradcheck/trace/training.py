@@ -25,6 +25,12 @@ EventKind = Literal[
     "stepped",
     "skipped",
     "zeroed",
+    "cleared",
+    "detached",
+    "made-leaf",
+    "hook-zeroed",
+    "autograd-off",
+    "ungraphed",
     "scheduled",
     "training",
     "evaluating",
@@ -70,9 +76,11 @@ class Event:
     """The user's line that called the function of ``frame``; NONE at the top of a file."""
     optimizer: int = NONE
     parameters: tuple[int, ...] = ()
-    """Those that it concerns: frozen, clipped, zeroed while they held a gradient."""
+    """Those that it concerns: frozen, clipped, zeroed while they held a gradient (cleared: one that was applied),
+    before a tensor that was detached, frozen when a backward began at a loss without a graph."""
     number: Number | None = None
-    """The norm that was clipped to, or the scale."""
+    """The norm that was clipped to, the scale, how many elements a tensor has that was made a leaf, or 0 where autograd
+    was off when a backward began without a graph."""
     dtype: str = ""
     """Of autocast."""
 
@@ -99,6 +107,8 @@ class Step:
     """Of these, those that are again what they were before that step."""
     moved_otherwise: tuple[int, ...] = ()
     """Parameters that no optimizer holds, train, and have changed since the last step all the same."""
+    recalled: int = NONE
+    """After how many steps all of them were what they are now; NONE where they never were, or nothing was written."""
     stale: tuple[int, ...] = ()
     """Parameters of the optimizer that held the gradient of an earlier step when the first backward began, and hold
     the same tensor now."""

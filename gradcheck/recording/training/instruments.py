@@ -19,9 +19,13 @@ from torch.optim import lr_scheduler
 from gradcheck.internals.tensors import without_function_modes
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.replacing import replace
+from gradcheck.recording.source import is_library, is_plumbing
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.optimizers import held_by
+from gradcheck.recording.training.switching_off import tell_who_switches_off
+from gradcheck.recording.training.witness import witnessed
 from gradcheck.trace.rows import NONE
+from gradcheck.trace.training import EventKind
 
 _WRAPPED = "wrapped_by_gradcheck"
 """The attribute of what stands in for a function; its value is the recorder."""
@@ -45,6 +49,8 @@ class Instruments:
         self._cast: set[tuple[tuple[int, int], str]] = set()
         self.num_left_autocast = 0
         """How often autocast has ended: it then forgets the weights that it has cast."""
+        self._backward_in = NONE
+        """The step in which a backward began last."""
         self._last_loss: torch.Tensor | None = None
         """What the last backward began at."""
 
@@ -57,14 +63,19 @@ class Instruments:
         """Wraps until ``stack`` is closed, for ``owner``."""
         self._owner = owner
         optimizer, scaler = torch.optim.Optimizer, torch.amp.GradScaler
+        stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())  # what the script leaves
         self._wrap(stack, torch.Tensor, "backward", self._backward)
         self._wrap(stack, torch.autograd, "backward", self._backward)
         self._wrap(stack, optimizer, "__init__", self._made, before=False)
         self._wrap(stack, optimizer, "zero_grad", self._zeroed)
         self._wrap(stack, torch.nn.Module, "zero_grad", self._module_zeroed)
+        tell_who_switches_off(stack, lambda frame: self._noted(self._switched, frame, (), {}))
+        self._wrap(stack, torch.Tensor, "register_hook", self._hooked, prepare=self._told)
         self._wrap(stack, scaler, "scale", self._scaled, before=False)
         self._wrap(stack, scaler, "unscale_", self._unscaled)
-        self._wrap(stack, scaler, "step", self._scaler_stepped, before=False)
+        self._wrap(
+            stack, scaler, "step", self._scaler_stepped, before=False, prepare=self._scaler_steps
+        )
         self._wrap(stack, torch.nn.Module, "train", self._mode)
         self._wrap(stack, torch.nn.Module, "eval", self._evaluates)
         self._wrap(stack, torch.autocast, "__enter__", self._autocast, before=False)
@@ -121,7 +132,25 @@ class Instruments:
     def _backward(self, frame: FrameType, tensors: Any, *_: Any, **__: Any) -> None:
         self._last_loss = tensors.detach() if isinstance(tensors, torch.Tensor) else None
         self._backward_begins()
+        self._backward_in = self._journal.step
         self._journal.note("backward", frame)
+        if self._last_loss is not None and not tensors.requires_grad:
+            self._journal.without_graph(frame)
+
+    def _switched(self, frame: FrameType) -> None:
+        self._journal.note("autograd-off", frame)
+
+    def _hooked(self, *_: Any) -> None:
+        """What a hook does is told when it is called."""
+
+    def _told(self, given: Given) -> Given:
+        """The arguments of ``register_hook``, with a hook of the script's that tells where it leaves nothing."""
+        frame = sys._getframe(2)
+        own = is_library(frame.f_code.co_filename) or is_plumbing(frame)
+        if len(given[0]) != 2 or not self._grip.held or own:
+            return given
+        tensor, hook = given[0]
+        return (tensor, witnessed(hook, self._grip, self._journal.later("hook-zeroed", frame))), {}
 
     def _made(self, frame: FrameType, optimizer: Any, *_: Any, **__: Any) -> None:
         self._journal.made(optimizer, frame)
@@ -139,7 +168,10 @@ class Instruments:
         if self._journal.stepping:
             return
         filled = [it for it in parameters if it.grad is not None]
-        self._journal.note("zeroed", frame, optimizer=optimizer, parameters=filled)
+        begun = self._backward_in == self._journal.step
+        spent = begun and bool(filled) and self._journal.is_used(filled)
+        kind: EventKind = "cleared" if spent else "zeroed"
+        self._journal.note(kind, frame, optimizer=optimizer, parameters=filled)
 
     def _scaled(self, frame: FrameType, scaler: Any, *_: Any, **__: Any) -> None:
         if scaler.is_enabled():
@@ -149,6 +181,11 @@ class Instruments:
     def _unscaled(self, frame: FrameType, scaler: Any, optimizer: Any, *_: Any, **__: Any) -> None:
         if scaler.is_enabled():
             self._journal.note("unscaled", frame, parameters=held_by(optimizer))
+
+    def _scaler_steps(self, given: Given) -> Given:
+        """The same; the scaler divides what is not divided yet, and then steps."""
+        self._noted(self._unscaled, sys._getframe(2), given[0], given[1])
+        return given
 
     def _scaler_stepped(self, frame: FrameType, scaler: Any, *_: Any, **__: Any) -> None:
         if scaler.is_enabled() and self._journal.step == self._scaled_at:

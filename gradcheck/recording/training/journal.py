@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from types import FrameType
@@ -14,6 +14,7 @@ import torch
 from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines, is_library, is_plumbing
 from gradcheck.recording.training.models import Named
+from gradcheck.recording.training.movement import Glance, Keyed, glance, of_gradients
 from gradcheck.recording.training.optimizers import held_by, rates
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Event, EventKind, TrainedOptimizer, TrainedParameter
@@ -43,6 +44,9 @@ class Journal:
         self._optimizers: dict[int, int] = {}
         """``id`` of an optimizer that has stepped -> its index."""
         self._rows: list[TrainedOptimizer] = []
+        self._applied: dict[int, tuple[Keyed, Glance]] = {}
+        self._left: dict[int, tuple[Keyed, Glance]] = {}
+        """Optimizer -> what its last step has left."""
 
     def note(
         self,
@@ -56,17 +60,34 @@ class Journal:
     ) -> None:
         """One more event, which the script made at ``frame``; the same again on the same line is one with the last."""
         at, caller = self.places(frame)
-        event = Event(
-            kind=kind,
-            step=self.step,
-            frame=at,
-            caller=caller,
-            optimizer=optimizer,
-            number=number,
-            dtype=dtype,
+        self._write(
+            Event(
+                kind=kind,
+                step=self.step,
+                frame=at,
+                caller=caller,
+                optimizer=optimizer,
+                number=number,
+                dtype=dtype,
+            ),
+            parameters,
         )
+
+    def later(self, kind: EventKind, frame: FrameType) -> Callable[[], None]:
+        """What writes an event of ``frame`` whenever it is called."""
+        at, caller = self.places(frame)
+        return lambda: self._write(Event(kind=kind, step=self.step, frame=at, caller=caller), ())
+
+    def without_graph(self, frame: FrameType | None) -> None:
+        """A backward begins at ``frame``, and its loss has no graph."""
+        held = [p for optimizer in self.live_optimizers() for p in held_by(optimizer)]
+        frozen = [parameter for parameter in held if not parameter.requires_grad]
+        on = float(torch.is_grad_enabled())
+        self.note("ungraphed", frame, parameters=frozen, number=on)
+
+    def _write(self, event: Event, parameters: Iterable[torch.Tensor]) -> None:
         kept, concerned = self._last or self._first, list(map(self.index, parameters))
-        if kind in ("froze", "thawed") and kept and kept[-1][0] == event:
+        if event.kind in ("froze", "thawed") and kept and kept[-1][0] == event:
             kept[-1][1].extend(concerned)
         else:
             full = len(self._first) >= _KEPT_EVENTS
@@ -142,6 +163,29 @@ class Journal:
                 )
             )
         return index
+
+    def applied(self, optimizer: int, keyed: Keyed, gradients: Glance) -> None:
+        """``optimizer`` is about to apply ``gradients`` to ``keyed``."""
+        self._applied[optimizer] = keyed, gradients
+
+    def left(self, optimizer: int, keyed: Keyed, after: Glance) -> None:
+        """``optimizer`` has stepped, and left ``keyed`` as in ``after``."""
+        self._left[optimizer] = keyed, after
+
+    def is_used(self, parameters: Iterable[torch.Tensor]) -> bool:
+        """Whether the gradients of ``parameters`` have served: an optimizer has applied these, or the script has.
+
+        What has moved since the optimizer's last step, the script has moved: up along the gradient, as a search for
+        flat minima does, whose second gradient is the one that the optimizer applies.
+        """
+        asked = {id(parameter) for parameter in parameters}
+        applied, left = (
+            [it for it in kept.values() if any(id(p) in asked for _, p in it[0])]
+            for kept in (self._applied, self._left)
+        )
+        return (
+            bool(applied) and not any(of_gradients(keyed).differing(was) for keyed, was in applied)
+        ) or any(glance(keyed).differing(was) for keyed, was in left)
 
     def optimizer_index(self, optimizer: torch.optim.Optimizer) -> int:
         """The index of ``optimizer``; NONE where it has not stepped yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -10,14 +11,17 @@ import torch
 
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.models import Named
-from gradcheck.recording.training.movement import Glance, glance, of_gradients
+from gradcheck.recording.training.movement import Glance, Keyed, glance, of_gradients
 from gradcheck.recording.training.optimizers import held_by, in_still_groups, rates
+from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Step
 
 _GLANCED_AT = 64
 """Parameters of a step that is only watched, other ones in each: looking at one takes some microseconds."""
-Keyed = list[tuple[int, torch.Tensor]]
-"""(index, parameter)."""
+
+
+_STATES = 256
+"""Of each optimizer, to find one that is put back; some kilobytes each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,8 @@ class Looks:
         None before that."""
         self._unheld: Glance | None = None
         """What trains and no optimizer holds, before the last step."""
+        self._states: dict[int, deque[tuple[int, Glance]]] = {}
+        """Optimizer -> (after how many steps, what its parameters were then)."""
         self._cast_since: tuple[torch.device, int] | None = None
         """(device, how often autocast had ended) at the last step, where autocast was on."""
 
@@ -65,6 +71,7 @@ class Looks:
             start = journal.step * _GLANCED_AT % len(keyed)
             keyed = (keyed + keyed)[start : start + _GLANCED_AT]
         gradients = of_gradients(keyed)
+        journal.applied(index, keyed, gradients)
         now = glance(keyed)
         written, reverted = self._written(index, keyed, now)
         step = Step(
@@ -77,6 +84,7 @@ class Looks:
             moved=(),
             written=written,
             reverted=reverted,
+            recalled=self._recalled(index, now) if written else NONE,
             moved_otherwise=self._moved_otherwise(models) if at_all else (),
             stale=tuple(
                 sorted(key for key, p in keyed if (self._stale or {}).get(key) == id(p.grad))
@@ -84,12 +92,15 @@ class Looks:
             cached=bool(keyed) and self._is_cached(keyed[0][1].device),
             evaluating=_evaluating(models, {id(p) for _, p in keyed}),
         )
+        self._states.setdefault(index, deque([(journal.step, now)], maxlen=_STATES))
         return Looked(step=step, keyed=keyed, before=now)
 
     def after(self, looked: Looked) -> Step:
         """The optimizer has been called."""
         after = glance(looked.keyed)
         self._after[looked.step.optimizer] = looked.keyed, looked.before, after
+        self._journal.left(looked.step.optimizer, looked.keyed, after)
+        self._states[looked.step.optimizer].append((self._journal.step + 1, after))
         self._stale = None
         moved = after.differing(looked.before) & set(looked.step.gradients)
         return replace(looked.step, moved=tuple(sorted(moved)))
@@ -129,6 +140,11 @@ class Looks:
             if before is not None and now.rows == before.rows
             else ()
         )
+
+    def _recalled(self, optimizer: int, now: Glance) -> int:
+        """After how many steps the parameters were what they are now; NONE where that was not seen."""
+        states = reversed(self._states.get(optimizer, ()))
+        return next((at for at, state in states if not now.differing(state)), NONE)
 
     def _is_cached(self, device: torch.device) -> bool:
         """Whether autocast has been on since before the last step."""

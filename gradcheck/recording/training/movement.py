@@ -13,6 +13,8 @@ from gradcheck.recording.tensors import is_readable, own_part
 ELEMENTS = 32
 """Looked at in each parameter, spread over it: where its gradient is not zero they move in every optimizer."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+Keyed = list[tuple[int, torch.Tensor]]
+"""(index, parameter)."""
 _MAX_COPIED = 1 << 20
 """Elements of a tensor that is not contiguous, of which a view of one dimension is a copy."""
 
@@ -28,7 +30,12 @@ class Glance:
     """(key, number of elements) of the tensors in each part, in order."""
 
     def differing(self, other: Glance) -> set[int]:
-        """Keys of the tensors of which an element differs from ``other``, another glance at the same tensors."""
+        """Keys of the tensors of which an element differs from ``other``, or which only one of them has looked at."""
+        if self.rows != other.rows:
+            mine, others = (
+                {row for rows in it.rows.values() for row in rows} for it in (self, other)
+            )
+            return {key for key, _ in mine ^ others} or {key for key, _ in mine}
         with without_function_modes():
             return self._where(
                 {k: _unequal(part, other.parts[k]) for k, part in self.parts.items()}

@@ -141,6 +141,7 @@ class TrainingRecorder:
         """``Module.__call__``, which begins a recording where a model is trained."""
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self._sessions.goes_on()
             if self._sessions.current is None and self._wanted:
                 self._called(sys._getframe(1), module, args, kwargs)
             return call(module, *args, **kwargs)

@@ -37,8 +37,9 @@ class Sessions:
         self._journal = journal
         self.current: Session | None = None
         self._stepped: set[int] = set()
-        """``id`` of the optimizers that have stepped in it."""
+        """``id`` of the optimizers that have stepped in this round; each is to step once in it."""
         self._num_steps = 0
+        self._is_between_steps = False
         self._open: list[tuple[Session, ExitStack]] = []
         """Those whose instruments are in place; more than one where another mode lay over those of the first."""
         self.num_taken = 0
@@ -72,9 +73,7 @@ class Sessions:
         with ExitStack() as stack:
             stack.enter_context(session.recording())
             self._open.append((session, stack.pop_all()))
-        self.current = session
-        self._stepped.clear()
-        self._num_steps = 0
+        self.current, self._num_steps = session, 0
 
     @property
     def are_closed(self) -> bool:
@@ -105,11 +104,26 @@ class Sessions:
         self._num_steps += 1
         if self._stepped.issuperset(awaited) or self._num_steps >= _MOST_STEPS:
             self.num_taken += 1
+            self._stepped.clear()
             session.release()
             self._finish(session)
         else:
             session.next_step()
+            self._is_between_steps = True
         return trace
+
+    def goes_on(self) -> None:
+        """A module is called: the first one after an optimizer has stepped shows whether the next step is alike.
+
+        Where something was frozen or thawed for it, what trains is another thing, and another recording begins.
+        """
+        if not self._is_between_steps:
+            return
+        self._is_between_steps = False
+        session = self.current
+        if session is not None and session.has_other_parameters:
+            session.release()
+            self._finish(session)
 
     def failed(self, error: Exception) -> None:
         """A step has raised ``error``, which somebody may handle; the first such step is kept."""

@@ -7,8 +7,8 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.over_steps import training_finding
 from gradcheck.findings.remedy import ZERO_AFTER_STEP
 from gradcheck.findings.rule import training_rule
-from gradcheck.reading.steps import line_text, numbered, steps_text
-from gradcheck.trace.training import Training
+from gradcheck.reading.steps import events_of, line_text, numbered, steps_text
+from gradcheck.trace.training import Step, Training
 
 _MIN_STEPS = 2
 
@@ -43,7 +43,7 @@ def gradients_never_zeroed(training: Training) -> Iterator[Finding]:
     """
     for optimizer, row in enumerate(training.optimizers):
         later = [(n, step) for n, step in numbered(training) if step.optimizer == optimizer][1:]
-        stale = [(number, step) for number, step in later if step.stale]
+        stale = [(n, step) for n, step in later if step.stale and not _cleared(training, n, step)]
         if len(stale) < max(_MIN_STEPS, len(later)):
             continue
         held = stale[0][1].stale
@@ -63,3 +63,10 @@ def gradients_never_zeroed(training: Training) -> Iterator[Finding]:
             ),
             repairs=(ZERO_AFTER_STEP,),
         )
+
+
+def _cleared(training: Training, number: int, step: Step) -> bool:
+    """Whether they were zeroed after all, as where the first backward of a step reaches a cache alone."""
+    return any(
+        set(event.parameters) & set(step.stale) for event in events_of(training, number, "cleared")
+    )

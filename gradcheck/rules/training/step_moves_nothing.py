@@ -8,7 +8,7 @@ from gradcheck.findings.over_steps import training_finding
 from gradcheck.findings.rule import training_rule
 from gradcheck.reading.steps import events_of, line_text, names, numbered, steps_text
 from gradcheck.trace.rows import NONE
-from gradcheck.trace.training import Step, Training
+from gradcheck.trace.training import Event, Step, Training
 
 _MIN_STEPS = 3
 
@@ -125,6 +125,7 @@ def _never_stepped(training: Training) -> Iterator[Finding]:
 def _finding(training: Training, steps: list[tuple[int, Step]], why: str) -> Finding:
     number, step = steps[0]
     zeroed = events_of(training, number, "zeroed")
+    cut = _detached(training, steps) if not step.num_gradients else None
     lost = zeroed[-1] if zeroed and zeroed[-1].parameters and not step.num_gradients else None
     row = training.optimizers[step.optimizer]
     return training_finding(
@@ -133,13 +134,23 @@ def _finding(training: Training, steps: list[tuple[int, Step]], why: str) -> Fin
         "error",
         what=f"{row.type} moves none of its {len(row.parameters)} parameter tensors in step "
         f"{steps_text(n for n, _ in steps)}.",
-        why=why + (" They were zeroed before the step." if lost else ""),
+        why=why
+        + (" What they made was detached before the loss was computed of it." if cut else "")
+        + (" They were zeroed before the step." if lost else ""),
         remedy="Look at the order of backward, step and zero_grad, and at what the optimizer was made of.",
-        at=step.frame if lost is None else lost.frame,
+        at=next((it.frame for it in (cut, lost) if it is not None), step.frame),
         parameters=row.parameters,
         evidence=(
+            ("detached at", line_text(training, cut.frame) if cut else ""),
             ("stepped at", line_text(training, step.frame)),
             ("zeroed at", line_text(training, lost.frame if lost else NONE)),
             ("optimizer made at", line_text(training, row.frame)),
         ),
     )
+
+
+def _detached(training: Training, steps: list[tuple[int, Step]]) -> Event | None:
+    """Where something that these parameters had made was detached before the first forward of such a step."""
+    held = set(training.optimizers[steps[0][1].optimizer].parameters)
+    found = (event for number, _ in steps for event in events_of(training, number, "detached"))
+    return next((event for event in found if not held.isdisjoint(event.parameters)), None)

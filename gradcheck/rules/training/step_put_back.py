@@ -1,5 +1,6 @@
 """GC808."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from gradcheck.core.words import counted, listed
@@ -7,7 +8,11 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.over_steps import training_finding
 from gradcheck.findings.rule import training_rule
 from gradcheck.reading.steps import events_of, line_text, names, numbered, steps_text
+from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Step, Training
+
+_AGAIN = 2
+"""Times that the same state is put back: once may be a training that had diverged."""
 
 
 @training_rule("GC808")
@@ -17,7 +22,9 @@ def step_put_back(training: Training) -> Iterator[Finding]:
     ## What it does
 
     Looks at a few elements of each parameter before and after every optimizer step. Reports an error where they are,
-    before the next step, again what they were before the last one; a warning where they were changed otherwise.
+    before the next step, again what they were before the last one, where the same earlier state is put back more than
+    once at the same rate, and where a step after an evaluation goes on from weights that no step has left. It is a
+    warning where they were changed otherwise: slow weights that are mixed in, the best ones restored.
 
     ## Why this breaks training
 
@@ -47,13 +54,38 @@ def step_put_back(training: Training) -> Iterator[Finding]:
         if undone:
             yield _finding(training, undone, undone[0][1].reverted, put_back=True)
         elif written:
-            replaced = [(n, s) for n, s in written if len(s.written) * 2 > len(s.gradients)]
-            always = len(written) >= len(steps) - 1 and not any(
-                _evaluated(training, n) for n, _ in written
+            wrong = _put_back_again(steps) or _left_in_place(training, written)
+            chosen = wrong or written
+            yield _finding(
+                training, chosen, chosen[0][1].written, put_back=False, error=bool(wrong)
             )
-            error = bool(replaced) and not always
-            chosen = replaced if error else written
-            yield _finding(training, chosen, chosen[0][1].written, put_back=False, error=error)
+
+
+def _put_back_again(steps: list[tuple[int, Step]]) -> list[tuple[int, Step]]:
+    """Steps that begin where an earlier one began, at the same rates: what is between them is lost.
+
+    The best weights that are restored with a lower rate are put back on purpose.
+    """
+    again = Counter((step.recalled, step.rates) for _, step in steps if step.recalled != NONE)
+    return [
+        (number, step)
+        for number, step in steps
+        if step.recalled != NONE and again[step.recalled, step.rates] >= _AGAIN
+    ]
+
+
+def _left_in_place(training: Training, written: list[tuple[int, Step]]) -> list[tuple[int, Step]]:
+    """Steps after an evaluation that go on from weights which no step has left: averaged ones.
+
+    Without an evaluation they are mixed in on purpose, as slow weights are.
+    """
+    return [
+        (number, step)
+        for number, step in written
+        if len(step.written) * 2 > len(step.gradients)
+        and step.recalled == NONE
+        and _evaluated(training, number)
+    ]
 
 
 def _evaluated(training: Training, step: int) -> bool:

@@ -1,0 +1,94 @@
+"""What the other steps of a Training say about the findings of one: whether they hold, and where the user's line is."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gradcheck.findings.finding import Finding
+from gradcheck.findings.rule import RULES
+from gradcheck.reading.steps import line_text, lines_text, place
+from gradcheck.trace.rows import NONE
+from gradcheck.trace.trace import Trace
+from gradcheck.trace.training import Event, Step, Training
+
+_WITHOUT = ("missing", "zero")
+"""Gradients of which another step may have one that is there."""
+_OF_THE_CHAIN = ("GC1", "GC2", "GC3", "GC403")
+
+
+def in_training(
+    training: Training, trace: Trace, findings: tuple[Finding, ...]
+) -> tuple[Finding, ...]:
+    """``findings`` of ``trace``, those that the training shows to be none left out, each with a line of the script."""
+    step = next((it for it in training.steps if it.trace is trace), None)
+    return tuple(
+        _placed(training, trace, step, finding)
+        for finding in findings
+        if not _is_none(training, trace, finding)
+    )
+
+
+def _is_none(training: Training, trace: Trace, finding: Finding) -> bool:
+    """Whether it is about parameters without a gradient that get one in other steps, or that nobody trains.
+
+    A head that is trained first on detached features, experts in turn, a batch that leaves a part out; and what no
+    optimizer holds and no gradient reaches, as an encoder that follows another one by a moving average.
+    """
+    if finding.code == "GC604":
+        return _made_in_each_step(training, trace)
+    concerned = set(finding.parameters)
+    if not concerned or not finding.code.startswith(_OF_THE_CHAIN) or not training.steps:
+        return False
+    if not all(row.gradient in _WITHOUT for row in trace.parameters if row.fqn in concerned):
+        return False
+    held = {training.parameters[i].fqn for row in training.optimizers for i in row.parameters}
+    above = {training.parameters[i].fqn for step in training.steps for i in step.gradients}
+    return concerned <= above or (concerned.isdisjoint(held) and bool(above))
+
+
+def _made_in_each_step(training: Training, trace: Trace) -> bool:
+    """Whether the leaves that no model has are new ones in every step, as what a slope is asked at: no parameters."""
+    lost = [leaf for leaf in trace.hidden_leaves if leaf.gradient and not leaf.optimized]
+    made = [event for event in training.events if event.kind == "made-leaf"]
+    later = {(event.frame, event.number) for event in made if event.step}
+    again = {it.number for it in made if not it.step and (it.frame, it.number) in later}
+    return all(not leaf.parameter and not leaf.name and leaf.num_elements in again for leaf in lost)
+
+
+def _placed(training: Training, trace: Trace, step: Step | None, finding: Finding) -> Finding:
+    lines = list(_lines(training, trace, step, finding))
+    first = next((place(training, frame) for _, _, frame in lines if frame != NONE), None)
+    return replace(
+        finding,
+        location=finding.location or first,
+        evidence=(*((label, text) for label, text, _ in lines if text), *finding.evidence),
+    )
+
+
+def _lines(
+    training: Training, trace: Trace, step: Step | None, finding: Finding
+) -> Iterator[tuple[str, str, int]]:
+    """(label, text, frame) of the lines of the script that a finding of one step lacks."""
+    if finding.location is not None and finding.location.file not in _libraries(trace):
+        return
+    froze = _froze(training, trace, finding)
+    if froze is not None:
+        yield "frozen at", lines_text(training, froze), froze.frame
+    if step is not None and "optimizer" in RULES.all()[finding.code].needs:
+        made = training.optimizers[step.optimizer].frame
+        yield "optimizer made at", line_text(training, made), made
+    elif step is not None:
+        yield "stepped at", line_text(training, step.frame), NONE
+
+
+def _froze(training: Training, trace: Trace, finding: Finding) -> Event | None:
+    """The last that froze some of its parameters, where all of them are frozen."""
+    concerned = {row.fqn: row for row in trace.parameters if row.fqn in finding.parameters}
+    if not concerned or any(row.requires_grad for row in concerned.values()):
+        return None
+    indices = {at for at, row in enumerate(training.parameters) if row.fqn in concerned}
+    found = [it for it in training.events if it.kind == "froze" and indices & set(it.parameters)]
+    return found[-1] if found else None
+
+
+def _libraries(trace: Trace) -> set[str]:
+    return {frame.file for frame in trace.frames if frame.library}
