@@ -122,6 +122,7 @@ class TrainingRecorder:
                     self.failed(error)
                 raise
             with self.grip:
+                self._leave_set_up()
                 self._left_over()
 
     def _prepare(self) -> None:
@@ -141,7 +142,9 @@ class TrainingRecorder:
         """``Module.__call__``, which begins a recording where a model is trained."""
 
         def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            self._sessions.goes_on()
+            if self._sessions.are_between_steps:
+                self._leave_set_up()
+                self._sessions.goes_on()
             if self._sessions.current is None and self._wanted:
                 self._called(sys._getframe(1), module, args, kwargs)
             return call(module, *args, **kwargs)
@@ -230,9 +233,9 @@ class TrainingRecorder:
     def let_go(self) -> None:
         """Takes the instruments away, but for what counts the steps."""
         self.grip.let_go()
+        self._leave_set_up()
         self._sessions.let_go()
         self._calls.close()
-        self._leave_set_up()
         self._light.close()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -288,7 +291,7 @@ class TrainingRecorder:
         if self._sessions.num_taken >= self._record:
             if self._sessions.are_closed:  # what was put in place last goes first
                 self._calls.close()
-        elif self._on_main and not self._models.given and self._sessions.are_closed:
+        elif self._on_main and not self._models.given:
             self._set_up.enter_context(SettingUp(self._journal, self.grip))
         return trace
 

@@ -39,7 +39,8 @@ class Sessions:
         self._stepped: set[int] = set()
         """``id`` of the optimizers that have stepped in this round; each is to step once in it."""
         self._num_steps = 0
-        self._is_between_steps = False
+        self.are_between_steps = False
+        """Whether an optimizer has stepped, and no module was called since."""
         self._open: list[tuple[Session, ExitStack]] = []
         """Those whose instruments are in place; more than one where another mode lay over those of the first."""
         self.num_taken = 0
@@ -109,7 +110,7 @@ class Sessions:
             self._finish(session)
         else:
             session.next_step()
-            self._is_between_steps = True
+            self.are_between_steps = True
         return trace
 
     def goes_on(self) -> None:
@@ -117,9 +118,7 @@ class Sessions:
 
         Where something was frozen or thawed for it, what trains is another thing, and another recording begins.
         """
-        if not self._is_between_steps:
-            return
-        self._is_between_steps = False
+        self.are_between_steps = False
         session = self.current
         if session is not None and session.has_other_parameters:
             session.release()
