@@ -81,13 +81,24 @@ def _lines(
 
 
 def _froze(training: Training, trace: Trace, finding: Finding) -> Event | None:
-    """The last that froze some of its parameters, where all of them are frozen."""
+    """What froze the first of its parameters, where all of them are frozen."""
     concerned = {row.fqn: row for row in trace.parameters if row.fqn in finding.parameters}
     if not concerned or any(row.requires_grad for row in concerned.values()):
         return None
-    indices = {at for at, row in enumerate(training.parameters) if row.fqn in concerned}
-    found = [it for it in training.events if it.kind == "froze" and indices & set(it.parameters)]
-    return found[-1] if found else None
+    first = next((at for at, row in enumerate(training.parameters) if row.fqn in concerned), NONE)
+    kept: list[Event] = []
+    for event in training.events:
+        if event.kind not in ("froze", "thawed") or first not in event.parameters:
+            continue
+        if event.kind == "froze" and kept and _opposite(kept[-1], event):
+            kept.pop()  # a library that thaws for a while: it was frozen before
+        elif not kept or kept[-1].kind != event.kind:
+            kept.append(event)
+    return kept[-1] if kept and kept[-1].kind == "froze" else None
+
+
+def _opposite(thawed: Event, froze: Event) -> bool:
+    return thawed.kind == "thawed" and (thawed.frame, thawed.caller) == (froze.frame, froze.caller)
 
 
 def _libraries(trace: Trace) -> set[str]:
