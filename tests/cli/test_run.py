@@ -250,3 +250,55 @@ def test_from_python(here: Path) -> None:
     assert came.report.healthy
     assert came.error is None
     assert came.training.num_steps == 2
+
+
+CLASSIC = """
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+torch.manual_seed(0)
+config = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+model = get_peft_model(LlamaForCausalLM(config), LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
+model.gradient_checkpointing_enable({"use_reentrant": True})
+model.disable_input_require_grads()
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+model.train()
+losses = []
+for step in range(8):
+    ids = torch.arange(16).repeat(2, 1)
+    losses.append(model(input_ids=ids, labels=ids, use_cache=False).loss)
+    optimizer.zero_grad()
+    losses[-1].backward()
+    optimizer.step()
+assert losses[-1] < losses[0]
+print("learned")
+"""
+
+
+def test_a_model_is_repaired_before_it_is_called_and_trains(here: Path) -> None:
+    (here / "train.py").write_text(CLASSIC)
+    broken = run("run", "--record", "1", "train.py")
+    assert broken.exit_code == 1
+    assert "GC301" in broken.stdout
+    repaired = run("run", "--repair", "--steps", "all", "-f", "json", "train.py")
+    assert repaired.exit_code == 0, repaired.output
+    result = json.loads(repaired.stdout)
+    assert [it["repair"]["name"] for it in result["outcomes"] if it["status"] == "verified"] == [
+        "enable-input-require-grads"
+    ]
+    assert (result["before"]["verdict"], result["after"]["verdict"]) == ("broken", "healthy")
+    assert "learned" in repaired.stderr
+
+
+def test_a_healthy_training_is_the_same_with_repair(here: Path) -> None:
+    body = "train(6)\nprint(sum(p.double().sum().item() for p in model.parameters()))"
+    plain, guarded = (
+        run("run", "--steps", "all", *more, script(here, body)) for more in ((), ("--repair",))
+    )
+    assert plain.exit_code == guarded.exit_code == 0
+    assert "HEALTHY" in guarded.stdout
+    numbers = [
+        next(line for line in it.stderr.splitlines() if line.replace(".", "").lstrip("-").isdigit())
+        for it in (plain, guarded)
+    ]
+    assert numbers[0] == numbers[1]
