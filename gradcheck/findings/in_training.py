@@ -1,10 +1,11 @@
 """What the other steps of a Training say about the findings of one: whether they hold, and where the user's line is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.rule import RULES
+from gradcheck.reading.parameters import models_of, parts_in_evaluation, untouched_by
 from gradcheck.reading.steps import line_text, lines_text, place
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
@@ -19,30 +20,50 @@ def in_training(
     training: Training, trace: Trace, findings: tuple[Finding, ...]
 ) -> tuple[Finding, ...]:
     """``findings`` of ``trace``, those that the training shows to be none left out, each with a line of the script."""
-    step = next((it for it in training.steps if it.trace is trace), None)
+    at = next((at for at, it in enumerate(training.steps) if it.trace is trace), None)
+    step = None if at is None else training.steps[at]
+    later = () if at is None else training.steps[at + 1 :]
     return tuple(
         _placed(training, trace, step, finding)
         for finding in findings
-        if not _is_none(training, trace, finding)
+        if not _is_none(training, trace, later or training.steps, finding)
     )
 
 
-def _is_none(training: Training, trace: Trace, finding: Finding) -> bool:
-    """Whether it is about parameters without a gradient that get one in other steps, or that nobody trains.
+def _is_none(training: Training, trace: Trace, others: tuple[Step, ...], finding: Finding) -> bool:
+    """Whether it is about parameters without a gradient that get one in later steps, or that nobody trains.
 
     A head that is trained first on detached features, experts in turn, a batch that leaves a part out; and what no
-    optimizer holds and no gradient reaches, as an encoder that follows another one by a moving average.
+    optimizer holds: an encoder that was seen to follow another one, a part in eval mode, a model of its own.
+
+    Args:
+        training: all steps.
+        trace: that of the finding.
+        others: the steps after it; of the last one those before it are all that is known.
+        finding: of ``trace``.
     """
     if finding.code == "GC604":
         return _made_in_each_step(training, trace)
     concerned = set(finding.parameters)
-    if not concerned or not finding.code.startswith(_OF_THE_CHAIN) or not training.steps:
+    if not concerned or not finding.code.startswith(_OF_THE_CHAIN) or trace.failure is not None:
         return False
     if not all(row.gradient in _WITHOUT for row in trace.parameters if row.fqn in concerned):
         return False
-    held = {training.parameters[i].fqn for row in training.optimizers for i in row.parameters}
-    above = {training.parameters[i].fqn for step in training.steps for i in step.gradients}
-    return concerned <= above or (concerned.isdisjoint(held) and bool(above))
+    above = _named(training, (i for other in others for i in other.gradients))
+    moving = _named(training, (i for step in training.steps for i in step.moved_otherwise))
+    if concerned <= above:
+        return True
+    held = _named(training, (i for row in training.optimizers for i in row.parameters))
+    rows = trace.parameters
+    parts = [*parts_in_evaluation(trace), *models_of(trace)]
+    untouched = untouched_by(
+        trace, parts, frozenset(i for i, p in enumerate(rows) if p.fqn in held)
+    )
+    return bool(above) and concerned <= moving | {rows[i].fqn for i in untouched}
+
+
+def _named(training: Training, indices: Iterable[int]) -> set[str]:
+    return {training.parameters[index].fqn for index in indices}
 
 
 def _made_in_each_step(training: Training, trace: Trace) -> bool:

@@ -1,6 +1,7 @@
 """Which parameters a rule talks about, and the modules that own them."""
 
 import re
+from collections.abc import Iterable
 
 from gradcheck.trace.model import GradientState
 from gradcheck.trace.rows import NONE
@@ -10,7 +11,8 @@ SAVED_COPY = re.compile(r"\.(modules_to_save|original_module)(\.|$)")
 """PEFT keeps the trained copy of a whole module below the module that it replaces (peft/utils/other.py)."""
 Parameters = frozenset[int]
 """Indices into ``Trace.parameters``."""
-
+_BARE = "torch.nn.modules.module.Module"
+"""What holds the models of a script that has several."""
 
 ASSUMED_LEARNING_RATE = 2e-4
 """Where no optimizer was given: QLoRA's for models up to 13B (https://arxiv.org/abs/2305.14314, table 9)."""
@@ -103,11 +105,24 @@ def forgotten_by_optimizer(trace: Trace) -> Parameters:
     missing = trainable(trace) - held
     if trace.backward_ran:
         missing -= with_gradient(trace, "missing")
-    return missing - _standing_still(trace, held)
+    return missing - untouched_by(trace, parts_in_evaluation(trace), held)
 
 
-def _standing_still(trace: Trace, held: Parameters) -> Parameters:
+def parts_in_evaluation(trace: Trace) -> list[int]:
+    """Modules that run in eval mode while the whole is in train mode."""
     if not trace.modules or not trace.modules[0].training:
-        return frozenset()
-    parts = [under(trace, i) for i, row in enumerate(trace.modules) if i and not row.training]
+        return []
+    return [i for i, row in enumerate(trace.modules) if i and not row.training]
+
+
+def models_of(trace: Trace) -> list[int]:
+    """The models of a step that has several; a recording holds them in a bare module by the names of the script."""
+    if not trace.modules or trace.modules[0].type != _BARE:
+        return []
+    return [i for i, row in enumerate(trace.modules) if row.fqn and "." not in row.fqn]
+
+
+def untouched_by(trace: Trace, modules: Iterable[int], held: Parameters) -> Parameters:
+    """The parameters of those of ``modules`` of which an optimizer that holds ``held`` has none."""
+    parts = [under(trace, module) for module in modules]
     return frozenset().union(*(part for part in parts if part.isdisjoint(held)))

@@ -125,7 +125,7 @@ class Sessions:
             self._finish(session)
 
     def failed(self, error: Exception) -> None:
-        """A step has raised ``error``, which somebody may handle; the first such step is kept."""
+        """A step has raised ``error``, which somebody may handle; the last such step is kept."""
         self._keep_unfinished(error)
 
     def left_over(self) -> None:
@@ -140,7 +140,9 @@ class Sessions:
             if error is not None:
                 session.failed(error)
             trace = session.trace()
-            if self.unfinished is None:
+            if (
+                error is not None or self.unfinished is None
+            ):  # an error says more than what came after it
                 self.unfinished, self.unfinished_at = trace, self._journal.step
         except DiagnosticError as problem:
             self.problem = problem
