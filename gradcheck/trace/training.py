@@ -105,6 +105,8 @@ class Step:
     """Parameters of the optimizer that something else had changed since its last step, where it was looked at."""
     reverted: tuple[int, ...] = ()
     """Of these, those that are again what they were before that step."""
+    rescaled: tuple[int, ...] = ()
+    """Parameters whose gradient somebody has changed since the backward of a loss that was multiplied by a scale."""
     moved_otherwise: tuple[int, ...] = ()
     """Parameters that no optimizer holds, train, and have changed since the last step all the same."""
     recalled: int = NONE

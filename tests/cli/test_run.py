@@ -260,7 +260,7 @@ torch.manual_seed(0)
 config = LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 model = get_peft_model(LlamaForCausalLM(config), LoraConfig(r=4, target_modules=["q_proj", "v_proj"]))
 model.gradient_checkpointing_enable({"use_reentrant": True})
-model.disable_input_require_grads()
+model.get_input_embeddings()._forward_hooks.clear()
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
 model.train()
 losses = []

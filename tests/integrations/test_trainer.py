@@ -256,7 +256,7 @@ def test_all_steps_are_watched_with_the_optimizer_of_the_trainer(tmp_path: Path)
 def test_the_classic_break_is_repaired_before_the_first_step(tmp_path: Path) -> None:
     trainer, callback = watched(tmp_path, on_findings="repair")
     trainer.model.gradient_checkpointing_enable({"use_reentrant": True})
-    trainer.model.disable_input_require_grads()
+    trainer.model.get_input_embeddings()._forward_hooks.clear()
     with pytest.warns(UserWarning, match="enable_input_require_grads"):
         trainer.train()
     assert trainer.state.global_step == 2

@@ -36,9 +36,16 @@ Given = tuple[tuple[Any, ...], dict[str, Any]]
 class Instruments:
     """Writes into a journal what the script calls; a failure of its own ends the writing, and no call."""
 
-    def __init__(self, journal: Journal, grip: Grip, backward_begins: Callable[[], None]) -> None:
-        """``backward_begins`` is called before each backward."""
+    def __init__(
+        self,
+        journal: Journal,
+        grip: Grip,
+        backward_begins: Callable[[], None],
+        scaled_backward_ended: Callable[[], None],
+    ) -> None:
+        """``backward_begins`` is called before each backward, ``scaled_backward_ended`` after one of a scaled loss."""
         self._journal = journal
+        self._scaled_backward_ended = scaled_backward_ended
         self._backward_begins = backward_begins
         self._grip = grip
         self._owner: object = None
@@ -64,8 +71,8 @@ class Instruments:
         self._owner = owner
         optimizer, scaler = torch.optim.Optimizer, torch.amp.GradScaler
         stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())  # what the script leaves
-        self._wrap(stack, torch.Tensor, "backward", self._backward)
-        self._wrap(stack, torch.autograd, "backward", self._backward)
+        for place in (torch.Tensor, torch.autograd):
+            self._wrap(stack, place, "backward", self._backward, ended=self._backward_over)
         self._wrap(stack, optimizer, "__init__", self._made, before=False)
         self._wrap(stack, optimizer, "zero_grad", self._zeroed)
         self._wrap(stack, torch.nn.Module, "zero_grad", self._module_zeroed)
@@ -95,9 +102,13 @@ class Instruments:
         note: Callable[..., None],
         *,
         before: bool = True,
+        ended: Callable[[], None] | None = None,
         prepare: Callable[[Given], Given] = lambda given: given,
     ) -> None:
-        """``note`` is called with the frame and the arguments, before or after; not for what is called inside."""
+        """``note`` is called with the frame and the arguments, before or after; not for what is called inside.
+
+        ``ended`` is called after, with nothing.
+        """
         original = getattr(owner, name)
 
         @functools.wraps(original)
@@ -113,6 +124,8 @@ class Instruments:
                 self._inside -= 1
             if outermost and not before:
                 self._noted(note, frame, args, kwargs)
+            if outermost and ended is not None:
+                self._noted(lambda *_, **__: ended(), frame, (), {})
             return result
 
         setattr(wrapped, _WRAPPED, self._owner)
@@ -136,6 +149,10 @@ class Instruments:
         self._journal.note("backward", frame)
         if self._last_loss is not None and not tensors.requires_grad:
             self._journal.without_graph(frame)
+
+    def _backward_over(self) -> None:
+        if self._scaled_at == self._journal.step:
+            self._scaled_backward_ended()
 
     def _switched(self, frame: FrameType) -> None:
         self._journal.note("autograd-off", frame)

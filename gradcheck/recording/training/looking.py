@@ -46,6 +46,8 @@ class Looks:
         self._stale: dict[int, int] | None = None
         """What held a gradient of an earlier step when the first backward of this one began -> ``id`` of that gradient;
         None before that."""
+        self._scaled: tuple[Keyed, Glance] | None = None
+        """Gradients as the last backward of a scaled loss has left them."""
         self._unheld: Glance | None = None
         """What trains and no optimizer holds, before the last step."""
         self._states: dict[int, deque[tuple[int, Glance]]] = {}
@@ -59,6 +61,15 @@ class Looks:
             looked_at = [pair for keyed, _, _ in self._after.values() for pair in keyed]
             filled = of_gradients(looked_at).non_zero()
             self._stale = {key: id(p.grad) for key, p in looked_at if key in filled}
+
+    def scaled_backward_ended(self) -> None:
+        """The backward of a loss that was multiplied by a scale has run."""
+        keyed = [
+            (self._journal.index(parameter), parameter)
+            for optimizer in self._journal.live_optimizers()
+            for parameter in held_by(optimizer)
+        ]
+        self._scaled = keyed, of_gradients(keyed)
 
     def before(
         self, optimizer: torch.optim.Optimizer, frame: FrameType, models: Named, *, at_all: bool
@@ -85,6 +96,7 @@ class Looks:
             written=written,
             reverted=reverted,
             recalled=self._recalled(index, now) if written else NONE,
+            rescaled=self._rescaled(),
             moved_otherwise=self._moved_otherwise(models) if at_all else (),
             stale=tuple(
                 sorted(key for key, p in keyed if (self._stale or {}).get(key) == id(p.grad))
@@ -121,6 +133,11 @@ class Looks:
         now = seen if _are_same(keyed, looked_at) else glance(keyed)
         written = now.differing(after)
         return tuple(sorted(written)), tuple(sorted(written - now.differing(before)))
+
+    def _rescaled(self) -> tuple[int, ...]:
+        """Parameters whose gradient is not what the backward of the scaled loss has left."""
+        left, self._scaled = self._scaled, None
+        return () if left is None else tuple(sorted(of_gradients(left[0]).differing(left[1])))
 
     def _moved_otherwise(self, models: Named) -> tuple[int, ...]:
         """What moves though no optimizer holds it: weights that are copied from the float32 ones of an optimizer."""

@@ -80,7 +80,9 @@ class TrainingRecorder:
         self.grip = Grip()
         self._journal = Journal()
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
-        self._instruments = Instruments(self._journal, self.grip, self._looks.backward_begins)
+        self._instruments = Instruments(
+            self._journal, self.grip, self._looks.backward_begins, self._looks.scaled_backward_ended
+        )
         self._sessions = Sessions(settings, self._journal)
         self._models = Models(models, optimizers)
         self._thread = threading.get_ident()

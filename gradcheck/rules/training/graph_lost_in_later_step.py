@@ -49,7 +49,7 @@ def graph_lost_in_later_step(training: Training) -> Iterator[Finding]:
     """
     recorded = {number for number, step in numbered(training) if step.trace is not None}
     if training.unfinished is not None:
-        recorded.add(training.num_steps)
+        recorded.add(training.unfinished_at)
     found = [it for it in training.events if it.kind == "ungraphed" and it.step not in recorded]
     if not found:
         return

@@ -23,7 +23,8 @@ def stepped_while_scaled(training: Training) -> Iterator[Finding]:
     ## What it does
 
     Follows the calls of `GradScaler` in each step. Reports an optimizer that steps after a loss was scaled and its
-    backward has run, and that the scaler has neither stepped nor unscaled.
+    backward has run, and that the scaler has neither stepped nor unscaled. Silent where the script has changed the
+    gradients by itself and not by clipping them: it may have divided them.
 
     ## Why this breaks training
 
@@ -71,6 +72,9 @@ def stepped_while_scaled(training: Training) -> Iterator[Finding]:
 
 def _scaled(training: Training, number: int, step: Step) -> Event | None:
     """The scaling before a backward of the step, where nothing of what it moves was divided again."""
+    by_hand = not events_of(training, number, "clipped") and set(step.rescaled)
+    if by_hand and by_hand.issuperset(step.gradients):
+        return None
     scaled: Event | None = None
     applied: Event | None = None
     for event in events_of(training, number):
