@@ -76,11 +76,7 @@ class Guard:
         optimizers: Sequence[torch.optim.Optimizer],
         is_running: Callable[[], bool],
     ) -> None:
-        """Begins to watch; ``is_running`` says whether the training still is: one may end without a word.
-
-        Raises:
-            DiagnosticError: where it cannot be watched, and that is not to be a warning.
-        """
+        """Begins to watch; ``is_running`` says whether the training still is: one may end without a word."""
         self.end()
         self._mender = Mender(self._settings)
         self._told.clear()
@@ -101,9 +97,7 @@ class Guard:
         )
         try:
             watch.__enter__()
-        except DiagnosticError as problem:
-            if self._on_findings == "raise":
-                raise
+        except DiagnosticError as problem:  # the training goes on, whatever becomes of the watching
             warnings.warn(f"gradcheck could not watch the training: {problem}", stacklevel=2)
         else:
             self._watch = watch

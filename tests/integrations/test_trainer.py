@@ -208,7 +208,7 @@ def test_a_step_of_the_users_own_is_watched_and_put_back(tmp_path: Path) -> None
 
 
 def test_where_a_recording_runs_already_the_run_goes_on_with_a_warning(tmp_path: Path) -> None:
-    trainer, callback = watched(tmp_path, on_findings="warn")
+    trainer, callback = watched(tmp_path)
     with gradcheck.watch(torch.nn.Linear(1, 1)), pytest.warns(UserWarning, match="could not watch"):
         trainer.train()
     assert callback.report is None
@@ -253,6 +253,7 @@ def test_all_steps_are_watched_with_the_optimizer_of_the_trainer(tmp_path: Path)
     assert [finding.code for finding in callback.report.findings] == ["GC802"]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.cpu.amp.autocast:FutureWarning")  # of torch 2.4 itself
 def test_the_classic_break_is_repaired_before_the_first_step(tmp_path: Path) -> None:
     trainer, callback = watched(tmp_path, on_findings="repair")
     trainer.model.gradient_checkpointing_enable({"use_reentrant": True})

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -17,30 +16,23 @@ from torch.optim.optimizer import (
 
 from gradcheck.core.lapse import own_failure
 from gradcheck.errors import DiagnosticError, RecordingError
-from gradcheck.internals.tensors import innermost_function_mode
 from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
-from gradcheck.recording.replacing import replace
 from gradcheck.recording.surroundings import environment
-from gradcheck.recording.training.calling import batch_of, subject_of
+from gradcheck.recording.training.beginnings import Beginnings
 from gradcheck.recording.training.instruments import Instruments, recorder_in_place
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.kept import KeptSteps, KeptTrace
 from gradcheck.recording.training.listener import Listener
 from gradcheck.recording.training.looking import Looked, Looks
-from gradcheck.recording.training.models import Models, Named, live_optimizers
+from gradcheck.recording.training.models import Models, Named
 from gradcheck.recording.training.optimizers import held_by
 from gradcheck.recording.training.sessions import Sessions
-from gradcheck.recording.training.setting_up import SettingUp
 from gradcheck.settings import Settings
-from gradcheck.subject import Subject
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Ending, Training
-
-_MOST_BEGUN = 4
-"""Steps that raised, which somebody handled, are recorded too, up to so many more than were asked for."""
 
 
 class TrainingRecorder:
@@ -85,11 +77,10 @@ class TrainingRecorder:
         )
         self._sessions = Sessions(settings, self._journal)
         self._models = Models(models, optimizers)
-        self._thread = threading.get_ident()
-        self._light, self._calls, self._set_up = ExitStack(), ExitStack(), ExitStack()
-        self._num_begun = 0
-        self._mended: set[int] = set()
-        """``id`` of the modules that were given to the listener for repair."""
+        self._beginnings = Beginnings(
+            self._journal, self._models, self._sessions, self.grip, record, self._listener.repair
+        )
+        self._light = ExitStack()
         self._steps = KeptSteps()
         self._looked: tuple[Looked, KeptTrace | None] | None = None
         """What was seen of the step whose optimizer is running."""
@@ -116,7 +107,7 @@ class TrainingRecorder:
             stack.callback(register_optimizer_step_pre_hook(self._before_step).remove)
             stack.callback(register_optimizer_step_post_hook(self._after_step).remove)
             if self._record:
-                self._prepare()
+                self._beginnings.install()
             try:
                 yield
             except Exception as error:
@@ -124,96 +115,8 @@ class TrainingRecorder:
                     self.failed(error)
                 raise
             with self.grip:
-                self._leave_set_up()
+                self._beginnings.settle()
                 self._left_over()
-
-    def _prepare(self) -> None:
-        module = torch.nn.Module
-        replace(self._calls, module, "__call__", self._watched(module.__call__))
-        if not self._models.named:
-            self._models.births.install(self._calls)
-            self._set_up.enter_context(SettingUp(self._journal, self.grip))
-            return
-        for optimizer in self._models.optimizers or live_optimizers():
-            self._journal.met(optimizer)
-        self._journal.name(self._models.named)
-        if self._listener.repair is None:
-            self._begin({})
-
-    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """``Module.__call__``, which begins a recording where a model is trained."""
-
-        def watched(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self._sessions.are_between_steps:
-                self._leave_set_up()
-                self._sessions.goes_on()
-            if self._sessions.current is None and self._wanted:
-                self._called(sys._getframe(1), module, args, kwargs)
-            return call(module, *args, **kwargs)
-
-        return watched
-
-    @property
-    def _wanted(self) -> bool:
-        return (
-            self.grip.held
-            and self._sessions.num_taken < self._record
-            and self._num_begun < self._record + _MOST_BEGUN
-            and self._sessions.are_closed
-        )
-
-    def _called(
-        self,
-        frame: FrameType,
-        module: torch.nn.Module,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        """A module is called while no step is being recorded."""
-        with self.grip, collector_paused():
-            optimizers = self._journal.live_optimizers()
-            if not (torch.is_grad_enabled() or _trains(module, optimizers)):
-                return
-            self._leave_set_up()
-            if not self._models.know(module, frame, optimizers):
-                return
-            self._journal.name(self._models.named)
-        if not self.grip.held:
-            return
-        if self._listener.repair is not None and self._is_to_mend(module):
-            self._mended.add(id(module))
-            with self.grip.aside():
-                self._listener.repair(subject_of(module, args, kwargs, self._sole_optimizer()))
-        with self.grip, suppress(RecordingError):  # the script records a step by itself
-            self._begin(batch_of(args, kwargs))
-
-    def _is_to_mend(self, module: torch.nn.Module) -> bool:
-        fresh = not self._journal.step and id(module) not in self._mended
-        return (
-            fresh
-            and torch.is_grad_enabled()
-            and self._models.learns(module, self._journal.live_optimizers())
-        )
-
-    def _begin(self, batch: Mapping[str, Any]) -> None:
-        """Begins to record a step in full: with its first forward, when what trains in it has been settled."""
-        self._num_begun += 1
-        self._sessions.begin(
-            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer())
-        )
-
-    def _sole_optimizer(self) -> torch.optim.Optimizer | None:
-        known = [it for it in self._journal.live_optimizers() if self._models.concern(it)]
-        return known[0] if len(known) == 1 else None
-
-    def _leave_set_up(self) -> None:
-        if self._on_main and isinstance(innermost_function_mode(), SettingUp):
-            self._set_up.close()
-
-    @property
-    def _on_main(self) -> bool:
-        """Whether this is the thread that the training began on: each has function modes of its own."""
-        return threading.get_ident() == self._thread
 
     def _take(self, optimizer: torch.optim.Optimizer) -> Trace | None:
         own = {id(parameter) for parameter in held_by(optimizer)}
@@ -235,9 +138,9 @@ class TrainingRecorder:
     def let_go(self) -> None:
         """Takes the instruments away, but for what counts the steps."""
         self.grip.let_go()
-        self._leave_set_up()
+        self._beginnings.settle()
         self._sessions.let_go()
-        self._calls.close()
+        self._beginnings.close()
         self._light.close()
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -251,7 +154,7 @@ class TrainingRecorder:
         if len(self._stepping) == 1 and self.grip.held:
             trace = None
             with self.grip, collector_paused():
-                at_all = self._sessions.num_taken < self._record
+                at_all = not self._beginnings.are_over
                 frame = sys._getframe(1)
                 looked = self._looks.before(optimizer, frame, self._models.named, at_all=at_all)
                 trace = self._take(optimizer)
@@ -290,11 +193,7 @@ class TrainingRecorder:
         step = self._looks.after(looked)
         self._steps.add(step, KeptTrace.of(trace) if trace is not None else kept)
         self._journal.note("stepped", frame, optimizer=step.optimizer)
-        if self._sessions.num_taken >= self._record:
-            if self._sessions.are_closed:  # what was put in place last goes first
-                self._calls.close()
-        elif self._on_main and not self._models.given:
-            self._set_up.enter_context(SettingUp(self._journal, self.grip))
+        self._beginnings.step_ended()
         return trace
 
     @property
@@ -345,11 +244,3 @@ class TrainingRecorder:
             error=("", "") if error is None else (type(error).__name__, str(error)),
             error_frame=where,
         )
-
-
-def _trains(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
-    """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
-    if not module.training:
-        return False
-    held = {id(parameter) for optimizer in optimizers for parameter in held_by(optimizer)}
-    return any(id(parameter) in held for parameter in module.parameters())
