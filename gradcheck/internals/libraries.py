@@ -36,11 +36,6 @@ PROMPT_CONFIGS = named(
     ">=0.17",
     why="Where prompt methods keep their configurations; peft_config is a property there, and not in vars().",
 )
-ALORA_HANDLES = named(
-    "peft.LoraModel._peft_gradient_checkpointing_forward_hooks",
-    ">=0.18",
-    why="The handles of aLoRA's hooks until backward has run: a step that raised leaves them behind.",
-)
 
 
 @internal("transformers.PreTrainedModel._can_set_experts_implementation", ">=5")
@@ -54,12 +49,6 @@ def can_choose_experts(model: Any) -> bool:
 def model_from_config(made: Any, config: Any) -> Any:
     """A model of a class that is no auto class, without its weights: its constructor ignores the dtype."""
     return made._from_config(config)
-
-
-@internal("transformers.quantizers.HfQuantizer._process_model_after_weight_loading", ">=4.53")
-def finish_quantizing(quantizer: Any, model: Any) -> None:
-    """What the quantizer does to a model last: the public method wants weights that were loaded."""
-    quantizer._process_model_after_weight_loading(model)
 
 
 @internal("transformers.Trainer._prepare_inputs", ">=4.53")

@@ -74,29 +74,6 @@ def forward_pre_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
     return module._forward_pre_hooks
 
 
-@internal("torch.nn.Module._backward_hooks", ">=2.4")
-def backward_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
-    """The hooks after backward, by their handles' numbers: torch hands out no list of them."""
-    return module._backward_hooks
-
-
-@internal("torch.nn.Module._backward_pre_hooks", ">=2.4")
-def backward_pre_hooks_of(module: torch.nn.Module) -> dict[int, Any]:
-    """The hooks before backward, by their handles' numbers: torch hands out no list of them."""
-    return module._backward_pre_hooks
-
-
-@internal("torch.nn.Module._is_full_backward_hook", ">=2.4")
-def kind_of_backward_hooks(module: torch.nn.Module) -> bool | None:
-    """Whether the module's backward hooks are full ones, None before its first: what a step left has to go back."""
-    return module._is_full_backward_hook
-
-
-def forget_kind_of_backward_hooks(module: torch.nn.Module) -> None:
-    """As before the first backward hook; torch never does that by itself."""
-    module._is_full_backward_hook = None
-
-
 @internal("torch.nn.modules.dropout._DropoutNd", ">=2.4")
 def dropout_class() -> type[torch.nn.Module]:
     """What all of torch's dropout layers derive from: there is no public base."""

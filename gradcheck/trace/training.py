@@ -59,8 +59,6 @@ class TrainedOptimizer:
     """The user's line that made it; NONE where that was not seen."""
     parameters: tuple[int, ...]
     """Indices into ``Training.parameters``, when it first stepped; in the end, where it never did."""
-    initial_rates: tuple[Number, ...]
-    """The learning rate of each group then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

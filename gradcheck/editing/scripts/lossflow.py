@@ -14,7 +14,6 @@ CUTTING = frozenset(
 MAKING = frozenset({"tensor", "as_tensor", "from_numpy"})
 """Functions of torch that make a new tensor."""
 NUMBERS = frozenset({"float", "int", "bool", "len", "round"})
-PURE = ("torch.", "torch.nn.functional.")
 
 
 def loss_expressions(script: Script, function: cst.FunctionDef | None) -> list[cst.BaseExpression]:

@@ -15,7 +15,7 @@ from gradcheck.recording.shapes import shape_of
 from gradcheck.recording.source import SourceLines, is_library, is_plumbing
 from gradcheck.recording.training.models import Named
 from gradcheck.recording.training.movement import Glance, Keyed, glance, of_gradients
-from gradcheck.recording.training.optimizers import held_by, rates
+from gradcheck.recording.training.optimizers import held_by
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Event, EventKind, TrainedOptimizer, TrainedParameter
 
@@ -159,7 +159,6 @@ class Journal:
                     type=type(optimizer).__name__,
                     frame=NONE if made is None or made[0]() is not optimizer else made[1],
                     parameters=tuple(map(self.index, held_by(optimizer))),
-                    initial_rates=rates(optimizer),
                 )
             )
         return index
