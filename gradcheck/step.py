@@ -8,6 +8,7 @@ from gradcheck.diagnose import diagnose
 from gradcheck.errors import DiagnosticError
 from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.dependence import with_dependence
+from gradcheck.recording.numbers.noise import with_noise
 from gradcheck.recording.origins import with_origins
 from gradcheck.recording.session import record
 from gradcheck.reports.standing import Standing
@@ -47,5 +48,5 @@ def examine(subject: Subject, settings: Settings) -> Standing:
     """One recorded and judged step."""
     with collector_paused():
         seen = with_dependence(subject, settings.seed, record(subject, settings))
-        trace = with_origins(subject, settings.seed, seen)
+        trace = with_noise(subject, settings.seed, with_origins(subject, settings.seed, seen))
         return Standing(trace=trace, report=diagnose(trace, settings))

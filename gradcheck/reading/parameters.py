@@ -70,6 +70,14 @@ def under(trace: Trace, module: int) -> Parameters:
     return frozenset(i for i, p in enumerate(trace.parameters) if p.fqn.startswith(prefix))
 
 
+def is_within(trace: Trace, module: int, outer: int) -> bool:
+    """Whether ``module`` is ``outer`` or below it; all is below none."""
+    if NONE in (module, outer):
+        return outer == NONE
+    fqn, around = trace.modules[module].fqn, trace.modules[outer].fqn
+    return around in ("", fqn) or fqn.startswith(f"{around}.")
+
+
 def quantized_modules(trace: Trace) -> tuple[int, ...]:
     """The modules whose weights are stored in 8 or 4 bits."""
     return tuple(i for i, m in enumerate(trace.modules) if m.quantized is not None)

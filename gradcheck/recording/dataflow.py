@@ -29,6 +29,7 @@ from gradcheck.recording.identities import Identities
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.noted_calls import NotedCalls
+from gradcheck.recording.numbers.instruments import Numbers
 from gradcheck.recording.observers import Observers
 from gradcheck.recording.open_regions import OpenRegions
 from gradcheck.recording.operations import DATA_SET, DETACHES, Operation, Operations, classified
@@ -65,6 +66,7 @@ class DataFlow(TorchFunctionMode):
         switches: Switches,
         grip: Grip,
         observers: Observers,
+        numbers: Numbers,
     ) -> None:
         super().__init__()
         self.grip = grip
@@ -72,6 +74,7 @@ class DataFlow(TorchFunctionMode):
         self.modules = modules
         self.switches = switches
         self.observers = observers
+        self.numbers = numbers
         self.regions = OpenRegions(ledger, modules, switches)
         self.departures = Departures(ledger)
         self.noted = NotedCalls(ledger, modules)
@@ -243,6 +246,7 @@ class DataFlow(TorchFunctionMode):
             self.num_backwards += 1
             self.backward_roots = tensors_in(args[0] if args else kwargs.get("tensors"))
             self.backward_of += [self.identities.value_of(root) for root in self.backward_roots]
+            self.numbers.overwrites.backward_begins(self.backward_roots)
         try:
             result = func(*args, **kwargs)
         except Exception as error:
@@ -274,6 +278,7 @@ class DataFlow(TorchFunctionMode):
             read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
             writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
             targets = self._targets(operation, args, kwargs) if writes else []
+            before = self.numbers.before(operation, args, kwargs, targets, frame, self._open)
         if not self.grip.held:
             return func(*args, **kwargs)
         try:
@@ -283,6 +288,7 @@ class DataFlow(TorchFunctionMode):
                 self._raised(operation, read, region, frame)
             raise
         with self.grip, self._turn:
+            self.numbers.after(before, operation, args, kwargs, result, frame, self._open)
             targets = [bare_tensor(target) for target in targets]
             made = _written_through(targets)
             if not targets or operation.writes:

@@ -28,6 +28,7 @@ from gradcheck.recording.recomputation import Recomputation
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
 from gradcheck.recording.tensors import is_zero, tensors_in
+from gradcheck.trace.numbers import Rerunner
 from gradcheck.trace.rows import NONE
 
 _WHOLE = ("forward", "__call__")
@@ -93,9 +94,10 @@ class Functions:
             with self._grip:
                 mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
-        index = NONE
+        index, uncounted = NONE, list[tuple[torch.Tensor, torch.Tensor]]()
         with self._grip:
             index = self._open(cls, args)
+            uncounted = self._flow.numbers.overwrites.about_to_run(cls, args)
         if index == NONE:
             return original(*args, **kwargs)
         modules, region_stack = self._flow.modules, self._regions.stack
@@ -109,6 +111,7 @@ class Functions:
                 modules.on_enter.clear()
         with self._grip:
             self._close(index, result)
+            self._flow.numbers.overwrites.has_run(uncounted, index, result)
         return result
 
     def _open(self, cls: Any, args: tuple[Any, ...]) -> int:
@@ -127,6 +130,7 @@ class Functions:
             running=flow.modules.current,
             arguments=tuple(positions.values()),
             positions=positions,
+            first_draw=flow.numbers.draws.num_drawn,
         )
         if checkpoint:
             region.hidden = tuple(
@@ -179,6 +183,8 @@ class Functions:
         if index == NONE or not self._grip.held:
             return original(ctx, *grads)
         region = self._ledger.regions[index]
+        with self._grip:
+            self._flow.numbers.overwrites.backward_of(index)
         if region.kind == "checkpoint":
             return self._recomputed(index, ctx, original, grads)
         result = original(ctx, *grads)
@@ -206,10 +212,15 @@ class Functions:
         outer, modules = self._recomputation, self._flow.modules
         recomputation = Recomputation(self._ledger, modules, index, self._grip)
         self._recomputation = recomputation
-        running = self._ledger.regions[index].running
+        region = self._ledger.regions[index]
+        by: Rerunner = "checkpoint" if region.name == CheckpointFunction.__name__ else "function"
+        run = self._flow.numbers.draws.again(
+            by=by, at=region.frame, first=region.first_draw, block=region.module
+        )
+        watched = functools.partial(run.goes_on, recomputation.goes_on)
         try:
-            with modules.recomputation(running, recomputation.goes_on), recomputation.follows(ctx):
-                return recomputation.run(original, ctx, *grads)
+            with modules.recomputation(region.running, watched), recomputation.follows(ctx):
+                return run.goes_on(recomputation.run, original, ctx, *grads)
         finally:
             self._recomputation = outer
             with self._grip:

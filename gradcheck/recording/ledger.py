@@ -30,6 +30,8 @@ class OpenRegion:
     hidden: tuple[tuple[str, int], ...] = ()
     positions: dict[int, int] = field(default_factory=dict)
     """Position among the arguments of ``apply`` -> value, tensors only."""
+    first_draw: int = 0
+    """How many random operations had run when it was called."""
     entered: bool = False
     """Whether a module's forward ran inside."""
     ends: list[int] = field(default_factory=list)

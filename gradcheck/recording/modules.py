@@ -42,8 +42,12 @@ class ModuleStack:
         self.current = NONE
         self.recomputing = NONE
         """Like ``current``, for the recomputation that backward runs."""
+        self.entered_again = NONE
+        """The first module that this recomputation has entered."""
         self._run: Callable[..., Any] | None = None
         """Calls a function as part of the recomputation that backward runs."""
+        self.run_again: Callable[..., Any] | None = None
+        """The same where a module runs while backward does, and nobody has said that a block is recomputed."""
         self._instruments = ExitStack()
         self.on_enter: list[Callable[[int], None]] = []
         """Called with the index of a module of the model as its forward begins."""
@@ -71,12 +75,12 @@ class ModuleStack:
     @contextmanager
     def recomputation(self, module: int, run: Callable[..., Any]) -> Iterator[None]:
         """A region that belongs to ``module`` is recomputed in the body; ``run`` calls on whatever thread it is."""
-        before = self.recomputing, self._run
-        self.recomputing, self._run = module, run
+        before = self.recomputing, self._run, self.entered_again
+        self.recomputing, self._run, self.entered_again = module, run, NONE
         try:
             yield
         finally:
-            self.recomputing, self._run = before
+            self.recomputing, self._run, self.entered_again = before
 
     def release(self) -> None:
         """Forgets the modules themselves."""
@@ -109,6 +113,8 @@ class ModuleStack:
             try:
                 with grip:
                     self._entered(index, recomputed)
+                if recomputed and run is None:
+                    run = self.run_again
                 if run is not None:
                     return run(call, module, *args, **kwargs)
                 return call(module, *args, **kwargs)
@@ -128,6 +134,8 @@ class ModuleStack:
     def _entered(self, index: int, recomputed: bool) -> None:
         """The forward of the module with this index begins."""
         if recomputed:
+            if self.entered_again == NONE:
+                self.entered_again = index
             self.moves_on("backward")
             return
         self.num_calls[index] += 1

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import torch
+
 from gradcheck.internals.calls import (
     MAKE_SUBCLASS,
     PUBLIC_HOMES,
@@ -93,8 +95,15 @@ SHOWN = {
 ASKING = frozenset({"type"})
 """Calls that answer a question where they are given nothing but the tensor, and else make one: ``x.type(dtype)``."""
 
-NOTED = frozenset({"cross_entropy", "nll_loss"})
-"""Calls whose arguments are looked at: the labels."""
+NOTED = frozenset({"cross_entropy", "nll_loss", "embedding"})
+"""Calls whose arguments are looked at: the labels, the padding row."""
+
+DRAWING = frozenset(
+    {"gumbel_softmax", "multi_head_attention_forward", "dropout1d", "dropout2d", "dropout3d"}
+    | {"feature_alpha_dropout", "fractional_max_pool2d", "fractional_max_pool3d"}
+    | {"fractional_max_pool2d_with_indices", "fractional_max_pool3d_with_indices"}
+)
+"""Functions written in Python that draw inside (torch.nn.functional, 2.13); of operators torch says so itself."""
 
 GETTERS = frozenset({"data", "T", "mT", "H", "mH", "real", "imag", "grad"})
 """Properties that give a tensor."""
@@ -125,6 +134,8 @@ class Operation(NamedTuple):
     """An ordinary call: nothing about it needs a second look, unless it scales by zero."""
     writes: tuple[tuple[int, str], ...] = ()
     """Position and name of the arguments that an operator of ``torch.ops`` writes, as its schema says."""
+    draws: bool = False
+    """Whether it may draw random numbers."""
     operator: bool = False
     """Whether it is one of ``torch.ops``: called from below autograd, its result is given its history afterwards."""
 
@@ -190,7 +201,8 @@ def _operation(name: str, short: str, kind: OperationKind) -> Operation:
     in_place = (
         short.endswith("_") and not short.endswith("__") and kind != "requires-grad"
     ) or short == "__setitem__"
-    plain = kind == "op" and not in_place and short not in NOTED | SHAPE_ONLY | ASKING
+    draws = short in DRAWING or _draws(short)
+    plain = kind == "op" and not (in_place or draws) and short not in NOTED | SHAPE_ONLY | ASKING
     return Operation(
         name,
         short,
@@ -201,7 +213,16 @@ def _operation(name: str, short: str, kind: OperationKind) -> Operation:
         scaling=short == "mul",
         asking=short in ASKING,
         plain=plain,
+        draws=draws,
     )
+
+
+def _draws(name: str) -> bool:
+    """Whether torch's operator of this name draws from a generator: it is tagged so."""
+    packet = getattr(torch.ops.aten, name, None)
+    overloads: list[str] = getattr(packet, "overloads", list)()
+    tag = torch.Tag.nondeterministic_seeded
+    return any(tag in getattr(packet, overload).tags for overload in overloads)
 
 
 def _property(function: Callable[..., Any], short: str) -> Operation:

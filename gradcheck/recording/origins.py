@@ -38,9 +38,11 @@ from gradcheck.trace.events import Origin
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
-State = Literal["fine", "zero", "non-finite"]
-Bad = Literal["zero", "non-finite"]
-_BAD: tuple[Bad, ...] = ("non-finite", "zero")
+Bad = Literal["zero", "non-finite", "noise"]
+State = Literal["fine"] | Bad
+_BAD: tuple[Bad, ...] = ("non-finite", "zero", "noise")
+StateOf = Callable[[int, torch.Tensor], State]
+"""(number of a tensor in the order in which they are made, its gradient) -> what that is, taken as a whole."""
 
 
 class _Site(NamedTuple):
@@ -56,8 +58,11 @@ class _Site(NamedTuple):
 class Origins(TorchFunctionMode):
     """Watches the results of the calls in the forward, and by tensor hooks their gradients in the backward."""
 
-    def __init__(self, lines: SourceLines, modules: ModuleStack) -> None:
+    def __init__(
+        self, lines: SourceLines, modules: ModuleStack, state_of_number: StateOf | None = None
+    ) -> None:
         super().__init__()
+        self._state_of = state_of_number or (lambda _, gradient: state_of(gradient))
         self._grip = modules.grip
         self._lines = lines
         self._modules = modules
@@ -128,7 +133,7 @@ class Origins(TorchFunctionMode):
         def hook(gradient: torch.Tensor | None) -> None:
             with self._grip:
                 if gradient is not None:  # that of FSDP's flat parameter, where all of it is cut
-                    self._states[number] = state_of(bare_tensor(gradient))
+                    self._states[number] = self._state_of(number, bare_tensor(gradient))
 
         handle: RemovableHandle = tensor.register_hook(hook)
         return handle
@@ -141,6 +146,10 @@ class Origins(TorchFunctionMode):
     def _number_of(self, tensor: torch.Tensor) -> int | None:
         entry = self._numbers.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def state(self, number: int) -> State:
+        """What the gradient of the tensor with this number is; of a parameter its place among those that train."""
+        return self._states.get(number, "zero")
 
     def _conclude(self) -> None:
         """Names the calls whose own result had a fine gradient and whose inputs got a bad one.
@@ -193,34 +202,54 @@ def with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
     if trace.weightless or not _unexplained(trace):
         return trace
     with sharded(subject.model):
-        return _with_origins(subject, seed, trace)
+        step = WatchedStep(subject)
+        failed = step.run(seed)
+    if failed is not None:
+        return dataclasses.replace(trace, notes=(*trace.notes, _NOT_REPEATED.format(failed)))
+    return step.with_origins(trace)
 
 
-def _with_origins(subject: Subject, seed: int, trace: Trace) -> Trace:
-    lines, inventory = SourceLines(), Inventory(subject.model)
-    grip = Grip()
-    modules = ModuleStack(inventory, grip, Observers())
-    watched = Origins(lines, modules)
-    preserved = Preserved(inventory, subject)
-    with preserved.kept(), settled(subject.model):
-        seed_everything(seed)
-        try:
-            with watched.watching(subject.model.parameters()):
-                loss = step_loss(subject)
-                if isinstance(loss, torch.Tensor) and loss.requires_grad:
-                    loss.backward()
-        except Exception as error:  # the step is the user's: it may not bear being run twice
-            note = _NOT_REPEATED.format(type(error).__name__)
-            forget_frames(error)
-            return dataclasses.replace(trace, notes=(*trace.notes, note))
-    if grip.lapse is not None:
-        raise own_failure(grip.lapse)
-    first = len(trace.frames)
-    found = tuple(
-        dataclasses.replace(origin, frame=origin.frame + first if origin.frame != NONE else NONE)
-        for origin in watched.found
-    )
-    return dataclasses.replace(trace, origins=found, frames=(*trace.frames, *lines.rows()))
+class WatchedStep:
+    """The step of a subject, run once more with its gradients watched."""
+
+    def __init__(self, subject: Subject, look: StateOf | None = None) -> None:
+        """``look``: says what a gradient is, in place of ``state_of``."""
+        self._subject = subject
+        self._lines, self._grip = SourceLines(), Grip()
+        self._inventory = Inventory(subject.model)
+        modules = ModuleStack(self._inventory, self._grip, Observers())
+        self.watched = Origins(self._lines, modules, look)
+
+    def run(self, seed: int, scale: float = 1.0) -> str | None:
+        """Runs it, with ``scale`` times the loss; the type of what it raised, for it may not bear being run twice.
+
+        Raises:
+            OwnFailure: where an instrument failed.
+        """
+        subject = self._subject
+        with Preserved(self._inventory, subject).kept(), settled(subject.model):
+            seed_everything(seed)
+            try:
+                with self.watched.watching(subject.model.parameters()):
+                    loss = step_loss(subject)
+                    if isinstance(loss, torch.Tensor) and loss.requires_grad:
+                        loss.backward(None if scale == 1.0 else torch.full_like(loss, scale))
+            except Exception as error:
+                forget_frames(error)
+                return type(error).__name__
+        if self._grip.lapse is not None:
+            raise own_failure(self._grip.lapse)
+        return None
+
+    def with_origins(self, trace: Trace) -> Trace:
+        """``trace`` with the origins that were found."""
+        first = len(trace.frames)
+        found = tuple(
+            dataclasses.replace(it, frame=it.frame + first if it.frame != NONE else NONE)
+            for it in self.watched.found
+        )
+        frames = (*trace.frames, *self._lines.rows())
+        return dataclasses.replace(trace, origins=(*trace.origins, *found), frames=frames)
 
 
 def _unexplained(trace: Trace) -> bool:

@@ -31,6 +31,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.loss import LossRows, step_loss
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.numbers.instruments import Numbers
 from gradcheck.recording.observers import Observers, nobody
 from gradcheck.recording.parallel import reducing, wrapping_unseen
 from gradcheck.recording.parameters import (
@@ -131,7 +132,10 @@ class Session:
         )
         self._modules = ModuleStack(inventory, self.grip, observers)
         self._switches = Switches(self._ledger, self._modules, self.grip)
-        self.flow = DataFlow(self._ledger, self._modules, self._switches, self.grip, observers)
+        self._numbers = Numbers(self._ledger, self._modules, readable=subject.fake_mode is None)
+        self.flow = DataFlow(
+            self._ledger, self._modules, self._switches, self.grip, observers, self._numbers
+        )
         self._losses = LossRows(self.flow)
         self._functions = Functions(self._ledger, self.flow)
         self._collectives = Collectives(self.flow)
@@ -182,6 +186,7 @@ class Session:
             stack.enter_context(eager())
             stack.enter_context(self._switches.watching_inference_mode())
             stack.enter_context(self._functions.watching())
+            stack.enter_context(self._numbers.watching())
             stack.enter_context(announced())
             stack.enter_context(self._collectives.watching())
             stack.enter_context(wrapping_unseen())
@@ -375,6 +380,9 @@ class Session:
             gradient_requests=tuple(flow.noted.requests),
             parameter_reads=tuple(flow.noted.reads),
             wrappers=tuple(self._wrappers),
+            redraws=self._numbers.draws.rows(),
+            overwrites=tuple(self._numbers.overwrites.found),
+            padding_rows=tuple(self._numbers.padding.found),
             hidden_leaves=self._hidden.rows(),
             untied=self._untied,
             grown=self._grown,

@@ -109,7 +109,8 @@ class Failure:
 class Origin:
     """The call at which gradients (or activations) first turned bad, found by a second, watched step."""
 
-    kind: Literal["non-finite", "zero"]
+    kind: Literal["non-finite", "zero", "noise"]
+    """"noise": what arrives is what rounding leaves of shares that cancel out, another number at another scale."""
     stage: Stage
     op: str
     frame: int

@@ -28,6 +28,7 @@ from gradcheck.trace.model import (
     Optimizer,
     Parameter,
 )
+from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw
 from gradcheck.trace.rows import NONE, Call, Frame, Module, Region, Switch, Value
 
 Answer = TypeVar("Answer")
@@ -66,6 +67,11 @@ class Trace:
     parameter_reads: tuple[ParameterRead, ...] = ()
     wrappers: tuple[Wrapper, ...] = ()
     origins: tuple[Origin, ...] = ()
+    rounding: tuple[int, ...] = ()
+    """Parameters whose gradient is what rounding leaves of shares that cancel out."""
+    redraws: tuple[Redraw, ...] = ()
+    overwrites: tuple[Overwrite, ...] = ()
+    padding_rows: tuple[PaddingRow, ...] = ()
     untied: tuple[tuple[int, int], ...] = ()
     """(input embedding, output embedding): parameters that the configuration ties and that are two."""
     grown: tuple[tuple[int, int, int], ...] = ()

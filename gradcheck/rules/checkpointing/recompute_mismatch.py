@@ -2,16 +2,24 @@
 
 from collections.abc import Iterator
 
-from gradcheck.core.words import counted
+from gradcheck.core.words import counted, listed
 from gradcheck.findings.evidence import break_evidence, finding
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
-from gradcheck.findings.wording import call_text, cost_text, module_text, raised_text
+from gradcheck.findings.wording import (
+    call_text,
+    cost_text,
+    module_text,
+    place_text,
+    raised_text,
+)
 from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location
+from gradcheck.reading.parameters import is_within, trainable, under
+from gradcheck.trace.numbers import Redraw, Rerunner
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -30,6 +38,9 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
 
     Compares the forward of each checkpointed block with its recomputation, and explains torch's own complaint
     ("Recomputed values for the following tensors have different metadata", "A different number of tensors was saved").
+    It also compares the state of the random generator at each call that draws (dropout, noise, sampling) in the first
+    run and in the second: of checkpoints, reentrant or not, of custom functions that run modules again by themselves,
+    and of a gradient cache that embeds a second time in a hook.
 
     ## Why this breaks training
 
@@ -47,12 +58,17 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     ## Repair
 
     Make the block a function of its arguments: `use_cache=False` while training, no counters or lists changed inside,
-    `preserve_rng_state=True` (the default) where it draws random numbers, no autocast switched on by hand inside.
+    `preserve_rng_state=True` (the default) where it draws random numbers, no autocast switched on by hand inside. A
+    checkpoint or a gradient cache of one's own keeps the state of the generators beside the inputs, and puts it back
+    for the second run.
 
     ## References
 
     - torch.utils.checkpoint: https://pytorch.org/docs/stable/checkpoint.html
+    - Dropout drawn anew by a checkpoint function: https://github.com/openai/guided-diffusion/issues/167
+    - Dropout drawn anew by a gradient cache: https://github.com/luyug/GC-DPR/issues/12
     """
+    yield from (_redrawn(trace, rows) for rows in _by_line(trace))
     broken = next((b for b in chain_of(trace).breaks if b.cause == "recompute-mismatch"), None)
     regions = [r for r in trace.regions if r.recomputation == "mismatch"]
     failure = trace.failure if failure_kind(trace) == "recompute-mismatch" else None
@@ -95,4 +111,49 @@ def _left_out(trace: Trace, broken: ChainBreak | None) -> str:
     return (
         f" The second run leaves out {call_text(trace, broken.call)}, by which "
         f"{cost_text(trace, broken.starved)} reach the loss: they get no gradient."
+    )
+
+
+_PUT_BACK: dict[Rerunner, str] = {
+    "checkpoint": "Leave preserve_rng_state at True, its default.",
+    "function": "Use torch.utils.checkpoint, or keep the generator's state in forward and put it back in backward.",
+    "second-pass": "Keep the generator's state before each part of the first pass, and put it back for the second.",
+}
+_SHOWN = 4
+"""Random operations that are named with their lines."""
+_OWN_GENERATOR = (
+    "Checkpointing puts back the default generators only: draw from these, or outside of the block."
+)
+
+
+def _by_line(trace: Trace) -> list[list[Redraw]]:
+    """The draws that differ, of one line that runs blocks again each."""
+    found: dict[int, list[Redraw]] = {}
+    for row in trace.redraws:
+        found.setdefault(row.at, []).append(row)
+    return list(found.values())
+
+
+def _redrawn(trace: Trace, rows: list[Redraw]) -> Finding:
+    """What runs again at one line draws other numbers."""
+    first = rows[0]
+    module = first.block if is_within(trace, first.module, first.block) else first.module
+    num_calls = sum(row.num_calls for row in rows)
+    ops = listed(sorted({row.op for row in rows}))
+    again = "the second pass" if first.by == "second-pass" else "its second run, for backward,"
+    what = f"{module_text(trace, module)} draws other random numbers in {again} than in the first"
+    own = first.generator == "own" and first.by == "checkpoint"
+    return finding(
+        trace,
+        "GC304",
+        "error",
+        what=f"{what}: {ops} ({counted(num_calls, 'call')}).",
+        why="Backward differentiates the second run: the gradients belong to other random masks than the loss does.",
+        remedy=_OWN_GENERATOR if own else _PUT_BACK[first.by],
+        module=module,
+        at=location(trace, first.at),
+        parameters=under(trace, module) & trainable(trace),
+        evidence=tuple(
+            ("draws", f"{row.op} at {place_text(trace, row.frame)}") for row in rows[:_SHOWN]
+        ),
     )

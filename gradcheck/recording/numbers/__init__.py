@@ -1,0 +1,1 @@
+"""What backward computes with: found where it is not what the forward computed with."""

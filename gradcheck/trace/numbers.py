@@ -1,0 +1,64 @@
+"""Rows about numbers: what backward uses and is not what the forward computed with."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gradcheck.trace.rows import NONE
+
+Rerunner = Literal["checkpoint", "function", "second-pass"]
+"""What runs a block again: torch's checkpoint, a custom function that runs modules, or code that does it by hand."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Redraw:
+    """A random operation that drew other numbers when its block was run again for backward."""
+
+    op: str
+    frame: int
+    """The line that drew."""
+    module: int
+    """The innermost module running there."""
+    by: Rerunner
+    at: int
+    """Where the block is run: the call of the checkpoint, or of the second pass."""
+    block: int
+    """The module that is run again, the first of several; NONE where it is none of the model's."""
+    generator: str
+    """``cpu``, ``cuda:0``; ``own`` where the call was given a generator."""
+    num_calls: int = 1
+    """How many random operations of this step differ in this way."""
+
+
+Overwriting = Literal["unseen", "recycled"]
+"""Behind autograd's back, no version counter being told; or a tensor that a custom function keeps by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overwrite:
+    """Memory that a node of the autograd graph reads in backward, and that was written after the node was made."""
+
+    kind: Overwriting
+    writer: str
+    """The call that wrote, or the custom function in which it was written."""
+    frame: int
+    """The line that wrote; where it was not seen, that of the custom function."""
+    module: int
+    reader: str
+    """The node that reads it in backward."""
+    reader_frame: int = NONE
+    """Where a custom function that reads it was called."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaddingRow:
+    """The padding row of an embedding that is not zero, was looked up, and would have got a gradient."""
+
+    parameter: int
+    index: int
+    num_lookups: int
+    num_indices: int
+    """All that were looked up in the call."""
+    frame: int
+    module: int
+    declared: bool
+    """Whether the configuration of the model calls this index padding as well."""
