@@ -164,8 +164,10 @@ class Functions:
         """Ends the region: its tensors get new values, made by a call of kind "region"."""
         ledger, region = self._ledger, self._ledger.regions[index]
         tensors = tensors_in(result)
-        given_back = (self._regions.given_back(tensor, index) for tensor in tensors)
+        given_back = [self._regions.given_back(tensor, index) for tensor in tensors]
         inside = [value for value in given_back if value is not None]
+        if region.kind == "checkpoint":
+            self._flow.numbers.keep(region, given_back, tensors)
         read = (*region.arguments, *inside)
         outputs = tuple(ledger.add_value(tensor, len(ledger.calls)) for tensor in tensors)
         if not ledger.zero.isdisjoint(read):
@@ -210,7 +212,8 @@ class Functions:
 
     def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
         outer, modules = self._recomputation, self._flow.modules
-        recomputation = Recomputation(self._ledger, modules, index, self._grip)
+        repeats = self._flow.numbers.draws.repeats
+        recomputation = Recomputation(self._ledger, modules, index, self._grip, repeats)
         self._recomputation = recomputation
         region = self._ledger.regions[index]
         by: Rerunner = "checkpoint" if region.name == CheckpointFunction.__name__ else "function"

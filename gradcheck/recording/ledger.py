@@ -32,6 +32,8 @@ class OpenRegion:
     """Position among the arguments of ``apply`` -> value, tensors only."""
     first_draw: int = 0
     """How many random operations had run when it was called."""
+    results: dict[int, torch.Tensor] = field(default_factory=dict)
+    """Of a checkpoint: value that it gave back -> elements of it."""
     entered: bool = False
     """Whether a module's forward ran inside."""
     ends: list[int] = field(default_factory=list)

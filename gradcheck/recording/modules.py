@@ -61,6 +61,11 @@ class ModuleStack:
         """Index of ``module``, or NONE where it is none of the model's."""
         return self._index.get(id(module), NONE)
 
+    @property
+    def running(self) -> int:
+        """The innermost module that runs now, in the forward or in a recomputation, or NONE."""
+        return self.current if self.recomputing == NONE else self.recomputing
+
     def __enter__(self) -> ModuleStack:
         with ExitStack() as stack:
             replace(stack, torch.nn.Module, "__call__", self._watched(torch.nn.Module.__call__))

@@ -19,13 +19,16 @@ from gradcheck.internals.tensors import bare_tensor
 from gradcheck.recording.grip import Grip
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.numbers.repeats import Place, Repeats
 from gradcheck.recording.operations import NO_CALLS, Operation, Operations
 from gradcheck.recording.switches import Switches, outermost_manager
 from gradcheck.recording.tensors import tensors_in
+from gradcheck.trace.numbers import Rerunner
 from gradcheck.trace.rows import NONE
 
 _CHECKPOINT_FILE = torch.utils.checkpoint.__file__
 _BACKWARD = torch.utils.checkpoint.CheckpointFunction.backward.__code__
+_NAME = torch.utils.checkpoint.CheckpointFunction.__name__
 _LOOK_AHEAD = 32
 """Calls of the forward that are searched for the one that the recomputation makes next."""
 
@@ -45,8 +48,9 @@ class Recomputation(TorchFunctionMode):
         modules: ModuleStack,
         region: int,
         grip: Grip,
+        repeats: Repeats,
     ) -> None:
-        """``region``: index of the region that is recomputed."""
+        """``region``: index of the region that is recomputed. ``repeats``: is told what it gives again."""
         super().__init__()
         self._grip = grip
         self._ledger = ledger
@@ -54,6 +58,7 @@ class Recomputation(TorchFunctionMode):
         self.region = region
         """Index of the region that is recomputed."""
         self._region = ledger.regions[region]
+        self._repeats = repeats
         self._threads: set[int] = set()
         """Threads on which it is active: those of Python take no function mode over from the one that started them."""
         self._paused = False
@@ -243,3 +248,8 @@ class Recomputation(TorchFunctionMode):
         for value, tensor in zip(row.outputs, made, strict=False):
             self._ledger.recomputed[value] = tensor.requires_grad
             self._known[id(tensor)] = (weakref.ref(tensor), value)
+            first = self._region.results.get(value)
+            if first is not None:
+                by: Rerunner = "checkpoint" if self._region.name == _NAME else "function"
+                place = Place(by, self._region.frame, self._region.module)
+                self._repeats.again(place, first, tensor)

@@ -381,6 +381,7 @@ class Session:
             parameter_reads=tuple(flow.noted.reads),
             wrappers=tuple(self._wrappers),
             redraws=self._numbers.draws.rows(),
+            repeats=self._numbers.draws.repeats.rows(),
             overwrites=tuple(self._numbers.overwrites.found),
             padding_rows=tuple(self._numbers.padding.found),
             hidden_leaves=self._hidden.rows(),

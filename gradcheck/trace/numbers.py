@@ -29,6 +29,18 @@ class Redraw:
     """How many random operations of this step differ in this way."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repeat:
+    """A block whose second run, for backward, computed other numbers than the first."""
+
+    by: Rerunner
+    at: int
+    """Where the block is run."""
+    block: int
+    """The module that is run again, the first of several; NONE where it is none of the model's."""
+    num_blocks: int
+
+
 Overwriting = Literal["unseen", "recycled"]
 """Behind autograd's back, no version counter being told; or a tensor that a custom function keeps by itself."""
 

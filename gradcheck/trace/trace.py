@@ -28,7 +28,7 @@ from gradcheck.trace.model import (
     Optimizer,
     Parameter,
 )
-from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw
+from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw, Repeat
 from gradcheck.trace.rows import NONE, Call, Frame, Module, Region, Switch, Value
 
 Answer = TypeVar("Answer")
@@ -70,6 +70,7 @@ class Trace:
     rounding: tuple[int, ...] = ()
     """Parameters whose gradient is what rounding leaves of shares that cancel out."""
     redraws: tuple[Redraw, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
     overwrites: tuple[Overwrite, ...] = ()
     padding_rows: tuple[PaddingRow, ...] = ()
     untied: tuple[tuple[int, int], ...] = ()

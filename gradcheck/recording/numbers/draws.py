@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from gradcheck.internals.checkpoints import checkpoint_frame_class
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.numbers.repeats import Place, Repeats, noting
 from gradcheck.recording.operations import Operation, Operations
 from gradcheck.recording.replacing import replace
 from gradcheck.recording.source import caller, is_plumbing
@@ -61,6 +62,7 @@ class Draws:
         self._first_lines: set[tuple[int, int]] = set()
         """(``id`` of a code object, line) of all that led to a draw while autograd was off."""
         self._by_hand = Rerun(self, first=0, by="second-pass", at=NONE, block=NONE)
+        self.repeats = Repeats(modules.grip)
         self.running: list[Rerun] = []
         """The second runs that are under way, innermost last."""
 
@@ -146,17 +148,24 @@ class Draws:
 
     def _follow(self, frame: Any) -> None:
         """Watches ``frame`` run its block again."""
-        function, running = frame.recompute_fn, self.modules.current
+        function, running = frame.recompute_fn, self.modules.running
+        run: Rerun | None = None
         at, first = self._ledger.lines.nearest(caller(3)), self.num_drawn
 
         def again(*args: Any, **kwargs: Any) -> Any:
             if not self.grip.held:
                 return function(*args, **kwargs)
+            nonlocal run
             run = self.again(by="checkpoint", at=at, first=first, block=NONE)
             with self.modules.recomputation(running, run.goes_on):
                 return run.goes_on(function, *args, **kwargs)
 
+        def place() -> Place | None:
+            return None if run is None else Place(run.by, at, run.block)
+
         frame.recompute_fn = again
+        if frame.metadata_fn is not None:
+            frame.metadata_fn = noting(self.repeats, frame.metadata_fn, place)
 
     def _again_by_hand(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """``function(*args, **kwargs)``, a module that runs while backward does, and no checkpoint says so."""
@@ -197,6 +206,8 @@ class Rerun:
             with _Watched(self, self._draws):
                 return function(*args, **kwargs)
         finally:
+            if self.block == NONE:
+                self.block = self._draws.modules.entered_again
             running.remove(self)
             self._threads.discard(thread)
 

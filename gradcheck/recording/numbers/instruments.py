@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gradcheck.recording.ledger import Ledger
+from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.numbers.draws import Draws, State, state_of_call
 from gradcheck.recording.numbers.overwrites import Overwrites, Pending
@@ -29,6 +29,7 @@ class Numbers:
 
     def __init__(self, ledger: Ledger, modules: ModuleStack, *, readable: bool) -> None:
         """``readable``: tensors have numbers; fake ones have none."""
+        self._readable = readable
         self.draws = Draws(ledger, modules, readable=readable)
         self.overwrites = Overwrites(ledger, modules, readable=readable)
         self.padding = PaddingRows(ledger, modules, readable=readable)
@@ -42,6 +43,16 @@ class Numbers:
         finally:
             self.overwrites.release()
             self.padding.release()
+
+    def keep(
+        self, region: OpenRegion, values: Sequence[int | None], tensors: Sequence[torch.Tensor]
+    ) -> None:
+        """The block of ``region``, which will run again, has given ``tensors``, known inside as ``values``."""
+        if self._readable:
+            for value, tensor in zip(values, tensors, strict=True):
+                first = None if value is None else self.draws.repeats.first(tensor)
+                if value is not None and first is not None:
+                    region.results[value] = first
 
     def before(
         self,

@@ -17,17 +17,16 @@ from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 from gradcheck.internals.graph import saved_tensors_of, sequence_number
-from gradcheck.internals.tensors import base_of, counted_version
+from gradcheck.internals.tensors import base_of, counted_version, without_function_modes
 from gradcheck.recording.ledger import Ledger
 from gradcheck.recording.memory import storage_key
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.numbers.samples import FEW, WHOLE, sample, was_written
 from gradcheck.recording.open_regions import marked
-from gradcheck.recording.tensors import is_readable, tensors_in
+from gradcheck.recording.tensors import tensors_in
 from gradcheck.trace.numbers import Overwrite, Overwriting
 from gradcheck.trace.rows import NONE
 
-_SAMPLE = 1 << 16
-"""Elements of a tensor that are compared: all of a small one."""
 _TESTED = frozenset({"torch", "bitsandbytes", "peft", "transformers", "accelerate"})
 """Libraries whose functions run by the hundred in a step, and whose kernels are known not to write what they read."""
 _VIEWS = frozenset({"numpy", "__array__", "__dlpack__"})
@@ -58,7 +57,9 @@ class _Held(NamedTuple):
 
     tensor: weakref.ref[torch.Tensor]
     version: int
-    sample: torch.Tensor | None
+    before: torch.Tensor | None
+    most: int
+    """How many elements ``before`` is of."""
 
 
 class _Lent(NamedTuple):
@@ -66,7 +67,7 @@ class _Lent(NamedTuple):
 
     tensor: torch.Tensor
     """Not weakly: NumPy holds the memory, and the tensor goes."""
-    sample: torch.Tensor
+    before: torch.Tensor
     suspect: _Suspect
 
 
@@ -96,8 +97,7 @@ class Overwrites:
         if not self._readable:
             return []
         hidden = (target for target in targets if self._is_behind(target))
-        samples = ((target, _sample(target)) for target in hidden)
-        return [(target, sample) for target, sample in samples if sample is not None]
+        return _sampled(hidden)
 
     def wrote(
         self,
@@ -107,8 +107,8 @@ class Overwrites:
         regions: Sequence[int],
     ) -> None:
         """``writer`` has written into the tensors of ``pending``, at ``frame``."""
-        for tensor, sample in pending:
-            if _differs(tensor, sample):
+        for tensor, before in pending:
+            if was_written(tensor, before, WHOLE):
                 where = self._ledger.lines.nearest(frame)
                 self._suspects.append(self._suspect(tensor, writer, where, regions))
 
@@ -116,13 +116,13 @@ class Overwrites:
         """The call ``name`` gives the memory of ``tensor`` away."""
         if not (self._readable and name in _VIEWS and isinstance(tensor, torch.Tensor)):
             return
-        sample = _sample(tensor)
-        if sample is not None:
+        before = sample(tensor, WHOLE)
+        if before is not None:
             where = self._ledger.lines.nearest(frame)
             suspect = self._suspect(
                 tensor, f"what was done to the result of {name}()", where, regions
             )
-            self._lent.append(_Lent(tensor, sample, suspect))
+            self._lent.append(_Lent(tensor, before, suspect))
 
     # writes inside of custom functions
 
@@ -130,17 +130,16 @@ class Overwrites:
         """(tensor, what it holds) of the arguments of a custom function that may be written unseen."""
         if not self._readable or _is_trusted(function):
             return []
-        given = ((tensor, _sample(tensor)) for tensor in tensors_in(args) if tensor.requires_grad)
-        return [(tensor, sample) for tensor, sample in given if sample is not None]
+        return _sampled(tensor for tensor in tensors_in(args) if tensor.requires_grad)
 
     def has_run(self, pending: Pending, region: int, result: Any) -> None:
         """The custom function of ``region`` has given ``result``."""
         row = self._ledger.regions[region]
-        for tensor, sample in pending:
+        for tensor, before in pending:
             known = any(
                 s.memory == storage_key(tensor) and region in s.regions for s in self._suspects
             )
-            if not known and _differs(tensor, sample):
+            if not known and was_written(tensor, before, WHOLE):
                 self._suspects.append(self._suspect(tensor, row.name, row.frame, (region,)))
         node = next((t.grad_fn for t in tensors_in(result) if t.grad_fn is not None), None)
         if self._readable and isinstance(node, BackwardCFunction):
@@ -152,14 +151,17 @@ class Overwrites:
             tensor = held.tensor()
             if tensor is None:
                 continue
-            counted = counted_version(tensor) != held.version
-            if counted or (held.sample is not None and _differs(tensor, held.sample)):
+            before = held.before
+            if (
+                counted_version(tensor) != held.version
+                if before is None
+                else was_written(tensor, before, held.most)
+            ):
                 self._recycled(tensor, region)
 
     def _recycled(self, tensor: torch.Tensor, region: int) -> None:
         ledger, row = self._ledger, self._ledger.regions[region]
-        value = ledger.known(tensor)
-        call = NONE if value is None else ledger.maker(value)
+        call = self._last_write(storage_key(tensor))
         seen = call > max(row.ends, default=NONE)
         self._add(
             "recycled",
@@ -170,12 +172,22 @@ class Overwrites:
             reader_frame=row.frame,
         )
 
+    def _last_write(self, memory: int) -> int:
+        """The last call in place into this memory, or NONE."""
+        held = ((kept(), value) for kept, value in self._ledger.entries.values())
+        values = (v for tensor, v in held if tensor is not None and storage_key(tensor) == memory)
+        makers = map(self._ledger.maker, values)
+        calls = self._ledger.calls
+        return max(
+            (at for at in makers if at != NONE and calls[at].kind == "in-place"), default=NONE
+        )
+
     # who reads it
 
     def backward_begins(self, roots: Iterable[torch.Tensor]) -> None:
         """Looks, where there are suspects, for nodes that saved what was written since."""
         for lent in self._lent:
-            if _differs(lent.tensor, lent.sample):
+            if was_written(lent.tensor, lent.before, WHOLE):
                 self._suspects.append(lent.suspect)
         self._lent.clear()
         if not self._suspects:
@@ -243,28 +255,17 @@ def _is_trusted(function: type) -> bool:
 
 def _kept_by(node: Any) -> Iterator[_Held]:
     """The tensors among the attributes of a context, which nobody counts the writes of."""
-    tested = _is_trusted(type(node))
+    most = FEW if _is_trusted(type(node)) else WHOLE
     for value in vars(node).values():
         for tensor in tensors_in(value):
-            if not tensor.is_inference():
-                sample = None if tested else _sample(tensor)
-                yield _Held(weakref.ref(tensor), counted_version(tensor), sample)
+            version = counted_version(tensor)
+            yield _Held(weakref.ref(tensor), version, sample(tensor, most), most)
 
 
-def _sample(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Elements of ``tensor`` as they are now; None where it has none that could be read."""
-    if not is_readable(tensor) or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        return None
-    try:
-        flat = tensor.detach().reshape(-1)
-        return flat[:: max(1, flat.numel() // _SAMPLE)].clone()
-    except RuntimeError:  # sparse, nested
-        return None
-
-
-def _differs(tensor: torch.Tensor, sample: torch.Tensor) -> bool:
-    now = _sample(tensor)
-    return now is not None and not torch.equal(now.nan_to_num(), sample.nan_to_num())
+def _sampled(tensors: Iterable[torch.Tensor]) -> Pending:
+    """Those that can be read, with what they hold."""
+    pairs = ((tensor, sample(tensor, WHOLE)) for tensor in tensors)
+    return [(tensor, before) for tensor, before in pairs if before is not None]
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:
@@ -282,7 +283,7 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def _next_number() -> int:
     """The number that the next node of the graph gets."""
-    with torch.enable_grad():
+    with without_function_modes(), torch.enable_grad():
         node = torch.zeros((), requires_grad=True).neg().grad_fn
     assert node is not None
     return sequence_number(node)

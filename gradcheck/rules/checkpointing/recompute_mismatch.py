@@ -19,7 +19,7 @@ from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location
 from gradcheck.reading.parameters import is_within, trainable, under
-from gradcheck.trace.numbers import Redraw, Rerunner
+from gradcheck.trace.numbers import Redraw, Repeat, Rerunner
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -38,9 +38,9 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
 
     Compares the forward of each checkpointed block with its recomputation, and explains torch's own complaint
     ("Recomputed values for the following tensors have different metadata", "A different number of tensors was saved").
-    It also compares the state of the random generator at each call that draws (dropout, noise, sampling) in the first
-    run and in the second: of checkpoints, reentrant or not, of custom functions that run modules again by themselves,
-    and of a gradient cache that embeds a second time in a hook.
+    It compares a few numbers of what a block saves and gives in both runs, and the state of the random generator at
+    each call that draws (dropout, noise, sampling): of checkpoints, reentrant or not, of custom functions that run
+    modules again by themselves, and of a gradient cache that embeds a second time in a hook.
 
     ## Why this breaks training
 
@@ -69,6 +69,8 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     - Dropout drawn anew by a gradient cache: https://github.com/luyug/GC-DPR/issues/12
     """
     yield from (_redrawn(trace, rows) for rows in _by_line(trace))
+    drawn = {row.at for row in trace.redraws}
+    yield from (_repeated(trace, row) for row in trace.repeats if row.at not in drawn)
     broken = next((b for b in chain_of(trace).breaks if b.cause == "recompute-mismatch"), None)
     regions = [r for r in trace.regions if r.recomputation == "mismatch"]
     failure = trace.failure if failure_kind(trace) == "recompute-mismatch" else None
@@ -157,3 +159,27 @@ def _redrawn(trace: Trace, rows: list[Redraw]) -> Finding:
             ("draws", f"{row.op} at {place_text(trace, row.frame)}") for row in rows[:_SHOWN]
         ),
     )
+
+
+def _repeated(trace: Trace, row: Repeat) -> Finding:
+    """A block computes other numbers in its second run, and draws none."""
+    more = f" ({counted(row.num_blocks, 'block')})" if row.num_blocks > 1 else ""
+    what = "saves" if row.by == "checkpoint" else "gives"
+    return finding(
+        trace,
+        "GC304",
+        "error",
+        what=f"{module_text(trace, row.block)}{more} computes other numbers when it is run again for backward.",
+        why="Backward differentiates the second run, so the gradients are not those of the loss that was computed.",
+        remedy=_SAME_NUMBERS,
+        module=row.block,
+        at=location(trace, row.at),
+        parameters=under(trace, row.block) & trainable(trace),
+        evidence=(("compared", f"elements of what the block {what}, first run and second"),),
+    )
+
+
+_SAME_NUMBERS = (
+    "Make the block a function of its arguments: no counter, cache or number of Python's random changed inside, and "
+    "no write into its input before backward."
+)
