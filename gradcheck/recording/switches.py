@@ -132,7 +132,8 @@ class Switches(threading.local):
                 module=self._module,
                 decorated=name,
             )
-        return Switch(kind=kind, frame=lines.nearest(frame), module=self._module)
+        where = lines.nearest(frame)
+        return Switch(kind=kind, frame=where, module=self._module, sampled=_distribution(frame))
 
     def _add(self, switch: Switch) -> int:
         switches = self._ledger.switches
@@ -141,6 +142,15 @@ class Switches(threading.local):
                 return index
         switches.append(switch)
         return len(switches) - 1
+
+
+def _distribution(frame: FrameType | None) -> str:
+    """The name of the distribution whose ``sample`` runs in ``frame`` though it could be sampled with a gradient."""
+    if frame is None or frame.f_code.co_name != "sample":
+        return ""
+    owner = frame.f_locals.get("self")
+    is_one = isinstance(owner, torch.distributions.Distribution) and owner.has_rsample
+    return type(owner).__name__ if is_one else ""
 
 
 def outermost_manager(frame: FrameType | None) -> tuple[object, str, FrameType | None]:

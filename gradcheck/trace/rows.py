@@ -95,6 +95,8 @@ class Switch:
     module: int
     decorated: str = ""
     """The decorated function, where it was a decorator."""
+    sampled: str = ""
+    """The distribution whose ``sample()`` switched it off, where it has an ``rsample()`` too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -62,7 +62,7 @@ class Draws:
         self._first_lines: set[tuple[int, int]] = set()
         """(``id`` of a code object, line) of all that led to a draw while autograd was off."""
         self._by_hand = Rerun(self, first=0, by="second-pass", at=NONE, block=NONE)
-        self.repeats = Repeats(modules.grip)
+        self.repeats = Repeats(modules)
         self.running: list[Rerun] = []
         """The second runs that are under way, innermost last."""
 

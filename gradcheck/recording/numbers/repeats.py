@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gradcheck.recording.grip import Grip
+from gradcheck.internals.modules import buffers_of
+from gradcheck.recording.memory import storage_key
+from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.numbers.samples import FEW, is_another, sample
 from gradcheck.trace.numbers import Repeat, Rerunner
-
-_EACH = 4
-"""One of so many saved tensors is looked at: what differs in a block differs in all that is computed from it."""
 
 
 class Place(NamedTuple):
@@ -34,13 +33,25 @@ class Place(NamedTuple):
 class Repeats:
     """Pairs of samples, of the first run and of the second."""
 
-    def __init__(self, grip: Grip) -> None:
-        self.grip = grip
+    def __init__(self, modules: ModuleStack) -> None:
+        self.grip = modules.grip
+        self._modules = modules
+        self._buffers: frozenset[int] | None = None
         self._pairs: list[tuple[Place, torch.Tensor, torch.Tensor]] = []
 
     def first(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """What ``tensor`` holds in the first run, as far as that is compared."""
-        return sample(tensor, FEW) if tensor.is_floating_point() else None
+        if not tensor.is_floating_point() or isinstance(tensor, torch.nn.Parameter):
+            return None
+        if self._buffers is None:
+            self._buffers = frozenset(
+                storage_key(buffer)
+                for module in self._modules.modules
+                for buffer in buffers_of(module).values()
+                if buffer is not None
+            )
+        # running statistics move on with each run, and backward does not use them
+        return None if storage_key(tensor) in self._buffers else sample(tensor, FEW)
 
     def again(self, place: Place, first: torch.Tensor, tensor: torch.Tensor) -> None:
         """``tensor`` is in the second run what ``first`` was a sample of."""
@@ -102,7 +113,6 @@ def noting(
         note: torch's own description.
         second: the place of the second run, None as long as the first one goes on.
     """
-    num_noted = 0
 
     def told(before: torch.Tensor, tensor: torch.Tensor) -> None:
         place = second()
@@ -111,13 +121,11 @@ def noting(
                 repeats.again(place, before, tensor)
 
     def noted(tensor: torch.Tensor) -> Any:
-        nonlocal num_noted
         if second() is not None:
             return _Noted(note(tensor), told, second=tensor)
-        num_noted += 1
         before = None
         with repeats.grip:
-            if repeats.grip.held and num_noted % _EACH == 1:
+            if repeats.grip.held:
                 before = repeats.first(tensor)
         return _Noted(note(tensor), told, first=before)
 

@@ -9,7 +9,7 @@ from gradcheck.recording.tensors import is_readable
 
 WHOLE = 1 << 16
 """Elements that are kept of a tensor that may be written in one place: all of a small one."""
-FEW = 256
+FEW = 64
 """Elements that say whether a tensor as a whole is another one."""
 _FAR = 0.05
 """Of the size of the elements (root mean square): rounding differs by less, also where a quantized layer takes another

@@ -12,6 +12,7 @@ from gradcheck.findings.wording import module_text, raised_text, tensor_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.sampling import is_scored
 from gradcheck.trace.events import Failure
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
@@ -28,6 +29,11 @@ NO_GRAD_INSTEAD = Repair(
     name="no-grad-instead",
     summary="torch.no_grad() gives tensors that later autograd code may use; or take a copy outside the block.",
     snippet="with torch.no_grad(): ...   # or: x = x.clone() after the inference_mode block",
+)
+RSAMPLE = Repair(
+    name="rsample",
+    summary="Sample by the parameters of the distribution, through which the gradient comes back.",
+    snippet="z = distribution.rsample()",
 )
 WORDS = {
     "no_grad": "torch.no_grad()",
@@ -54,6 +60,9 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
     under `inference_mode` are stricter still: autograd refuses to save them ("Inference tensors cannot be saved for
     backward").
 
+    `sample()` of a distribution runs under `no_grad` too: an encoder whose latent variable is drawn so learns nothing
+    from the decoder. It is a note where the loss scores the sample by `log_prob`, as in REINFORCE.
+
     ## Example
 
         class VisionTower(nn.Module):
@@ -74,7 +83,8 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
     """
     for broken in chain_of(trace).breaks:
         if broken.cause == "gradient-disabled":
-            yield _disabled(trace, broken)
+            sampled = broken.switch != NONE and trace.switches[broken.switch].sampled
+            yield _sampled(trace, broken, sampled) if sampled else _disabled(trace, broken)
     if trace.failure is not None and failure_kind(trace) == "inference-tensor":
         yield _refused(trace, trace.failure)
 
@@ -96,6 +106,31 @@ def _disabled(trace: Trace, broken: "ChainBreak") -> Finding:
         at=location(trace, switch.frame) if switch else None,
         repairs=(LET_GRADIENTS_THROUGH,),
     )
+
+
+def _sampled(trace: Trace, broken: "ChainBreak", distribution: str) -> Finding:
+    """A distribution that trains was sampled without a gradient, though it could be sampled with one."""
+    scored = not broken.starved and is_scored(trace, broken.switch)
+    switch = trace.switches[broken.switch]
+    return break_finding(
+        trace,
+        "GC203",
+        broken,
+        severity="note" if scored else "error",
+        what=f"{distribution}.sample() draws without a gradient, from a distribution that trains.",
+        why=_SCORED
+        if scored
+        else f"sample() runs under no_grad: {loss_of_gradient(trace, broken)}.",
+        remedy="Leave it."
+        if scored
+        else "Use rsample(), which draws by the parameters, or score log_prob(sample).",
+        module=switch.module,
+        at=location(trace, switch.frame),
+        repairs=() if scored else (RSAMPLE,),
+    )
+
+
+_SCORED = "The loss scores the sample under the same distribution, so the gradient goes by the score function."
 
 
 def _refused(trace: Trace, failure: Failure) -> Finding:
