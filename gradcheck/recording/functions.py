@@ -98,6 +98,7 @@ class Functions:
         with self._grip:
             index = self._open(cls, args)
             uncounted = self._flow.numbers.overwrites.about_to_run(cls, args)
+            self._flow.numbers.backwards.begins(index, cls, original, args)
         if index == NONE:
             return original(*args, **kwargs)
         modules, region_stack = self._flow.modules, self._regions.stack
@@ -192,6 +193,7 @@ class Functions:
         result = original(ctx, *grads)
         with self._grip:
             returned = result if isinstance(result, (tuple, list)) else (result,)
+            self._flow.numbers.backwards.went_back(index, ctx, grads, returned)
             pairs = zip(returned, ctx.needs_input_grad, strict=False)
             for at, (gradient, needed) in enumerate(pairs):
                 if needed and gradient is None and at in region.positions:

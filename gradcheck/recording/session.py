@@ -87,6 +87,7 @@ def _recorded(
         seed_everything(settings.seed)
         with session.recording():
             session.run_step()
+        session.look_at_functions()
         preserved.step_raised = session.raised is not None
         written = preserved.written
         trace = session.trace()
@@ -132,7 +133,12 @@ class Session:
         )
         self._modules = ModuleStack(inventory, self.grip, observers)
         self._switches = Switches(self._ledger, self._modules, self.grip)
-        self._numbers = Numbers(self._ledger, self._modules, readable=subject.fake_mode is None)
+        self._numbers = Numbers(
+            self._ledger,
+            self._modules,
+            readable=subject.fake_mode is None,
+            put_back=preserved is not None,
+        )
         self.flow = DataFlow(
             self._ledger, self._modules, self._switches, self.grip, observers, self._numbers
         )
@@ -234,6 +240,11 @@ class Session:
         """The forward, the loss and the backward of the subject."""
         with self._observed():
             self._run()
+
+    def look_at_functions(self) -> None:
+        """Asks the custom functions of the step, after it, whether their backward is right."""
+        if self.raised is None:
+            self._numbers.backwards.look(self._ledger.regions)
 
     def _run(self) -> None:
         try:
@@ -382,6 +393,7 @@ class Session:
             wrappers=tuple(self._wrappers),
             redraws=self._numbers.draws.rows(),
             repeats=self._numbers.draws.repeats.rows(),
+            wrong_backwards=self._numbers.backwards.found,
             overwrites=tuple(self._numbers.overwrites.found),
             padding_rows=tuple(self._numbers.padding.found),
             hidden_leaves=self._hidden.rows(),

@@ -74,3 +74,12 @@ class PaddingRow:
     module: int
     declared: bool
     """Whether the configuration of the model calls this index padding as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrongBackward:
+    """The backward of a custom function that is not the derivative of its forward."""
+
+    region: int
+    off: float
+    """Norm of the difference along random directions, over that of the larger of the two: 0 is right, 1 all wrong."""

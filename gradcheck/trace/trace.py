@@ -28,7 +28,7 @@ from gradcheck.trace.model import (
     Optimizer,
     Parameter,
 )
-from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw, Repeat
+from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw, Repeat, WrongBackward
 from gradcheck.trace.rows import NONE, Call, Frame, Module, Region, Switch, Value
 
 Answer = TypeVar("Answer")
@@ -72,6 +72,7 @@ class Trace:
     redraws: tuple[Redraw, ...] = ()
     repeats: tuple[Repeat, ...] = ()
     overwrites: tuple[Overwrite, ...] = ()
+    wrong_backwards: tuple[WrongBackward, ...] = ()
     padding_rows: tuple[PaddingRow, ...] = ()
     untied: tuple[tuple[int, int], ...] = ()
     """(input embedding, output embedding): parameters that the configuration ties and that are two."""

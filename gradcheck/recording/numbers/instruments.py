@@ -11,6 +11,7 @@ import torch
 
 from gradcheck.recording.ledger import Ledger, OpenRegion
 from gradcheck.recording.modules import ModuleStack
+from gradcheck.recording.numbers.backwards import Backwards
 from gradcheck.recording.numbers.draws import Draws, State, state_of_call
 from gradcheck.recording.numbers.overwrites import Overwrites, Pending
 from gradcheck.recording.numbers.padding import PaddingRows
@@ -27,11 +28,14 @@ class Before(NamedTuple):
 class Numbers:
     """Looks at the few calls of a step that draw numbers, write unseen or look up a padding row."""
 
-    def __init__(self, ledger: Ledger, modules: ModuleStack, *, readable: bool) -> None:
-        """``readable``: tensors have numbers; fake ones have none."""
+    def __init__(
+        self, ledger: Ledger, modules: ModuleStack, *, readable: bool, put_back: bool
+    ) -> None:
+        """``readable``: tensors have numbers; fake ones have none. ``put_back``: all state is, after the step."""
         self._readable = readable
         self.draws = Draws(ledger, modules, readable=readable)
         self.overwrites = Overwrites(ledger, modules, readable=readable)
+        self.backwards = Backwards(wanted=readable and put_back)
         self.padding = PaddingRows(ledger, modules, readable=readable)
 
     @contextmanager

@@ -128,7 +128,7 @@ class Overwrites:
 
     def about_to_run(self, function: type, args: Any) -> Pending:
         """(tensor, what it holds) of the arguments of a custom function that may be written unseen."""
-        if not self._readable or _is_trusted(function):
+        if not self._readable or is_tested_elsewhere(function):
             return []
         return _sampled(tensor for tensor in tensors_in(args) if tensor.requires_grad)
 
@@ -248,14 +248,14 @@ class Overwrites:
         return call != NONE and self._ledger.calls[call].op == "Tensor.data"
 
 
-def _is_trusted(function: type) -> bool:
+def is_tested_elsewhere(function: type) -> bool:
     """Whether ``function`` belongs to a library whose kernels are tested elsewhere, and called by the hundred."""
     return function.__module__.partition(".")[0] in _TESTED
 
 
 def _kept_by(node: Any) -> Iterator[_Held]:
     """The tensors among the attributes of a context, which nobody counts the writes of."""
-    most = FEW if _is_trusted(type(node)) else WHOLE
+    most = FEW if is_tested_elsewhere(type(node)) else WHOLE
     for value in vars(node).values():
         for tensor in tensors_in(value):
             version = counted_version(tensor)
