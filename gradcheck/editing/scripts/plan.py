@@ -14,9 +14,6 @@ MAX_ROUNDS = 5
 """One change may make room for another; a set of edits that has not settled by then is a mistake of ours."""
 
 
-ScriptPlan = FilePlan
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Draft:
     """A script on its way from what it was."""
@@ -27,7 +24,7 @@ class _Draft:
     changes: tuple[Change, ...] = ()
 
 
-def plan_script(text: str, *, transformers: str | None = None) -> ScriptPlan:
+def plan_script(text: str, *, transformers: str | None = None) -> FilePlan:
     """The repairs of the training script ``text``; planned again from the result, nothing is left to do.
 
     ``transformers`` is the version that the script runs with, unless it pins one itself (PEP 723): what the library
@@ -47,7 +44,7 @@ def plan_script(text: str, *, transformers: str | None = None) -> ScriptPlan:
     else:
         raise AssertionError("the edits of a script did not settle")
     changes = sorted((*draft.changes, *_advice(draft, original)), key=lambda change: change.line)
-    return ScriptPlan(
+    return FilePlan(
         text=bom + draft.script.text, changes=tuple(changes), notes=notes_on(draft.script)
     )
 

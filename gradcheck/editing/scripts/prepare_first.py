@@ -27,8 +27,7 @@ WHY = (
 @script_edit("prepare-first", Stage.ORDER)
 def prepare_first(script: Script) -> Iterator[Proposal]:
     """Moved in front of ``get_peft_model`` in the same block; shown only where something stands between."""
-    calls = sites(script)
-    for model in models(script, calls):
+    for model in models(script):
         for late in model.preparations:
             nested = _nested(script, late)
             if nested is not None:

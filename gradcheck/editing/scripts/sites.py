@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import libcst as cst
 
@@ -62,6 +63,7 @@ class Site:
         return self.home in {package, ""}
 
 
+@lru_cache(maxsize=1)
 def sites(script: Script) -> tuple[Site, ...]:
     """Every call, in the order of the source."""
     calls = [node for node in script.nodes if isinstance(node, cst.Call)]
