@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.options import (
@@ -18,6 +16,7 @@ from gradcheck.cli.options import (
     RunOptions,
     TargetOptions,
     TimeoutOption,
+    flag,
 )
 from gradcheck.cli.progress import progress
 from gradcheck.errors import SettingsError
@@ -45,19 +44,18 @@ class RepairOptions:
 
     apply: Annotated[
         bool,
-        typer.Option(
+        flag(
+            REPAIR,
+            "Make the repair: the exit status is that of the repaired model; a file is rewritten.",
             "--apply",
-            help="Make the repair: the exit status is that of the repaired model; a file is rewritten.",
-            rich_help_panel=REPAIR,
         ),
     ] = False
     write: Annotated[
         Path | None,
-        typer.Option(
-            "--write",
+        flag(
+            REPAIR,
+            "With --apply: write the verified repairs as a module for a training script to import.",
             metavar="FILE.py",
-            help="With --apply: write the verified repairs as a module for a training script to import.",
-            rich_help_panel=REPAIR,
         ),
     ] = None
 
