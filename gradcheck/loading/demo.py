@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from gradcheck.core.target import Target
 from gradcheck.loading import adapters, preparation
 from gradcheck.loading.batches.batch import shapes_text, synthetic_batch
@@ -63,7 +65,6 @@ def _quantized(model: Any) -> Any:
     """``model`` as ``from_pretrained`` gives it in 4-bit; saved to a folder that is gone afterwards."""
     import tempfile
 
-    import torch
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(

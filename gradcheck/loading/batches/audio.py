@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.batches.synthetic import WAVEFORM_SAMPLES, Batch, Sizes, waveform_inputs
-
-if TYPE_CHECKING:
-    import torch
 
 FRAMES = 128
 """Of features that are as long as one likes; a power of two, because encoders reduce them eightfold."""
@@ -29,8 +28,6 @@ _MASKS = ("input_features_mask", "feature_attention_mask")
 
 def audio_inputs(model: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """``input_features`` or ``input_values`` with their mask; empty where the model takes none."""
-    import torch
-
     config = audio_config(model.config)
     if _wants_waveform(model, accepted):
         inputs = waveform_inputs(config, sizes, generator)

@@ -10,7 +10,7 @@ from gradcheck.core.target import Quantization, Target
 from gradcheck.errors import InputError, TargetError
 from gradcheck.loading import devices
 from gradcheck.loading.adapters import local_adapter
-from gradcheck.loading.batches.batch import check_batch_options
+from gradcheck.loading.batches.data_file import check_batch_options
 from gradcheck.loading.checks.hub_ids import check_hub_id
 from gradcheck.loading.checks.module_names import check_names
 from gradcheck.loading.failures import explained

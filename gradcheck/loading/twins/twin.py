@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.architectures import architecture
 from gradcheck.loading.seeding import seeded_generators
@@ -11,9 +13,6 @@ from gradcheck.loading.twins.adjustments import LEFT_WIDE, adjusted
 from gradcheck.loading.twins.consistency import consistent
 from gradcheck.loading.twins.fields import ORDINARY_IDS, shrunk
 from gradcheck.loading.twins.layers import cut_layers
-
-if TYPE_CHECKING:
-    import torch
 
 Fields = dict[str, Any]
 _FILL = 0.02
@@ -41,7 +40,6 @@ def twin(
 
     ``model_class`` is one of transformers', where another than the first for the task is wanted.
     """
-    import torch
     import transformers
 
     name = model_class or architecture(config.model_type, task).model_class
@@ -56,8 +54,6 @@ def twin(
 
 def fill_zeros(model: torch.nn.Module) -> None:
     """Gives weights that start at zero small values: a gate of zero stops every gradient behind it."""
-    import torch
-
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.any() and not name.endswith("bias"):

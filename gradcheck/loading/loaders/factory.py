@@ -17,7 +17,6 @@ from gradcheck.core.target import Target
 from gradcheck.errors import DiagnosticError, LoadError, TargetError
 from gradcheck.loading.checks.factories import NO_MODULE, check_factory, missing_file, no_function
 from gradcheck.loading.factory_arguments import keyword_arguments
-from gradcheck.loading.factory_result import subject_of
 from gradcheck.loading.failures import first_line, is_out_of_memory
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.subject import Subject, loader
@@ -42,6 +41,8 @@ def _is_factory(target: Target) -> bool:
 )
 def load_factory(target: Target) -> Subject:
     """What the factory returns, called with the ``--set`` arguments. What it prints goes to stderr."""
+    from gradcheck.loading.factory_result import subject_of  # which imports torch
+
     place, name = _parts(target)
     with (
         importable(_import_folder(place)),
