@@ -20,7 +20,10 @@ from gradcheck.subject import Subject, loader
 )
 def load_pretrained(target: Target) -> Subject:
     """A base model with a new LoRA, or the adapter of ``--adapter``, ready for training."""
-    from gradcheck.loading.pretrained import adapter_subject, training_subject  # which imports torch
+    from gradcheck.loading.pretrained import (  # which imports torch
+        adapter_subject,
+        training_subject,
+    )
 
     with quiet(), explained(target.name):
         local = Path(target.name).expanduser().exists()
