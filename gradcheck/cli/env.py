@@ -15,36 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "safetensors",
-    "tokenizers",
-    "huggingface_hub",
-    "trl",
-    "triton",
-    "numpy",
-    "rich",
-    "typer",
-)
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers",
+    "huggingface_hub", "trl", "triton", "numpy", "rich", "typer",
+)  # fmt: skip
 SWITCHES = (
-    "ACCELERATE_MIXED_PRECISION",
-    "ACCELERATE_USE_DEEPSPEED",
-    "ACCELERATE_USE_FSDP",
-    "BNB_CUDA_VERSION",
-    "CUDA_LAUNCH_BLOCKING",
-    "CUDA_VISIBLE_DEVICES",
-    "HF_HUB_OFFLINE",
-    "OMP_NUM_THREADS",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-    "TORCHDYNAMO_DISABLE",
-    "TRANSFORMERS_OFFLINE",
-    "WORLD_SIZE",
-)
+    "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP",
+    "BNB_CUDA_VERSION", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ENABLE_MPS_FALLBACK", "TORCHDYNAMO_DISABLE", "TRANSFORMERS_OFFLINE", "WORLD_SIZE",
+)  # fmt: skip
 """Variables that change how a step runs. None holds a path, a name or a secret: the output goes into public reports."""
 MAX_VALUE = 120
 Debug = Annotated[bool, typer.Option("--debug", help="The traceback of an error.")]

@@ -16,39 +16,14 @@ if TYPE_CHECKING:
 STORAGE = ("uint8", "int8")
 """What 4-bit and 8-bit weights are stored in."""
 PRODUCTS = (
-    "linear",
-    "matmul",
-    "__matmul__",
-    "__rmatmul__",
-    "mm",
-    "bmm",
-    "addmm",
-    "baddbmm",
-    "einsum",
+    "linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum",
     "conv1d",
-)
+)  # fmt: skip
 """Last words of the names of the calls that take a matrix."""
 VIEWS = (
-    "data",
-    "detach",
-    "t",
-    "T",
-    "mT",
-    "transpose",
-    "permute",
-    "to",
-    "float",
-    "half",
-    "bfloat16",
-    "double",
-    "type",
-    "type_as",
-    "view",
-    "reshape",
-    "__get__",
-    "contiguous",
-    "clone",
-)
+    "data", "detach", "t", "T", "mT", "transpose", "permute", "to", "float", "half", "bfloat16",
+    "double", "type", "type_as", "view", "reshape", "__get__", "contiguous", "clone",
+)  # fmt: skip
 """Last words of the names of the calls behind which a weight is still that weight."""
 SCALINGS = ("clamp", "clip", "mul", "__mul__", "__rmul__", "div", "__truediv__")
 """The same, where nothing but numbers comes to it: with a tensor of scales it would be unpacked."""

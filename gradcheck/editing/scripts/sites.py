@@ -8,22 +8,10 @@ import libcst as cst
 
 from gradcheck.editing.scripts.script import UNKNOWN, Script, dotted
 
-LIBRARIES = frozenset(
-    {
-        "accelerate",
-        "auto_gptq",
-        "bitsandbytes",
-        "datasets",
-        "diffusers",
-        "gptqmodel",
-        "peft",
-        "sentence_transformers",
-        "torch",
-        "transformers",
-        "trl",
-        "unsloth",
-    }
-)
+LIBRARIES = frozenset({
+    "accelerate", "auto_gptq", "bitsandbytes", "datasets", "diffusers", "gptqmodel", "peft",
+    "sentence_transformers", "torch", "transformers", "trl", "unsloth",
+})  # fmt: skip
 """Packages whose functions mean what their names say; a function of any other is a function of the user's."""
 SAME_MODEL = frozenset(
     {"to", "cuda", "cpu", "train", "eval", "float", "half", "bfloat16", "requires_grad_"}
