@@ -1,7 +1,5 @@
 """``gradcheck run SCRIPT``."""
 
-from __future__ import annotations
-
 import sys
 import time
 import traceback

@@ -1,7 +1,5 @@
 """Switches PEFT adapters on, out of the base weights and to the front; attaches a new one."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Hooks that repairs leave on a model. Each is one function, so that a second time can be told from the first."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

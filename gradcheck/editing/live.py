@@ -1,7 +1,5 @@
 """Executes edits on a live model."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Verified repairs as a small Python module that a training script imports; it needs torch and not gradcheck."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Finds the modules and parameters that an edit names, and says who refuses it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Takes single layers of a model out of quantization."""
 
-from __future__ import annotations
-
 import torch
 
 from gradcheck.editing.places import explained, modules_named

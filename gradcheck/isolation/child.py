@@ -1,7 +1,5 @@
 """The child's side: does one errand, tells the black box where it is, and leaves an answer."""
 
-from __future__ import annotations
-
 import faulthandler
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Makes a judged record of a step that never came to its end: what was known before it, and how it ended."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

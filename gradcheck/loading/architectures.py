@@ -1,7 +1,5 @@
 """Every architecture that the installed transformers can train: read from its auto mappings, without importing one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 TASKS = {

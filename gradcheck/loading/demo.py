@@ -1,7 +1,5 @@
 """The demonstration's model: a tiny random 4-bit Llama with LoRA, made offline in seconds, broken or healthy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

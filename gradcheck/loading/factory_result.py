@@ -1,7 +1,5 @@
 """Turns what a factory returned into a Subject."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

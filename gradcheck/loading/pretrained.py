@@ -1,7 +1,5 @@
 """Loads a model by Hub id or folder and sets it up as a QLoRA run does."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import tempfile

@@ -1,7 +1,5 @@
 """Runs a script as ``python script.py`` would, in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import linecache

@@ -1,7 +1,5 @@
 """What the report shows of parameters and modules: records with their group, and the chain as folded links."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

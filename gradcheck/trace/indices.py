@@ -1,7 +1,5 @@
 """The rows of a Trace refer to each other by index: in a file that somebody wrote they may point anywhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import fields
 

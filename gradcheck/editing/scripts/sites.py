@@ -17,7 +17,6 @@ SAME_MODEL = frozenset(
     {"to", "cuda", "cpu", "train", "eval", "float", "half", "bfloat16", "requires_grad_"}
 )
 """Methods that give the model itself back."""
-TARGETS = (cst.Assign, cst.AnnAssign, cst.NamedExpr)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,7 +1,5 @@
 """Random sound as each kind of model wants it: mel features or a waveform."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

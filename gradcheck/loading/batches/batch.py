@@ -1,7 +1,5 @@
 """Makes the batch of a model that was loaded by id or folder: synthetic, or from the user's own file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks that a batch fits a model's vocabulary: on a GPU a wrong id kills the process with no word of why."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

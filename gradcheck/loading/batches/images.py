@@ -1,7 +1,5 @@
 """Random images as each kind of model wants them: whole, in tiles, or as patches with their places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a synthetic batch is trained on: the text itself, what was masked in it, another text, or a class."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Random training inputs by kind: text, image, audio features, waveform; and the labels that go with them."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A synthetic training batch for any architecture: worked out from the forward's arguments and the configuration."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

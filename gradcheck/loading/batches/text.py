@@ -1,7 +1,5 @@
 """Random text for a batch, with the placeholders of its images and its sound."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import inspect

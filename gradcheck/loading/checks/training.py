@@ -1,7 +1,5 @@
 """Whether a model can be set up as asked for, as far as its files and the options say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

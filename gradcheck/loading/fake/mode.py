@@ -5,8 +5,6 @@ of images. These stay real, and so does what is worked out from them alone; a va
 there, and asking for it raises.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 Only what bitsandbytes' modules keep besides the weight has to be made by hand: the quantization state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Quantization, adapters and checkpointing are the loader's own: transformers' qua
 PEFT wraps them, and bitsandbytes' autograd functions run, because their operators have fake kernels.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

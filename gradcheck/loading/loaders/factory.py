@@ -1,7 +1,5 @@
 """Loads what the user's own function makes: ``package.module:function`` or ``path/to/file.py:function``."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util

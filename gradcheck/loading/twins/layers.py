@@ -1,7 +1,5 @@
 """Which layers a twin keeps: the fewest that hold every kind of layer, in their order."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A twin: the same architecture at small size, which takes a training step in moments and has the same chain."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
