@@ -80,7 +80,6 @@ def fix(
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run; without --apply that of the target as it
     is, with it that of the repaired one.
     """
-    from gradcheck.cli.fix_file import fix_file, tell_settings
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
     from gradcheck.loading import check
@@ -94,6 +93,8 @@ def fix(
             raise SettingsError(
                 f"--format, --output and --report are for a model; of {file} the changes are printed as a diff"
             )
+        from gradcheck.cli.fix_file import fix_file
+
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write, read=target.read())
@@ -106,6 +107,8 @@ def fix(
     modules = _modules(result, request, repair)
     deliver(result, report, run, modules, dry_run=not repair.apply, fail_on=settings.fail_on)
     _tell(result, repair, run)
+    from gradcheck.cli.fix_file import tell_settings
+
     tell_settings(Path(request.adapter or request.name).expanduser(), apply=repair.apply)
     return exit_status(result.after if repair.apply else result.before, settings.fail_on)
 
