@@ -1,18 +1,14 @@
 """``gradcheck env``."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.version import VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers",
