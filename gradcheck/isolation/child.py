@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -88,8 +89,6 @@ def _done(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired:
     show: Callable[[str], None] = lambda text: box.put(ACTIVITY, text)  # noqa: E731
     box.put(STAGE, IMPORTING)
     show("importing torch")
-    from dataclasses import replace
-
     from gradcheck.loading import check, load
 
     check(errand.target)

@@ -18,6 +18,7 @@ from gradcheck.editing.scripts.supply import (
     unseen_class,
 )
 from gradcheck.editing.scripts.text import Splice
+from gradcheck.editing.scripts.training import exclusive
 from gradcheck.editing.scripts.writing import (
     indentation,
     inserted_after,
@@ -65,15 +66,6 @@ def _places(script: Script, model: Model) -> list[Site]:
             for other in steps
         )
     ]
-
-
-def exclusive(script: Script, one: cst.CSTNode, other: cst.CSTNode) -> bool:
-    """Whether only one of the two can run: they are in different branches of one ``if``."""
-    outer = set(map(id, script.ancestors(one)))
-    for shared in script.ancestors(other):
-        if id(shared) in outer:
-            return isinstance(shared, (cst.If, cst.Try, cst.IfExp))
-    return False
 
 
 def _proposals(script: Script, model: Model, site: Site) -> Iterator[Proposal]:

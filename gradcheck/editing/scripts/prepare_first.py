@@ -15,7 +15,7 @@ from gradcheck.editing.scripts.models import (
 from gradcheck.editing.scripts.script import Script, dotted
 from gradcheck.editing.scripts.sites import Site, argument, sites
 from gradcheck.editing.scripts.text import Splice
-from gradcheck.editing.scripts.training import mentions
+from gradcheck.editing.scripts.training import exclusive, mentions
 from gradcheck.editing.scripts.writing import moved, removed, replaced
 
 WHY = (
@@ -72,8 +72,6 @@ def _swapped(script: Script, late: Site, inner: cst.Call) -> Proposal:
 
 def _adaptation_before(script: Script, model: Model, late: Site) -> Site | None:
     """The adaptation of this very model that ran before, in the same function."""
-    from gradcheck.editing.scripts.input_gradients import exclusive
-
     given = subject(script, late)
     for early in reversed(model.adaptations):
         same = script.function(early.call) is script.function(late.call)

@@ -69,6 +69,15 @@ def conditional(script: Script, site: Site) -> bool:
     )
 
 
+def exclusive(script: Script, one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether only one of the two can run: they are in different branches of one ``if``."""
+    outer = set(map(id, script.ancestors(one)))
+    for shared in script.ancestors(other):
+        if id(shared) in outer:
+            return isinstance(shared, (cst.If, cst.Try, cst.IfExp))
+    return False
+
+
 def trained_after(script: Script, model: Model, site: Site) -> bool:
     """Whether what ``site`` makes goes into training further on in its function, or in another function."""
     if not training_calls(script):
