@@ -13,8 +13,7 @@ from rich.text import Text
 from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.cli.output import print_text, wants_color
 from gradcheck.core.words import counted
-from gradcheck.editing.changes import Change, FilePlan
-from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
+from gradcheck.editing.files import Change, FilePlan, read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
 from gradcheck.formats.terminal.layout import labelled
 from gradcheck.formats.terminal.report import MIN_WIDTH, rendered

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradcheck.editing.changes import FilePlan
+from gradcheck.editing.files import FilePlan
 from gradcheck.editing.scripts.plan import plan_script
 from gradcheck.errors import TargetError
 from tests.editing import noise
