@@ -14,14 +14,15 @@ import numpy
 import torch
 
 import gradcheck
+from benchmarks.default_models import default_config, fitting_part, twin
 from gradcheck.core.target import Checkpointing, Quantization, Target
 from gradcheck.loading import load
 from gradcheck.loading.adapters import attach
-from gradcheck.loading.architectures import Architecture, default_config
+from gradcheck.loading.architectures import Architecture
 from gradcheck.loading.batches.tasks import synthetic_batch
 from gradcheck.loading.preparation import freeze, set_up_checkpointing
 from gradcheck.loading.quantization import bitsandbytes_config
-from gradcheck.loading.twins.twin import fitting_part, twin, twin_config
+from gradcheck.loading.twins.twin import twin_config
 from gradcheck.pipeline import inspect_subject
 from gradcheck.reports.report import Report
 from gradcheck.settings import Settings

@@ -70,7 +70,7 @@ class Loader:
     """Refuses what can be seen to be wrong before torch is imported, with the error that ``load`` would raise."""
 
 
-LOADERS: Registry[Loader] = Registry("gradcheck.loading")
+LOADERS: Registry[Loader] = Registry("gradcheck.loading.loaders")
 
 
 def loader(

@@ -1,9 +1,8 @@
 """``gradcheck env``."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
@@ -11,40 +10,16 @@ from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.version import VERSION
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "safetensors",
-    "tokenizers",
-    "huggingface_hub",
-    "trl",
-    "triton",
-    "numpy",
-    "rich",
-    "typer",
-)
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "safetensors", "tokenizers",
+    "huggingface_hub", "trl", "triton", "numpy", "rich", "typer",
+)  # fmt: skip
 SWITCHES = (
-    "ACCELERATE_MIXED_PRECISION",
-    "ACCELERATE_USE_DEEPSPEED",
-    "ACCELERATE_USE_FSDP",
-    "BNB_CUDA_VERSION",
-    "CUDA_LAUNCH_BLOCKING",
-    "CUDA_VISIBLE_DEVICES",
-    "HF_HUB_OFFLINE",
-    "OMP_NUM_THREADS",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-    "TORCHDYNAMO_DISABLE",
-    "TRANSFORMERS_OFFLINE",
-    "WORLD_SIZE",
-)
+    "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP",
+    "BNB_CUDA_VERSION", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ENABLE_MPS_FALLBACK", "TORCHDYNAMO_DISABLE", "TRANSFORMERS_OFFLINE", "WORLD_SIZE",
+)  # fmt: skip
 """Variables that change how a step runs. None holds a path, a name or a secret: the output goes into public reports."""
 MAX_VALUE = 120
 Debug = Annotated[bool, typer.Option("--debug", help="The traceback of an error.")]

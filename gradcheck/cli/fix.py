@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.options import (
@@ -18,6 +16,7 @@ from gradcheck.cli.options import (
     RunOptions,
     TargetOptions,
     TimeoutOption,
+    flag,
 )
 from gradcheck.cli.progress import progress
 from gradcheck.errors import SettingsError
@@ -45,19 +44,18 @@ class RepairOptions:
 
     apply: Annotated[
         bool,
-        typer.Option(
+        flag(
+            REPAIR,
+            "Make the repair: the exit status is that of the repaired model; a file is rewritten.",
             "--apply",
-            help="Make the repair: the exit status is that of the repaired model; a file is rewritten.",
-            rich_help_panel=REPAIR,
         ),
     ] = False
     write: Annotated[
         Path | None,
-        typer.Option(
-            "--write",
+        flag(
+            REPAIR,
+            "With --apply: write the verified repairs as a module for a training script to import.",
             metavar="FILE.py",
-            help="With --apply: write the verified repairs as a module for a training script to import.",
-            rich_help_panel=REPAIR,
         ),
     ] = None
 
@@ -82,7 +80,6 @@ def fix(
     Exit status: 0 healthy, 1 findings at or over --fail-on, 2 could not run; without --apply that of the target as it
     is, with it that of the repaired one.
     """
-    from gradcheck.cli.fix_file import fix_file, tell_settings
     from gradcheck.cli.output import deliver
     from gradcheck.cli.reports import check_report
     from gradcheck.loading import check
@@ -96,6 +93,8 @@ def fix(
             raise SettingsError(
                 f"--format, --output and --report are for a model; of {file} the changes are printed as a diff"
             )
+        from gradcheck.cli.fix_file import fix_file
+
         return fix_file(file, apply=repair.apply)
     request, settings = target.request(), judging.settings(target.seed)
     check_report(report, repair.write, read=target.read())
@@ -108,6 +107,8 @@ def fix(
     modules = _modules(result, request, repair)
     deliver(result, report, run, modules, dry_run=not repair.apply, fail_on=settings.fail_on)
     _tell(result, repair, run)
+    from gradcheck.cli.fix_file import tell_settings
+
     tell_settings(Path(request.adapter or request.name).expanduser(), apply=repair.apply)
     return exit_status(result.after if repair.apply else result.before, settings.fail_on)
 

@@ -1,27 +1,24 @@
 """``gradcheck fix`` of a file: a training script, a training configuration, or the configuration of an adapter."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.text import Text
 
 from gradcheck.cli.exit_status import ExitStatus
 from gradcheck.cli.output import print_text, wants_color
 from gradcheck.core.words import counted
-from gradcheck.editing.files import read_exactly, unified_diff, write_atomically
+from gradcheck.editing.files import Change, FilePlan, read_exactly, unified_diff, write_atomically
 from gradcheck.errors import TargetError
+from gradcheck.formats.terminal.layout import labelled
+from gradcheck.formats.terminal.report import MIN_WIDTH, rendered
 from gradcheck.formats.views.text import clean, clean_lines
 from gradcheck.trace.file import looks_like_trace
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.text import Text
-
-    from gradcheck.editing.changes import Change, FilePlan
 
 ADAPTER_CONFIG = "adapter_config.json"
 DIFF_STYLES = (
@@ -109,8 +106,6 @@ def _planned(file: Path, text: str, transformers: str | None) -> FilePlan:
 
 
 def _installed_transformers() -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version("transformers")
     except PackageNotFoundError:
@@ -128,11 +123,6 @@ def _show(
     backup: Path | None,
 ) -> None:
     """The diff, what was or would be changed and why, the notes, and what to type next."""
-    from rich.text import Text
-
-    from gradcheck.formats.terminal.layout import labelled
-    from gradcheck.formats.terminal.report import MIN_WIDTH
-
     width, color = max(shutil.get_terminal_size((80, 24)).columns, MIN_WIDTH), wants_color()
     diff = "" if apply else _diff(text, plan.text, _as_patched(file), color=color)
     parts: list[RenderableType] = [
@@ -152,16 +142,10 @@ def _show(
 
 def _line(text: str, style: str = "") -> Text:
     """A line that is not broken, however long: a path or a command is copied whole."""
-    from rich.text import Text
-
     return Text(clean(text, 1000), style, no_wrap=True, overflow="ignore")
 
 
 def _rendered(part: RenderableType, *, width: int, color: bool) -> str:
-    from rich.text import Text
-
-    from gradcheck.formats.terminal.report import rendered
-
     needed = part.cell_len + 1 if isinstance(part, Text) else 0
     return rendered(part, width=max(width, needed), color=color)
 
@@ -182,8 +166,6 @@ def _verdict(file: Path, plan: FilePlan, *, written: bool, apply: bool) -> str:
 
 
 def _rows(change: Change) -> list[tuple[str, RenderableType]]:
-    from rich.text import Text
-
     shown = Text(clean(change.name, 80), style="bold")
     if change.applicability != "safe":
         shown.append(
@@ -205,10 +187,6 @@ def _as_patched(file: Path) -> str:
 
 def _diff(before: str, after: str, name: str, *, color: bool) -> str:
     """The unified diff, each line whole however wide the window is, and an empty line."""
-    from rich.text import Text
-
-    from gradcheck.formats.terminal.report import rendered
-
     lines = [_harmless(line) for line in unified_diff(before, after, name).split("\n")[:-1]]
     if not color:
         return "".join(f"{line}\n" for line in [*lines, ""]) if lines else ""

@@ -10,7 +10,7 @@ import typer
 
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, gate_exit_status
-from gradcheck.cli.options import ReportOptions, RunOptions
+from gradcheck.cli.options import ReportOptions, RunOptions, flag
 from gradcheck.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -34,46 +34,41 @@ class GateFlags:
     ] = None
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config",
+        flag(
+            GATE,
+            "The configuration; by default gradcheck.toml or [tool.gradcheck] in pyproject.toml, from here up.",
             metavar="FILE",
-            help="The configuration; by default gradcheck.toml or [tool.gradcheck] in pyproject.toml, from here up.",
-            rich_help_panel=GATE,
         ),
     ] = None
     jobs: Annotated[
         int | None,
-        typer.Option(
+        flag(
+            GATE,
+            "Targets to run at the same time, whatever the configuration says.",
             "--jobs",
             "-j",
             metavar="N",
-            min=1,
-            help="Targets to run at the same time, whatever the configuration says.",
-            rich_help_panel=GATE,
+            low=1,
         ),
     ] = None
     update_lock: Annotated[
         bool,
-        typer.Option(
-            "--update-lock",
-            help="Accept what trains now: write gradcheck.lock.",
-            rich_help_panel=GATE,
-        ),
+        flag(GATE, "Accept what trains now: write gradcheck.lock.", "--update-lock"),
     ] = False
     update_baseline: Annotated[
         bool,
-        typer.Option(
+        flag(
+            GATE,
+            "Live with the findings there are now: write gradcheck.baseline.",
             "--update-baseline",
-            help="Live with the findings there are now: write gradcheck.baseline.",
-            rich_help_panel=GATE,
         ),
     ] = False
     init: Annotated[
         bool,
-        typer.Option(
+        flag(
+            GATE,
+            "Write a gradcheck.toml for the repository in this folder; nothing in it is run.",
             "--init",
-            help="Write a gradcheck.toml for the repository in this folder; nothing in it is run.",
-            rich_help_panel=GATE,
         ),
     ] = False
 

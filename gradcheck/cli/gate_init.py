@@ -1,7 +1,5 @@
 """``gradcheck gate --init``."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

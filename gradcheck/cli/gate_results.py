@@ -1,7 +1,5 @@
 """From what a target's process answered to its result: held against the lock and the baseline. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 

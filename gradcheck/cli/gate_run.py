@@ -1,7 +1,5 @@
 """Runs the targets of a gate and holds them against what was agreed."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.options import (
@@ -16,6 +14,7 @@ from gradcheck.cli.options import (
     RunOptions,
     TargetOptions,
     TimeoutOption,
+    flag,
 )
 from gradcheck.cli.progress import progress
 
@@ -26,12 +25,7 @@ if TYPE_CHECKING:
 
 TracePath = Annotated[
     Path | None,
-    typer.Option(
-        "--trace",
-        metavar="FILE",
-        help="File to keep the recorded step in, for recheck.",
-        rich_help_panel=OUTPUT,
-    ),
+    flag(OUTPUT, "File to keep the recorded step in, for recheck.", metavar="FILE"),
 ]
 
 

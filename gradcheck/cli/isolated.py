@@ -1,21 +1,26 @@
 """Has a target inspected or fixed in a process of its own, and shows what that process is doing."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from gradcheck.cli.command import MAX_SENTENCE, print_traceback
 from gradcheck.cli.options import RunOptions
 from gradcheck.cli.progress import Progress, progress
 from gradcheck.errors import DiagnosticError
 from gradcheck.formats.views.text import clean
-
-if TYPE_CHECKING:
-    from gradcheck.isolation import Done, Errand, Inspected, Repaired, Unfinished, Worker
+from gradcheck.isolation import (
+    Done,
+    Errand,
+    Inspected,
+    Limits,
+    Refused,
+    Repaired,
+    Unfinished,
+    Worker,
+)
 
 
 def answer_of(
@@ -26,8 +31,6 @@ def answer_of(
     Raises:
         DiagnosticError: where it could not run.
     """
-    from gradcheck.isolation import Limits, Refused, Unfinished, Worker
-
     limits = Limits(timeout_s=timeout_s)
     with progress(run) as show, ended_by_signals(), Worker(errand, limits) as worker:
         answer = _finished(worker, show).answer

@@ -1,7 +1,7 @@
 """The options that commands share, each declared once: dataclasses that ``command`` turns into flags."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ def completed_format(incomplete: str) -> list[str]:
     return [name for name in format_names() if name.startswith(incomplete)]
 
 
-def _flag(
+def flag(
     panel: str,
     help_text: str,
     *names: str,
@@ -62,14 +62,14 @@ class TargetOptions:
     ]
     weights: Annotated[
         Weights,
-        _flag(SETUP, "auto: without weights where there are none or they do not fit the memory."),
+        flag(SETUP, "auto: without weights where there are none or they do not fit the memory."),
     ] = "auto"
-    quant: Annotated[
-        Quantization, _flag(SETUP, "auto: what the checkpoint is, else 4-bit nf4.")
-    ] = "auto"
+    quant: Annotated[Quantization, flag(SETUP, "auto: what the checkpoint is, else 4-bit nf4.")] = (
+        "auto"
+    )
     quant_skip: Annotated[
         list[str] | None,
-        _flag(
+        flag(
             SETUP,
             "Module name that stays unquantized, as in llm_int8_skip_modules (repeatable).",
             metavar="NAME",
@@ -78,14 +78,14 @@ class TargetOptions:
     ] = None
     adapter: Annotated[
         str | None,
-        _flag(SETUP, "PEFT adapter folder to attach instead of a new LoRA.", metavar="FOLDER"),
+        flag(SETUP, "PEFT adapter folder to attach instead of a new LoRA.", metavar="FOLDER"),
     ] = None
     lora_rank: Annotated[
-        int, _flag(SETUP, "Rank of the new LoRA.", low=LEAST["lora_rank"], metavar="N")
+        int, flag(SETUP, "Rank of the new LoRA.", low=LEAST["lora_rank"], metavar="N")
     ] = 16
     lora_target: Annotated[
         list[str] | None,
-        _flag(
+        flag(
             SETUP,
             "Module name the new LoRA adapts (repeatable).",
             metavar="NAME",
@@ -94,31 +94,31 @@ class TargetOptions:
     ] = None
     lora_exclude: Annotated[
         list[str] | None,
-        _flag(SETUP, "Module name the new LoRA leaves out (repeatable).", metavar="NAME"),
+        flag(SETUP, "Module name the new LoRA leaves out (repeatable).", metavar="NAME"),
     ] = None
     checkpointing: Annotated[
-        Checkpointing, _flag(SETUP, "auto: what the installed transformers does by default.")
+        Checkpointing, flag(SETUP, "auto: what the installed transformers does by default.")
     ] = "auto"
     no_input_grads: Annotated[
         bool,
-        _flag(
+        flag(
             SETUP,
             "No hook that gives the inputs a gradient: as older versions leave a model.",
             "--no-input-grads",
         ),
     ] = False
-    dtype: Annotated[str, _flag(SETUP, "Dtype to compute in.", metavar="DTYPE")] = "auto"
-    device: Annotated[str, _flag(SETUP, "Device to run on.", metavar="DEVICE")] = "auto"
+    dtype: Annotated[str, flag(SETUP, "Dtype to compute in.", metavar="DTYPE")] = "auto"
+    device: Annotated[str, flag(SETUP, "Device to run on.", metavar="DEVICE")] = "auto"
     set_: Annotated[
         list[str] | None,
-        _flag(SETUP, "Argument of the factory (repeatable).", "--set", metavar="KEY=VALUE"),
+        flag(SETUP, "Argument of the factory (repeatable).", "--set", metavar="KEY=VALUE"),
     ] = None
     batch_size: Annotated[
-        int, _flag(BATCH, "Sequences in the batch.", low=LEAST["batch_size"], metavar="N")
+        int, flag(BATCH, "Sequences in the batch.", low=LEAST["batch_size"], metavar="N")
     ] = 1
     seq_len: Annotated[
         int,
-        _flag(
+        flag(
             BATCH,
             "Tokens of the synthetic batch, the most of one from --data.",
             low=LEAST["seq_len"],
@@ -127,21 +127,21 @@ class TargetOptions:
     ] = 64
     data: Annotated[
         str | None,
-        _flag(
+        flag(
             BATCH,
             "jsonl (text, messages or prompt/completion) or text file to make the batch from.",
             metavar="FILE",
         ),
     ] = None
-    seed: Annotated[int, _flag(BATCH, "Seed of the step.", low=LEAST["seed"], metavar="N")] = 0
+    seed: Annotated[int, flag(BATCH, "Seed of the step.", low=LEAST["seed"], metavar="N")] = 0
     revision: Annotated[
-        str | None, _flag(TRUST, "Branch, tag or commit on the hub.", metavar="NAME")
+        str | None, flag(TRUST, "Branch, tag or commit on the hub.", metavar="NAME")
     ] = None
     trust_remote_code: Annotated[
-        bool, _flag(TRUST, "Run the code that comes with the checkpoint.", "--trust-remote-code")
+        bool, flag(TRUST, "Run the code that comes with the checkpoint.", "--trust-remote-code")
     ] = False
     allow_pickle: Annotated[
-        bool, _flag(TRUST, "Load pickled weights; a pickle can run code.", "--allow-pickle")
+        bool, flag(TRUST, "Load pickled weights; a pickle can run code.", "--allow-pickle")
     ] = False
 
     def request(self) -> Target:
@@ -150,27 +150,14 @@ class TargetOptions:
         Raises:
             SettingsError: where a ``--set`` is no key=value.
         """
+        held = {f.name: getattr(self, f.name) for f in fields(Target) if hasattr(self, f.name)}
+        held |= {name: _listed(held[name]) for name in ("quant_skip", "lora_exclude")}
         return Target(
+            **held,
             name=self.target,
             arguments=tuple(map(key_and_value, self.set_ or ())),
-            weights=self.weights,
-            quant=self.quant,
-            quant_skip=_listed(self.quant_skip),
-            adapter=self.adapter,
-            lora_rank=self.lora_rank,
             lora_targets=_listed(self.lora_target) or ("all-linear",),
-            lora_exclude=_listed(self.lora_exclude),
-            checkpointing=self.checkpointing,
             input_grads=not self.no_input_grads,
-            dtype=self.dtype,
-            device=self.device,
-            batch_size=self.batch_size,
-            seq_len=self.seq_len,
-            data=self.data,
-            seed=self.seed,
-            revision=self.revision,
-            trust_remote_code=self.trust_remote_code,
-            allow_pickle=self.allow_pickle,
         )
 
     def read(self) -> list[Path]:
@@ -184,7 +171,7 @@ class TargetOptions:
 
 TimeoutOption = Annotated[
     float,
-    _flag(
+    flag(
         SETUP,
         "Seconds for loading and recording, in a process of its own. 0: no limit, in this process.",
         low=0,
@@ -200,14 +187,14 @@ class JudgingOptions:
 
     select: Annotated[
         list[str] | None,
-        _flag(JUDGING, "Rules to run: GC301, or a prefix like GC3 (repeatable).", metavar="CODE"),
+        flag(JUDGING, "Rules to run: GC301, or a prefix like GC3 (repeatable).", metavar="CODE"),
     ] = None
     ignore: Annotated[
         list[str] | None,
-        _flag(JUDGING, "Rules to leave out, after --select (repeatable).", metavar="CODE"),
+        flag(JUDGING, "Rules to leave out, after --select (repeatable).", metavar="CODE"),
     ] = None
     fail_on: Annotated[
-        Severity, _flag(JUDGING, "Mildest severity that makes the exit status 1.")
+        Severity, flag(JUDGING, "Mildest severity that makes the exit status 1.")
     ] = "error"
 
     def settings(self, seed: int = 0) -> Settings:
@@ -226,7 +213,7 @@ class ReportOptions:
 
     format: Annotated[
         str,
-        _flag(
+        flag(
             OUTPUT,
             "terminal, json, html, markdown, sarif, junit, gitlab, github or github-summary.",
             "--format",
@@ -237,7 +224,7 @@ class ReportOptions:
     ] = "terminal"
     output: Annotated[
         Path | None,
-        _flag(
+        flag(
             OUTPUT,
             "File for the report, instead of standard output.",
             "--output",
@@ -247,7 +234,7 @@ class ReportOptions:
     ] = None
     report: Annotated[
         list[str] | None,
-        _flag(
+        flag(
             OUTPUT,
             "One more report, in a file of its own (repeatable); github and github-summary need no file.",
             "--report",
@@ -261,10 +248,10 @@ class RunOptions:
     """How much to say."""
 
     verbose: Annotated[
-        bool, _flag(OUTPUT, "Every group, link, rule and note.", "--verbose", "-v")
+        bool, flag(OUTPUT, "Every group, link, rule and note.", "--verbose", "-v")
     ] = False
-    quiet: Annotated[bool, _flag(OUTPUT, "No progress on stderr.", "--quiet", "-q")] = False
-    debug: Annotated[bool, _flag(OUTPUT, "The traceback of an error.", "--debug")] = False
+    quiet: Annotated[bool, flag(OUTPUT, "No progress on stderr.", "--quiet", "-q")] = False
+    debug: Annotated[bool, flag(OUTPUT, "The traceback of an error.", "--debug")] = False
 
 
 def key_and_value(text: str) -> tuple[str, str]:

@@ -63,8 +63,7 @@ def read_trace(path: Path) -> Trace | Training:
         TraceError: where there is no such file, or what it holds is neither.
     """
     from gradcheck.trace.file import loads_recorded
-    from gradcheck.trace.indices import check_indices, check_training
-    from gradcheck.trace.trace import Trace
+    from gradcheck.trace.indices import check_indices
 
     if path.exists() and not path.is_file():
         raise TraceError(f"{path} is no file; give one written by `gradcheck inspect --trace`")
@@ -84,10 +83,7 @@ def read_trace(path: Path) -> Trace | Training:
         ) from error
     trace = loads_recorded(text, str(path))
     try:
-        if isinstance(trace, Trace):
-            check_indices(trace)
-        else:
-            check_training(trace)
+        check_indices(trace)
     except ValueError as error:
         raise TraceError(
             f"{path} is damaged: {error}; record it again with `gradcheck inspect --trace`"

@@ -1,7 +1,5 @@
 """``gradcheck run SCRIPT``."""
 
-from __future__ import annotations
-
 import sys
 import time
 import traceback
@@ -16,7 +14,7 @@ import typer
 from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.inspect import TracePath
-from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions
+from gradcheck.cli.options import JudgingOptions, ReportOptions, RunOptions, flag
 from gradcheck.errors import InputError, TargetError
 from gradcheck.version import PACKAGE_FOLDER
 
@@ -41,39 +39,37 @@ class TrainingOptions:
     ] = None
     module: Annotated[
         str | None,
-        typer.Option(
+        flag(
+            TRAINING,
+            "A module instead of a script, as python -m takes it.",
             "--module",
             "-m",
             metavar="NAME",
-            help="A module instead of a script, as python -m takes it.",
-            rich_help_panel=TRAINING,
         ),
     ] = None
     steps: Annotated[
         str,
-        typer.Option(
-            "--steps",
+        flag(
+            TRAINING,
+            "Optimizer steps after which the script is ended; all: it trains to its end.",
             metavar="N|all",
-            help="Optimizer steps after which the script is ended; all: it trains to its end.",
-            rich_help_panel=TRAINING,
         ),
     ] = "20"
     record: Annotated[
         int,
-        typer.Option(
-            "--record",
+        flag(
+            TRAINING,
+            "First steps to record in full; the others are only watched.",
             metavar="N",
-            min=0,
-            help="First steps to record in full; the others are only watched.",
-            rich_help_panel=TRAINING,
+            low=0,
         ),
     ] = 2
     repair: Annotated[
         bool,
-        typer.Option(
+        flag(
+            TRAINING,
+            "Repair each model before it is first called, verified on that call; then train on.",
             "--repair",
-            help="Repair each model before it is first called, verified on that call; then train on.",
-            rich_help_panel=TRAINING,
         ),
     ] = False
 

@@ -1,7 +1,5 @@
 """Finds and reads the configuration of a gate."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path

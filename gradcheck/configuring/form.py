@@ -1,7 +1,5 @@
 """From the tables of a TOML file to the dataclasses that describe them, with errors that say what is accepted."""
 
-from __future__ import annotations
-
 import difflib
 import typing
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Reads the lock and the baseline that lie beside a configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """What in a repository could be a target of a gate: files are read, never run."""
 
-from __future__ import annotations
-
 import ast
 import json
 import os

@@ -1,7 +1,5 @@
 """On which line of a TOML file a key stands; the parsers keep that to themselves."""
 
-from __future__ import annotations
-
 import re
 
 Path = tuple[str | int, ...]

@@ -1,7 +1,5 @@
 """Switches PEFT adapters on, out of the base weights and to the front; attaches a new one."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator
@@ -10,7 +8,7 @@ from typing import Any
 import torch
 from typing_extensions import assert_never
 
-from gradcheck.editing.places import modules_named, outermost
+from gradcheck.editing.places import explained, modules_named, outermost
 from gradcheck.errors import EditError
 from gradcheck.findings.edit import AttachAdapter, CallAdapters
 from gradcheck.reading.short_names import INSIDE
@@ -24,7 +22,7 @@ def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
     Raises:
         EditError: where PEFT refuses.
     """
-    try:
+    with explained("PEFT"):
         if edit.call == "enable":
             for layer in _layers(model):
                 if layer.disable_adapters:
@@ -37,10 +35,6 @@ def call_adapters(model: torch.nn.Module, edit: CallAdapters) -> None:
             _activate(model, edit.name)
         else:
             assert_never(edit.call)
-    except EditError:
-        raise
-    except Exception as error:
-        raise EditError(f"PEFT raised {type(error).__name__}: {error}") from error
 
 
 def _activate(model: torch.nn.Module, name: str) -> None:
@@ -113,10 +107,8 @@ def attach_adapter(model: torch.nn.Module, edit: AttachAdapter) -> None:
         raise EditError("the model has no linear layer to put an adapter beside")
     targets: str | list[str] = "all-linear" if edit.targets == ALL_LINEAR else list(edit.targets)
     config = LoraConfig(r=edit.rank, lora_alpha=edit.alpha, target_modules=targets)
-    try:
+    with explained("PEFT"):
         get_peft_model(model, config)
-    except Exception as error:
-        raise EditError(f"PEFT raised {type(error).__name__}: {error}") from error
 
 
 def linear_targets(model: torch.nn.Module) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """Changes how the modules that checkpoint their children do it."""
 
-from __future__ import annotations
-
 import enum
 import functools
 import re

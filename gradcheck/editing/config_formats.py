@@ -3,6 +3,11 @@
 import json
 from typing import TypeAlias
 
+import tomlkit
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from tomlkit.exceptions import TOMLKitError
+
 from gradcheck.errors import TargetError
 
 Value: TypeAlias = "dict[str, Value] | list[Value] | str | int | float | bool | None"
@@ -27,9 +32,6 @@ def parsed_yaml(text: str) -> Value:
     Raises:
         TargetError: where it is no valid YAML.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
         documents = list(YAML(typ="rt", pure=True).load_all(text))
     except (YAMLError, ValueError, RecursionError) as error:
@@ -44,9 +46,6 @@ def parsed_toml(text: str) -> Value:
     Raises:
         TargetError: where it is no valid TOML.
     """
-    import tomlkit
-    from tomlkit.exceptions import TOMLKitError
-
     try:
         return _plain(tomlkit.parse(text.removeprefix("\ufeff")).unwrap())
     except TOMLKitError as error:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
-from gradcheck.editing.changes import Change, FilePlan
 from gradcheck.editing.config_formats import Value, parsed_json, parsed_toml, parsed_yaml
+from gradcheck.editing.files import Change, FilePlan
 from gradcheck.errors import TargetError
 
 ConfigKind = Literal["adapter", "json", "yaml", "toml"]

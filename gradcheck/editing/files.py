@@ -1,4 +1,4 @@
-"""Reads a text file as it is, and writes it back whole or not at all."""
+"""What repairing a text file comes to; it is read as it is, and written back whole or not at all."""
 
 import contextlib
 import difflib
@@ -8,12 +8,41 @@ import re
 import shutil
 import tempfile
 import tokenize
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from gradcheck.errors import TargetError
+from gradcheck.findings.repair import Applicability
 
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One repair in the text of a file."""
+
+    name: str
+    """``enable-input-require-grads``."""
+    line: int
+    """In the file as it was, from 1."""
+    before_text: str
+    """That line, stripped."""
+    summary: str
+    """Why, in one sentence."""
+    applicability: Applicability
+    """display-only: not made; ``suggestion`` says what to type."""
+    suggestion: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilePlan:
+    """What a file would be after its repairs."""
+
+    text: str
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...] = ()
+    """What the file alone does not show."""
 
 
 def read_exactly(path: Path) -> tuple[str, str]:

@@ -1,13 +1,11 @@
 """Hooks that repairs leave on a model. Each is one function, so that a second time can be told from the first."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from gradcheck.editing.places import modules_named
+from gradcheck.editing.places import explained, modules_named
 from gradcheck.errors import EditError
 from gradcheck.internals.libraries import REQUIRE_GRADS_HOOK, REQUIRE_GRADS_HOOKS
 from gradcheck.internals.modules import forward_hooks_of, forward_pre_hooks_of
@@ -28,12 +26,8 @@ def enable_input_require_grads(model: torch.nn.Module, fqns: tuple[str, ...]) ->
         owner: Any = holder
         if _has_handles(holder):
             owner.disable_input_require_grads()
-        try:
+        with explained("enable_input_require_grads()"):
             owner.enable_input_require_grads()
-        except Exception as error:
-            raise EditError(
-                f"enable_input_require_grads() raised {type(error).__name__}: {error}"
-            ) from error
 
 
 def _has_handles(holder: torch.nn.Module) -> bool:
@@ -41,16 +35,11 @@ def _has_handles(holder: torch.nn.Module) -> bool:
     return any(vars(module).get(name) for module in holder.modules() for name in names)
 
 
-def let_outputs_require_grad(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
-    """Hooks ``requiring_grad`` on the modules, where it is not yet."""
+def hook_outputs(model: torch.nn.Module, fqns: tuple[str, ...], hook: Callable[..., Any]) -> None:
+    """``hook``, which is given the output, on the modules where it is not yet."""
     for module in modules_named(model, fqns):
-        _hook_once(module, requiring_grad)
-
-
-def clone_outputs(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
-    """Hooks ``cloned`` on the modules, where it is not yet."""
-    for module in modules_named(model, fqns):
-        _hook_once(module, cloned)
+        if all(held is not hook for held in forward_hooks_of(module).values()):
+            module.register_forward_hook(hook)
 
 
 def let_inputs_require_grad(model: torch.nn.Module, names: tuple[str, ...]) -> None:
@@ -90,11 +79,6 @@ class InputsRequiringGrad:
             for name, value in keywords.items()
         }
         return arguments, asked
-
-
-def _hook_once(module: torch.nn.Module, hook: Callable[..., Any]) -> None:
-    if all(held is not hook for held in forward_hooks_of(module).values()):
-        module.register_forward_hook(hook)
 
 
 def _is_frozen(tensor: torch.Tensor) -> bool:

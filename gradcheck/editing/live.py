@@ -1,7 +1,5 @@
 """Executes edits on a live model."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable
@@ -18,56 +16,37 @@ from gradcheck.editing.adapters import (
     linear_targets,
 )
 from gradcheck.editing.checkpointing import set_checkpointing
-from gradcheck.editing.configuration import switch_off_cache
 from gradcheck.editing.hooks import (
-    clone_outputs,
+    cloned,
     enable_input_require_grads,
+    hook_outputs,
     let_inputs_require_grad,
-    let_outputs_require_grad,
+    requiring_grad,
 )
 from gradcheck.editing.parallel import wrap_anew
 from gradcheck.editing.places import modules_named, outermost, parameters_named
 from gradcheck.editing.quantization import keep_unquantized
 from gradcheck.errors import EditError
-from gradcheck.findings.edit import (
-    AddToOptimizer,
-    AttachAdapter,
-    CallAdapters,
-    CastParameters,
-    CloneOutputs,
-    DropAdapters,
-    Edit,
-    EnableInputRequireGrads,
-    KeepUnquantized,
-    LetInputsRequireGrad,
-    LetOutputsRequireGrad,
-    SetArgument,
-    SetCheckpointing,
-    SetRequiresGrad,
-    SetTraining,
-    SwitchOffCache,
-    TieParameters,
-    UnwrapMethod,
-)
+from gradcheck.findings import edit as kinds
 from gradcheck.internals.calls import DECORATORS
 from gradcheck.internals.sharding import Gathered, shard, sharded
 from gradcheck.subject import Subject
 
 
-def resolved(subject: Subject, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def resolved(subject: Subject, edits: tuple[kinds.Edit, ...]) -> tuple[kinds.Edit, ...]:
     """``edits`` with the names filled in that only the live model tells."""
     return tuple(_resolved(subject.model, edit) for edit in edits)
 
 
-def _resolved(model: torch.nn.Module, edit: Edit) -> Edit:
-    if isinstance(edit, EnableInputRequireGrads) and not edit.modules:
+def _resolved(model: torch.nn.Module, edit: kinds.Edit) -> kinds.Edit:
+    if isinstance(edit, kinds.EnableInputRequireGrads) and not edit.modules:
         return replace(edit, modules=tuple(outermost(model, "enable_input_require_grads")))
-    if isinstance(edit, AttachAdapter) and not edit.targets:
+    if isinstance(edit, kinds.AttachAdapter) and not edit.targets:
         return replace(edit, targets=linear_targets(model))
     return edit
 
 
-def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
+def apply(subject: Subject, edits: tuple[kinds.Edit, ...]) -> None:
     """Makes ``edits`` on the model, in their order; a second time changes nothing more.
 
     Raises:
@@ -76,54 +55,54 @@ def apply(subject: Subject, edits: tuple[Edit, ...]) -> None:
     with subject.without_weights(), sharded(subject.model) as gathered:
         for edit in edits:
             _apply(subject, edit, gathered)
-    if any(isinstance(edit, AddToOptimizer) and edit.gathered for edit in edits):
+    if any(isinstance(edit, kinds.AddToOptimizer) and edit.gathered for edit in edits):
         shard(subject.model)  # as the optimizer holds them now
 
 
-def _apply(subject: Subject, edit: Edit, gathered: tuple[Gathered, ...]) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
+def _apply(subject: Subject, edit: kinds.Edit, gathered: tuple[Gathered, ...]) -> None:  # noqa: C901, PLR0912 (one case a kind of edit)
     model = subject.model
     match edit:
-        case EnableInputRequireGrads(modules=fqns):
+        case kinds.EnableInputRequireGrads(modules=fqns):
             enable_input_require_grads(model, fqns)
-        case LetOutputsRequireGrad(modules=fqns):
-            let_outputs_require_grad(model, fqns)
-        case LetInputsRequireGrad(names=names):
+        case kinds.LetOutputsRequireGrad(modules=fqns):
+            hook_outputs(model, fqns, requiring_grad)
+        case kinds.LetInputsRequireGrad(names=names):
             let_inputs_require_grad(model, names)
-        case CloneOutputs(modules=fqns):
-            clone_outputs(model, fqns)
-        case SetCheckpointing(mode=mode):
+        case kinds.CloneOutputs(modules=fqns):
+            hook_outputs(model, fqns, cloned)
+        case kinds.SetCheckpointing(mode=mode):
             set_checkpointing(model, mode)
-        case SetTraining(module=fqn):
+        case kinds.SetTraining(module=fqn):
             modules_named(model, (fqn,))[0].train()
-        case SetRequiresGrad():
+        case kinds.SetRequiresGrad():
             _set_requires_grad(model, edit)
-        case CastParameters():
+        case kinds.CastParameters():
             for parameter in parameters_named(model, edit.parameters):
                 parameter.data = parameter.data.to(getattr(torch, edit.dtype))
-        case AddToOptimizer(parameters=fqns):
+        case kinds.AddToOptimizer(parameters=fqns):
             _add_to_optimizer(subject, parameters_named(model, fqns), gathered)
-        case CallAdapters():
+        case kinds.CallAdapters():
             call_adapters(model, edit)
-        case AttachAdapter():
+        case kinds.AttachAdapter():
             attach_adapter(model, edit)
-        case DropAdapters(modules=fqns):
+        case kinds.DropAdapters(modules=fqns):
             _forget(subject.optimizer, drop_adapters(model, fqns))
-        case UnwrapMethod(module=fqn, method=method):
+        case kinds.UnwrapMethod(module=fqn, method=method):
             _unwrap(modules_named(model, (fqn,))[0], method)
-        case SetArgument():
+        case kinds.SetArgument():
             _set_argument(modules_named(model, (edit.module,))[0], edit)
-        case KeepUnquantized(modules=fqns):
+        case kinds.KeepUnquantized(modules=fqns):
             keep_unquantized(model, fqns)
-        case SwitchOffCache():
-            switch_off_cache(model)
-        case TieParameters(source=source, target=target):
+        case kinds.SwitchOffCache():
+            _switch_off_cache(model)
+        case kinds.TieParameters(source=source, target=target):
             owner, _, name = target.rpartition(".")
             setattr(model.get_submodule(owner), name, parameters_named(model, (source,))[0])
         case _:
             assert_never(edit)
 
 
-def _set_requires_grad(model: torch.nn.Module, edit: SetRequiresGrad) -> None:
+def _set_requires_grad(model: torch.nn.Module, edit: kinds.SetRequiresGrad) -> None:
     for parameter in parameters_named(model, edit.parameters):
         try:
             parameter.requires_grad_(edit.value)
@@ -156,6 +135,15 @@ def _forget(optimizer: torch.optim.Optimizer | None, parameters: list[torch.nn.P
         group["params"] = [held for held in group["params"] if id(held) not in gone]
 
 
+def _switch_off_cache(model: torch.nn.Module) -> None:
+    held: list[Any] = [vars(module).get("config") for module in model.modules()]
+    configs = [config for config in held if isinstance(getattr(config, "use_cache", None), bool)]
+    if not configs:
+        raise EditError("no configuration of the model says use_cache")
+    for config in configs:
+        config.use_cache = False
+
+
 def _unwrap(module: torch.nn.Module, method: str) -> None:
     """Binds the undecorated method to ``module``."""
     if method in vars(module):
@@ -167,7 +155,7 @@ def _unwrap(module: torch.nn.Module, method: str) -> None:
     setattr(module, method, inner.__get__(module))
 
 
-def _set_argument(module: torch.nn.Module, edit: SetArgument) -> None:
+def _set_argument(module: torch.nn.Module, edit: kinds.SetArgument) -> None:
     forward: Callable[..., Any] = module.forward
     if getattr(forward, "held_argument", None) == (edit.name, edit.value):
         return

@@ -1,7 +1,5 @@
 """Verified repairs as a small Python module that a training script imports; it needs torch and not gradcheck."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,26 +7,7 @@ from dataclasses import dataclass, field
 from typing_extensions import assert_never
 
 from gradcheck.editing.checkpointing import CHECKPOINT_OPTIONS, FLAG
-from gradcheck.findings.edit import (
-    AddToOptimizer,
-    AttachAdapter,
-    CallAdapters,
-    CastParameters,
-    CloneOutputs,
-    DropAdapters,
-    Edit,
-    EnableInputRequireGrads,
-    KeepUnquantized,
-    LetInputsRequireGrad,
-    LetOutputsRequireGrad,
-    SetArgument,
-    SetCheckpointing,
-    SetRequiresGrad,
-    SetTraining,
-    SwitchOffCache,
-    TieParameters,
-    UnwrapMethod,
-)
+from gradcheck.findings import edit as kinds
 from gradcheck.internals.libraries import CHECKPOINTING_FUNCTION
 from gradcheck.internals.modules import FORWARD_HOOKS, FORWARD_PRE_HOOKS
 from gradcheck.reports.outcome import FixReport, Verified
@@ -56,7 +35,7 @@ def module_source(report: FixReport, target: str) -> str:
     for outcome in report.verified:
         parts.body += _comment(outcome)
         for edit in outcome.edits:
-            needs_optimizer |= isinstance(edit, AddToOptimizer)
+            needs_optimizer |= isinstance(edit, kinds.AddToOptimizer)
             parts.body += _lines(edit, parts)
     signature = "model, optimizer" if needs_optimizer else "model"
     names = ", ".join(outcome.repair.name for outcome in report.verified) or "nothing to repair"
@@ -84,69 +63,69 @@ def _comment(outcome: Verified) -> Iterator[str]:
     yield from textwrap.wrap(text, MAX_COLUMNS - 6, initial_indent="# ", subsequent_indent="# ")
 
 
-def _lines(edit: Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR0912 (one case a kind of edit)
+def _lines(edit: kinds.Edit, parts: _Module) -> list[str]:  # noqa: C901, PLR0911, PLR0912 (one case a kind of edit)
     match edit:
-        case EnableInputRequireGrads(modules=fqns):
+        case kinds.EnableInputRequireGrads(modules=fqns):
             return [f"{_place(fqn)}.enable_input_require_grads()" for fqn in fqns]
-        case LetOutputsRequireGrad(modules=fqns):
+        case kinds.LetOutputsRequireGrad(modules=fqns):
             parts.helpers["mapped"] = _MAPPED
             parts.helpers["require_grad"] = _REQUIRE_GRAD
             parts.imports.add("import torch")
             return _hooked(fqns, "_require_grad")
-        case CloneOutputs(modules=fqns):
+        case kinds.CloneOutputs(modules=fqns):
             parts.helpers["mapped"] = _MAPPED
             parts.helpers["clone"] = _CLONE
             parts.imports.add("import torch")
             return _hooked(fqns, "_clone")
-        case LetInputsRequireGrad(names=names):
+        case kinds.LetInputsRequireGrad(names=names):
             parts.helpers["inputs"] = _INPUTS.format(names=names)
             return [
                 f"if _inputs_require_grad not in model.{FORWARD_PRE_HOOKS}.values():",
                 "    model.register_forward_pre_hook(_inputs_require_grad, with_kwargs=True)",
             ]
-        case SetCheckpointing(mode=mode):
+        case kinds.SetCheckpointing(mode=mode):
             return _checkpointing(mode, parts)
-        case SetTraining(module=fqn):
+        case kinds.SetTraining(module=fqn):
             return [f"{_place(fqn)}.train()"]
-        case SetRequiresGrad(parameters=fqns, value=value):
+        case kinds.SetRequiresGrad(parameters=fqns, value=value):
             return _over(fqns, f"parameter.requires_grad_({value})")
-        case CastParameters(parameters=fqns, dtype=dtype):
+        case kinds.CastParameters(parameters=fqns, dtype=dtype):
             parts.imports.add("import torch")
             return _over(fqns, f"parameter.data = parameter.data.to(torch.{dtype})")
-        case AddToOptimizer(gathered=gathered):
+        case kinds.AddToOptimizer(gathered=gathered):
             return [*(_RESHARD if gathered else ()), *_ADD_TO_OPTIMIZER.splitlines()]
-        case CallAdapters(call=call, name=name):
+        case kinds.CallAdapters(call=call, name=name):
             return _adapters(call, name, parts)
-        case AttachAdapter():
+        case kinds.AttachAdapter():
             return _attach(edit, parts)
-        case DropAdapters(modules=fqns):
+        case kinds.DropAdapters(modules=fqns):
             parts.helpers["dropped"] = _DROPPED
             parts.imports.add("import re")
             return [*_tuple_lines("for fqn in", fqns), "    _drop_adapter(model, fqn)"]
-        case UnwrapMethod(module=fqn, method=method):
+        case kinds.UnwrapMethod(module=fqn, method=method):
             bound = f"type(module).{method}.__wrapped__.__get__(module)"
             return [f"module = {_place(fqn)}", f"module.{method} = {bound}"]
-        case SetArgument(module=fqn, name=name, value=value):
+        case kinds.SetArgument(module=fqn, name=name, value=value):
             parts.helpers["held"] = _HELD
             parts.imports |= {"import functools", "import inspect"}
             return [
                 f"module = {_place(fqn)}",
                 f"module.forward = _with_argument(module.forward, {name!r}, {value!r})",
             ]
-        case KeepUnquantized(modules=fqns):
+        case kinds.KeepUnquantized(modules=fqns):
             parts.helpers["unquantized"] = _UNQUANTIZED
             parts.imports |= {
                 "import torch",
                 "from peft.utils.integrations import dequantize_module_weight",
             }
             return [*_tuple_lines("for fqn in", fqns), "    _unquantize(model, fqn)"]
-        case SwitchOffCache():
+        case kinds.SwitchOffCache():
             return [
                 "for module in model.modules():",
                 '    if getattr(getattr(module, "config", None), "use_cache", None) is True:',
                 "        module.config.use_cache = False",
             ]
-        case TieParameters(source=source, target=target):
+        case kinds.TieParameters(source=source, target=target):
             owner, _, name = target.rpartition(".")
             return [f"{_place(owner)}.{name} = model.get_parameter({source!r})"]
         case _:
@@ -218,7 +197,7 @@ def _checkpointing(mode: str, parts: _Module) -> list[str]:
     ]
 
 
-def _attach(edit: AttachAdapter, parts: _Module) -> list[str]:
+def _attach(edit: kinds.AttachAdapter, parts: _Module) -> list[str]:
     parts.imports.add("from peft import LoraConfig, get_peft_model")
     targets = [f"        {target!r}," for target in edit.targets]
     named = ["    target_modules=[", *targets, "    ],"]

@@ -1,7 +1,5 @@
 """Makes DistributedDataParallel again where what trains below it has changed."""
 
-from __future__ import annotations
-
 import sys
 
 import torch

@@ -1,12 +1,14 @@
-"""Finds the modules and parameters that an edit names."""
-
-from __future__ import annotations
+"""Finds the modules and parameters that an edit names, and says who refuses it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from gradcheck.errors import EditError
+
+Held = TypeVar("Held")
 
 
 def modules_named(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torch.nn.Module]:
@@ -15,9 +17,7 @@ def modules_named(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torch.n
     Raises:
         EditError: where the model has none of this name.
     """
-    by_name = dict(model.named_modules(remove_duplicate=False))
-    _check(fqns, by_name.keys(), "module")
-    return [by_name[fqn] for fqn in fqns]
+    return _found(fqns, dict(model.named_modules(remove_duplicate=False)), "module")
 
 
 def parameters_named(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torch.nn.Parameter]:
@@ -26,15 +26,14 @@ def parameters_named(model: torch.nn.Module, fqns: tuple[str, ...]) -> list[torc
     Raises:
         EditError: where the model has none of this name.
     """
-    by_name = dict(model.named_parameters(remove_duplicate=False))
-    _check(fqns, by_name.keys(), "parameter")
-    return [by_name[fqn] for fqn in fqns]
+    return _found(fqns, dict(model.named_parameters(remove_duplicate=False)), "parameter")
 
 
-def _check(wanted: tuple[str, ...], held: object, kind: str) -> None:
-    missing = [fqn for fqn in wanted if fqn not in held]  # type: ignore[operator]  # a keys view
+def _found(fqns: tuple[str, ...], held: dict[str, Held], kind: str) -> list[Held]:
+    missing = [fqn for fqn in fqns if fqn not in held]
     if missing:
         raise EditError(f"the model has no {kind} {missing[0]!r}")
+    return [held[fqn] for fqn in fqns]
 
 
 def outermost(model: torch.nn.Module, method: str) -> Iterator[str]:
@@ -45,3 +44,14 @@ def outermost(model: torch.nn.Module, method: str) -> Iterator[str]:
         if not inside and callable(getattr(module, method, None)):
             covered.append(fqn)
             yield fqn
+
+
+@contextmanager
+def explained(who: str) -> Iterator[None]:
+    """Whatever is raised inside becomes an EditError that says who raised it."""
+    try:
+        yield
+    except EditError:
+        raise
+    except Exception as error:
+        raise EditError(f"{who} raised {type(error).__name__}: {error}") from error

@@ -1,11 +1,8 @@
 """Takes single layers of a model out of quantization."""
 
-from __future__ import annotations
-
 import torch
 
-from gradcheck.editing.places import modules_named
-from gradcheck.errors import EditError
+from gradcheck.editing.places import explained, modules_named
 
 
 def keep_unquantized(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
@@ -24,10 +21,8 @@ def keep_unquantized(model: torch.nn.Module, fqns: tuple[str, ...]) -> None:
 def _unquantized(layer: torch.nn.Linear) -> torch.nn.Linear:
     from peft.utils.integrations import dequantize_module_weight  # seconds: only where needed
 
-    try:
+    with explained("dequantizing"):
         weight = dequantize_module_weight(layer)
-    except Exception as error:
-        raise EditError(f"dequantizing raised {type(error).__name__}: {error}") from error
     bias = layer.bias
     dtype = bias.dtype if bias is not None and bias.is_floating_point() else _floating(layer)
     plain = torch.nn.Linear(

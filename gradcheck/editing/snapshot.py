@@ -1,7 +1,5 @@
 """What a repair may change, kept so that it can be put back bit for bit, whatever the repair was."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import FunctionType, MethodType, ModuleType
 from typing import Any

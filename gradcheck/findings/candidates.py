@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 from gradcheck.core.registry import Registry
 from gradcheck.findings.edit import Edit
@@ -26,6 +27,8 @@ class Candidate:
 
 RemedyFunction = Callable[[Trace, Finding], tuple[Repair, tuple[Edit, ...]] | None]
 """What would cure the finding and the edits that do it; None where it does not apply."""
+EditFunction = Callable[[Trace, Finding], Edit | None]
+"""The edit that does what the finding offers; None where it does not apply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +68,23 @@ def repair(
     return register
 
 
-def offered(finding: Finding, name: str) -> Repair | None:
+def offered(*codes: str, change: int) -> Callable[[EditFunction], EditFunction]:
+    """Registers the edit that carries out the Repair of its name, where a finding offers that in words."""
+
+    def register(function: EditFunction) -> EditFunction:
+        @wraps(function)
+        def made(trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+            text = offer(finding, function.__name__.replace("_", "-"))
+            edit = function(trace, finding) if text is not None else None
+            return None if text is None or edit is None else (text, (edit,))
+
+        repair(*codes, change=change)(made)
+        return function
+
+    return register
+
+
+def offer(finding: Finding, name: str) -> Repair | None:
     """The Repair of this name that the finding's own rule offers in words."""
     return next((offer for offer in finding.repairs if offer.name == name), None)
 

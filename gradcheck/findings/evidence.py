@@ -1,7 +1,5 @@
 """Builds findings: the one place that knows how a Finding is filled from indices into a Trace."""
 
-from typing import TYPE_CHECKING
-
 from gradcheck.core.location import Location
 from gradcheck.core.severity import Severity
 from gradcheck.core.words import listed
@@ -16,13 +14,11 @@ from gradcheck.findings.wording import (
     place_text,
     tensor_text,
 )
+from gradcheck.judging.chain import Cause, ChainBreak
 from gradcheck.reading.lines import location
 from gradcheck.reading.parameters import Parameters, fqns, num_elements, owners
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
-
-if TYPE_CHECKING:
-    from gradcheck.judging.chain import Cause, ChainBreak
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -56,12 +52,12 @@ def finding(
     )
 
 
-def concerned(broken: "ChainBreak") -> Parameters:
+def concerned(broken: ChainBreak) -> Parameters:
     """The parameters that lost their last path at the break, or else those that lost some."""
     return broken.starved or broken.partial
 
 
-def loss_of_gradient(trace: Trace, broken: "ChainBreak") -> str:
+def loss_of_gradient(trace: Trace, broken: ChainBreak) -> str:
     """What the break costs, as the end of a sentence."""
     cost = cost_text(trace, concerned(broken))
     if broken.starved:
@@ -69,7 +65,7 @@ def loss_of_gradient(trace: Trace, broken: "ChainBreak") -> str:
     return f"{cost} before it get a gradient, without the part that comes through here"
 
 
-def break_evidence(trace: Trace, broken: "ChainBreak") -> Pairs:
+def break_evidence(trace: Trace, broken: ChainBreak) -> Pairs:
     """The tensor, who made it, which call cut it, who switched autograd off, and what it costs."""
     value = trace.values[broken.value] if broken.value != NONE else None
     cutter = call_text(trace, broken.call) if broken.call != NONE else ""
@@ -98,7 +94,7 @@ def _switch_text(trace: Trace, switch: int) -> str:
 def break_finding(
     trace: Trace,
     code: str,
-    broken: "ChainBreak",
+    broken: ChainBreak,
     *,
     what: str,
     why: str,
@@ -136,11 +132,11 @@ def break_finding(
     )
 
 
-_BY_SETTING: tuple["Cause", ...] = ("reentrant-checkpoint", "hidden-input", "recompute-mismatch")
+_BY_SETTING: tuple[Cause, ...] = ("reentrant-checkpoint", "hidden-input", "recompute-mismatch")
 """Causes that a setting of the training changes, whoever wrote the line."""
 
 
-def library_of(trace: Trace, broken: "ChainBreak") -> str:
+def library_of(trace: Trace, broken: ChainBreak) -> str:
     """The installed package whose own line cuts the chain; empty where it is the user's, or a setting's doing."""
     if broken.cause in _BY_SETTING:
         return ""

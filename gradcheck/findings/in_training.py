@@ -1,12 +1,16 @@
-"""What the other steps of a Training say about the findings of one: whether they hold, and where the user's line is."""
+"""Findings about a Training: those over several steps, and what the other steps say about those of one."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from gradcheck.core.severity import Severity
+from gradcheck.findings.evidence import Pairs
 from gradcheck.findings.finding import Finding
+from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import RULES
+from gradcheck.reading.lines import location
 from gradcheck.reading.parameters import models_of, parts_in_evaluation, untouched_by
-from gradcheck.reading.steps import line_text, lines_text, place
+from gradcheck.reading.steps import line_text, lines_text, names
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Event, Step, Training
@@ -77,7 +81,7 @@ def _made_in_each_step(training: Training, trace: Trace) -> bool:
 
 def _placed(training: Training, trace: Trace, step: Step | None, finding: Finding) -> Finding:
     lines = list(_lines(training, trace, step, finding))
-    first = next((place(training, frame) for _, _, frame in lines if frame != NONE), None)
+    first = next((location(training, frame) for _, _, frame in lines if frame != NONE), None)
     return replace(
         finding,
         location=finding.location or first,
@@ -124,3 +128,31 @@ def _opposite(thawed: Event, froze: Event) -> bool:
 
 def _libraries(trace: Trace) -> set[str]:
     return {frame.file for frame in trace.frames if frame.library}
+
+
+def training_finding(
+    training: Training,
+    code: str,
+    severity: Severity,
+    *,
+    what: str,
+    why: str,
+    remedy: str,
+    at: int = NONE,
+    parameters: Iterable[int] = (),
+    evidence: Pairs = (),
+    repairs: tuple[Repair, ...] = (),
+) -> Finding:
+    """A Finding of the rule ``code``; its message is ``what``, ``why`` and ``remedy`` in one paragraph."""
+    concerned = sorted(set(parameters))
+    return Finding(
+        code=code,
+        rule=RULES.all()[code].name,
+        severity=severity,
+        message=f"{what} {why} {remedy}",
+        location=location(training, at),
+        parameters=names(training, concerned),
+        evidence=tuple((label, text) for label, text in evidence if text),
+        repairs=repairs,
+        num_elements=sum(training.parameters[index].num_elements for index in concerned),
+    )

@@ -12,8 +12,7 @@ from gradcheck.formats.views.asides import asides, told_of
 from gradcheck.formats.views.gate_verdict import headline_words
 from gradcheck.formats.views.problem import Problem, cost_words, where_words
 from gradcheck.formats.views.problems import Problems, problems
-from gradcheck.formats.views.text import inert
-from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.formats.views.text import APPLICABILITY, inert
 from gradcheck.gates.gate import GateReport
 from gradcheck.reports.formatter import RenderOptions, formatter
 

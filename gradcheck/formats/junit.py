@@ -17,9 +17,8 @@ from gradcheck.formats.views.problem import (
     where_words,
 )
 from gradcheck.formats.views.problems import problems
-from gradcheck.formats.views.text import clean
+from gradcheck.formats.views.text import APPLICABILITY, clean
 from gradcheck.formats.views.verdict import verdict, verdict_word
-from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import GateReport, TargetResult
 from gradcheck.reports.formatter import RenderOptions, formatter
 from gradcheck.reports.report import Report

@@ -10,9 +10,8 @@ from gradcheck.formats.views.places import Place
 from gradcheck.formats.views.problem import Problem, cost_words, told, where_words
 from gradcheck.formats.views.problems import problems
 from gradcheck.formats.views.rule_pages import RulePage, rule_page
-from gradcheck.formats.views.text import clean
+from gradcheck.formats.views.text import APPLICABILITY, clean
 from gradcheck.formats.views.verdict import verdict
-from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import GateReport, TargetResult
 from gradcheck.reports.formatter import RenderOptions, formatter
 

@@ -1,7 +1,5 @@
 """A baseline: findings that a team lives with for now, recognized again when lines and files have moved."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

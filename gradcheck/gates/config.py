@@ -5,8 +5,6 @@ well, for all targets that do not say otherwise. A new field of either is a new 
 the error texts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 
 from gradcheck.core.severity import Severity

@@ -1,7 +1,5 @@
 """The JSON Schema of ``gradcheck.toml`` and ``[tool.gradcheck]``, for editors; made from what the file is read into."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """A GateReport: what a gate found over all of its targets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """A lock: the agreed set of trainable parameters of a target, by group, and how a step differs from it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal

@@ -1,7 +1,5 @@
 """The little TOML that the program writes itself: sorted, one fact a line, to be read in a diff."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 

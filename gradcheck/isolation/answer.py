@@ -1,7 +1,5 @@
 """What comes back from a child, and its form as a file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """A few hundred bytes of shared memory in which a child says where it is, readable after whatever death."""
 
-from __future__ import annotations
-
 import mmap
 from pathlib import Path
 from typing import NamedTuple

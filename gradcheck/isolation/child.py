@@ -1,7 +1,5 @@
 """The child's side: does one errand, tells the black box where it is, and leaves an answer."""
 
-from __future__ import annotations
-
 import faulthandler
 import os
 import shutil
@@ -11,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -90,8 +89,6 @@ def _done(errand: Errand, folder: Path, box: BlackBox) -> Inspected | Repaired:
     show: Callable[[str], None] = lambda text: box.put(ACTIVITY, text)  # noqa: E731
     box.put(STAGE, IMPORTING)
     show("importing torch")
-    from dataclasses import replace
-
     from gradcheck.loading import check, load
 
     check(errand.target)

@@ -1,7 +1,5 @@
 """The ways in which a child ends without an answer, as data and in words."""
 
-from __future__ import annotations
-
 import signal
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """What a child process is asked to do, and within which limits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """Where a process was when it was stopped or died: what faulthandler wrote, as frames."""
 
-from __future__ import annotations
-
 import importlib.util
 import linecache
 import os

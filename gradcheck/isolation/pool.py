@@ -1,7 +1,5 @@
 """Several errands, a few of them at a time."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Generator, Sequence

@@ -1,7 +1,5 @@
 """A child process with all that it starts: how much memory they take, and how they end."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Makes a judged record of a step that never came to its end: what was known before it, and how it ended."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from gradcheck.isolation.black_box import BACKWARD, FORWARD
 from gradcheck.isolation.deaths import FATES, Death, sentence
 from gradcheck.isolation.errand import BEFORE, Errand
 from gradcheck.isolation.faults import nearest, nearest_user
+from gradcheck.reading.parameters import module_named
 from gradcheck.trace.events import Failure, Stage
 from gradcheck.trace.file import dumps, loads
 from gradcheck.trace.rows import NONE, Frame
@@ -51,7 +50,7 @@ def _trace(folder: Path, death: Death) -> Trace | None:
         message=death.message,
         frame=_index(rows, frames[:1]),
         user_frame=_index(rows, frames[1:]),
-        module=_module(before, death.at.module),
+        module=module_named(before, death.at.module),
         call=NONE,
         fate=fate,
     )
@@ -60,7 +59,3 @@ def _trace(folder: Path, death: Death) -> Trace | None:
 
 def _index(rows: tuple[Frame, ...], wanted: list[Frame]) -> int:
     return rows.index(wanted[0]) if wanted else NONE
-
-
-def _module(trace: Trace, fqn: str | None) -> int:
-    return next((i for i, module in enumerate(trace.modules) if module.fqn == fqn), NONE)

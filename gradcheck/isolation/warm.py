@@ -6,8 +6,6 @@ started. ``multiprocessing``'s fork server would import the parent's main module
 directory and environment, and outlives whoever started it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib

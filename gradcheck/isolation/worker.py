@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gradcheck.isolation import processes
@@ -40,39 +39,31 @@ class Done:
     """Resident memory, as the child measured it, or else as it was seen from outside."""
 
 
+@dataclass(eq=False)
 class Worker:
     """A context manager: enters with the child started, leaves with nothing of it left, processes and files alike.
 
     ``poll()`` is to be called every ``POLL_S`` or so until it gives something; several workers share a thread so.
     """
 
-    def __init__(
-        self,
-        errand: Errand,
-        limits: Limits,
-        *,
-        environment: Mapping[str, str] | None = None,
-        keep_output: bool = False,
-        folder: Path | None = None,
-        start: processes.Start = processes.start,
-    ) -> None:
-        """``folder``: the child's working directory; what it prints is kept for its last words, or else shown."""
-        self.errand = errand
-        self._limits = limits
-        self._environment = dict(environment or {})
-        self._keep_output = keep_output
-        self._place = folder
-        self._start = start
-        self._peak = 0
-        self._looked = 0.0
+    errand: Errand
+    limits: Limits
+    environment: dict[str, str] = field(default_factory=dict)
+    keep_output: bool = False
+    """What the child prints is kept for its last words, or else shown."""
+    folder: Path | None = None
+    """The child's working directory."""
+    start: processes.Start = processes.start
+    _peak: int = 0
+    _looked: float = 0.0
 
     def __enter__(self) -> Worker:
         with contextlib.ExitStack() as stack:
-            self._folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
-            self._log = self._folder / OUTPUT if self._keep_output else None
-            stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            write_errand(self._folder, self.errand)
-            self._box = BlackBox(self._folder)
+            self._files = Path(tempfile.mkdtemp(prefix="gradcheck-"))
+            self._log = self._files / OUTPUT if self.keep_output else None
+            stack.callback(shutil.rmtree, self._files, ignore_errors=True)
+            write_errand(self._files, self.errand)
+            self._box = BlackBox(self._files)
             stack.callback(self._box.close)
             self._begun = time.monotonic()
             self._process = self._started(stack)
@@ -84,12 +75,12 @@ class Worker:
 
     def _started(self, stack: contextlib.ExitStack) -> processes.Process:
         output = stack.enter_context(self._log.open("ab")) if self._log else None
-        last_resort = f"{self._limits.timeout_s:.3f}"
-        process, lifeline = self._start(
-            (str(self._folder), last_resort),
-            environment=self._environment,
+        last_resort = f"{self.limits.timeout_s:.3f}"
+        process, lifeline = self.start(
+            (str(self._files), last_resort),
+            environment=self.environment,
             output=output.fileno() if output else _STDERR,
-            folder=self._place,
+            folder=self.folder,
         )
         stack.callback(processes.close, lifeline)
         stack.callback(processes.kill, process)
@@ -140,7 +131,7 @@ class Worker:
 
     def _answer(self) -> Answer | None:
         try:
-            found = read_answer(self._folder)
+            found = read_answer(self._files)
         except (ValueError, KeyError, TypeError) as error:
             reason = f"the process that recorded {self.errand.target.name} gave an answer that cannot be read ({error})"
             return Refused(reason=f"{reason}; run it without --timeout, and report what it says")
@@ -154,11 +145,11 @@ class Worker:
         """How the child ended or has to end now; None while it may go on."""
         if status is not None:
             return ended(status)
-        limit = self._limits.memory_bytes
+        limit = self.limits.memory_bytes
         if limit is not None and resident > limit:
             return out_of_memory(limit, resident)
-        if time.monotonic() - self._begun > self._limits.timeout_s:
-            return timed_out(self._limits.timeout_s)
+        if time.monotonic() - self._begun > self.limits.timeout_s:
+            return timed_out(self.limits.timeout_s)
         return None
 
     def _epitaph(self, cause: Cause, name: str, message: str) -> Refused | Unfinished:
@@ -172,11 +163,11 @@ class Worker:
             last_words=self._last_words() if cause in ("crashed", "exited") else "",
         )
         processes.kill(self._process)
-        return epitaph(self._folder, self.errand, death)
+        return epitaph(self._files, self.errand, death)
 
     def _dump(self) -> str:
         """What faulthandler wrote: at the child's death, or now, where it is still alive."""
-        path = self._folder / FAULTS
+        path = self._files / FAULTS
         if self._process.poll() is None and DUMP_SIGNAL is not None and path.is_file():
             self._process.send_signal(DUMP_SIGNAL)
             until = time.monotonic() + _DUMP_S

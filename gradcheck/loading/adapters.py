@@ -1,7 +1,5 @@
 """Puts a LoRA or a saved PEFT adapter on a base model."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

@@ -1,17 +1,6 @@
 """Every architecture that the installed transformers can train: read from its auto mappings, without importing one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
-
-from gradcheck.errors import TargetError
-from gradcheck.loading.twins.defaults import (
-    COMPOSED,
-    DECODER_PARTS,
-    REQUIRED,
-    REQUIRED_FOR_TASK,
-)
 
 TASKS = {
     "causal-lm": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -54,21 +43,6 @@ def architectures() -> tuple[Architecture, ...]:
     )
 
 
-def architecture(model_type: str, task: str) -> Architecture:
-    """The first class for ``model_type`` and ``task``.
-
-    Raises:
-        TargetError: where transformers has none.
-    """
-    for known in architectures():
-        if (known.model_type, known.task) == (model_type, task):
-            return known
-    raise TargetError(
-        f"transformers has no class for model type {model_type!r} and task {task!r}; "
-        f"accepted tasks are {', '.join(TASKS)}"
-    )
-
-
 _RICHEST_FIRST = ("image-text-to-text", "speech-seq2seq")
 """transformers lists models that read images or sound under plain text as well."""
 
@@ -77,17 +51,3 @@ def task_of(model_class: str) -> str | None:
     """The task that a class is trained for, the one with most kinds of input; None where transformers lists none."""
     tasks = {known.task for known in architectures() if known.model_class == model_class}
     return next((task for task in (*_RICHEST_FIRST, *TASKS) if task in tasks), None)
-
-
-def default_config(known: Architecture) -> Any:
-    """The configuration that its class makes, with what a model needs and the class leaves out filled in."""
-    import transformers
-
-    arguments: dict[str, Any] = dict(REQUIRED.get(known.model_type, {}))
-    arguments |= REQUIRED_FOR_TASK.get((known.model_type, known.task), {})
-    for part, name in COMPOSED.get(known.model_type, {}).items():
-        extra = DECODER_PARTS.get(known.model_type, {}) if part == "decoder" else {}
-        arguments[part] = getattr(transformers, name)(**extra)
-        if part in ("encoder", "decoder"):  # these classes want them as dictionaries
-            arguments[part] = arguments[part].to_dict()
-    return getattr(transformers, known.config_class)(**arguments)

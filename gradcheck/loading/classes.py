@@ -1,7 +1,5 @@
 """Which transformers class a checkpoint is loaded with."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gradcheck.errors import TargetError

@@ -1,8 +1,8 @@
 """The demonstration's model: a tiny random 4-bit Llama with LoRA, made offline in seconds, broken or healthy."""
 
-from __future__ import annotations
-
 from typing import Any
+
+import torch
 
 from gradcheck.core.target import Target
 from gradcheck.loading import adapters, preparation
@@ -63,7 +63,6 @@ def _quantized(model: Any) -> Any:
     """``model`` as ``from_pretrained`` gives it in 4-bit; saved to a folder that is gone afterwards."""
     import tempfile
 
-    import torch
     from transformers import BitsAndBytesConfig
 
     config = BitsAndBytesConfig(

@@ -1,7 +1,5 @@
 """Turns ``--set key=value`` into the arguments of a factory: by its annotations, else as Python literals."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import enum

@@ -1,12 +1,12 @@
 """What one step needs, from any of the things that a factory may return."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
+
+from torch.utils.data import DataLoader
 
 from gradcheck.core.target import Target
 from gradcheck.errors import LoadError
@@ -14,9 +14,6 @@ from gradcheck.internals.libraries import prepared_inputs
 from gradcheck.loading.batches.batch import make_batch
 from gradcheck.loading.sources import Source
 from gradcheck.subject import LossFunction, Subject
-
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
 
 RETURNS = (
     "model, batch; model, batch, loss_fn; a dict of model, batch, loss_fn and optimizer; a model of transformers or "
@@ -51,7 +48,7 @@ def parts_of(made: object, target: Target) -> Parts | None:
         LoadError: where a DataLoader has no batch.
     """
     parts = _parts(made, target)
-    if parts is not None and _is_loader(parts.batch):
+    if parts is not None and isinstance(parts.batch, DataLoader):
         return replace(parts, batch=_first_batch(parts.batch, parts.model), origin=_LOADED)
     return parts
 
@@ -93,10 +90,6 @@ def _alone(model: Any, target: Target) -> Parts:
     folder = Path(name) if name and Path(name).exists() else None
     batch, ((_, said),) = make_batch(base, target, Source(name=name, folder=folder))
     return Parts(model=model, batch=batch, made_batch=said)
-
-
-def _is_loader(batch: object) -> bool:
-    return _is(batch, "torch.utils.data", "DataLoader")
 
 
 def _first_batch(loader: DataLoader[Any], model: Any) -> Any:

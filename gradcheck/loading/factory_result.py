@@ -1,9 +1,9 @@
 """Turns what a factory returned into a Subject."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
 
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
@@ -54,8 +54,6 @@ def subject_of(made: object, target: Target) -> Subject:
 
 
 def _check_parts(parts: Parts, name: str) -> None:
-    import torch
-
     accepted = {
         "model": ("a torch.nn.Module", isinstance(parts.model, torch.nn.Module)),
         "batch": ("a mapping of the model's arguments", _is_batch(parts)),

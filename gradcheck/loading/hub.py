@@ -1,7 +1,5 @@
 """What the Hub, or its local cache, knows of a repository, before anything is downloaded."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from gradcheck.errors import TargetError

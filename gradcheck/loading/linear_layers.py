@@ -1,7 +1,5 @@
 """What ``all-linear`` means for a model: PEFT's own answer, or the layers one by one where that would fail."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

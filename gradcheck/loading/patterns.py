@@ -1,7 +1,5 @@
 """Patterns that an adapter's configuration brings along: tried before PEFT matches every module's name against them."""
 
-from __future__ import annotations
-
 import re
 import signal
 import threading

@@ -1,7 +1,5 @@
 """Prepares a loaded base model for training, as a QLoRA user does: frozen base, checkpointing, input gradients."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,12 +1,12 @@
 """Loads a model by Hub id or folder and sets it up as a QLoRA run does."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.core.target import Target
 from gradcheck.errors import LoadError
@@ -21,35 +21,17 @@ from gradcheck.loading import (
 from gradcheck.loading.batches.batch import make_batch
 from gradcheck.loading.batches.check import check_batch
 from gradcheck.loading.chatter import no_bars, quiet
-from gradcheck.loading.checks.training import check_options, check_training
+from gradcheck.loading.checks.training import check_options
 from gradcheck.loading.failures import explained
 from gradcheck.loading.fake import tensors as fake_tensors
 from gradcheck.loading.fake import weightless
 from gradcheck.loading.linear_layers import check_named
 from gradcheck.loading.seeding import seeded_generators
-from gradcheck.loading.sources import Source, is_model, source
-from gradcheck.subject import Subject, loader
-
-if TYPE_CHECKING:
-    import torch
+from gradcheck.loading.sources import Source, source
+from gradcheck.subject import Subject
 
 _MAX_NEW_RATIO = 0.5
 """A checkpoint that leaves more than this share of the tensors at random is of another architecture."""
-
-
-@loader(
-    "pretrained",
-    accepts="a Hub model id (owner/name) or a local folder with a transformers model (safetensors or GGUF)",
-    priority=30,
-    matches=lambda target: is_model(target.name),
-    check=check_training,
-)
-def load_pretrained(target: Target) -> Subject:
-    """A base model with a new LoRA, or the adapter of ``--adapter``, ready for training."""
-    with quiet(), explained(target.name):
-        local = Path(target.name).expanduser().exists()
-        adapter = None if local else adapters.hub_adapter(target)
-        return training_subject(target) if adapter is None else adapter_subject(target, adapter)
 
 
 def adapter_subject(target: Target, folder: Path) -> Subject:

@@ -1,8 +1,7 @@
 """Runs a script as ``python script.py`` would, in this process."""
 
-from __future__ import annotations
-
 import contextlib
+import importlib
 import json
 import linecache
 import runpy
@@ -38,7 +37,8 @@ def run_program(name: str, arguments: Sequence[str], *, module: bool = False) ->
 
     What it raises is raised, ``SystemExit`` included.
     """
-    with _as_main(name, arguments, module=module):
+    folder = Path.cwd() if module else Path(name).expanduser().resolve().parent
+    with as_program(name, *arguments), importable(folder):
         if module:
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         elif name.endswith(".ipynb"):
@@ -48,16 +48,25 @@ def run_program(name: str, arguments: Sequence[str], *, module: bool = False) ->
 
 
 @contextlib.contextmanager
-def _as_main(name: str, arguments: Sequence[str], *, module: bool) -> Iterator[None]:
-    """``sys.argv`` and ``sys.path`` as the program finds them."""
-    argv, path = sys.argv, list(sys.path)
-    folder = str(Path.cwd()) if module else str(Path(name).expanduser().resolve().parent)
+def as_program(name: str, *arguments: str) -> Iterator[None]:
+    """Has ``sys.argv`` hold ``name`` and its own arguments: the user's code, which may parse it, is not given ours."""
+    before = sys.argv
     sys.argv = [name, *arguments]
-    sys.path.insert(0, folder)
     try:
         yield
     finally:
-        sys.argv = argv
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Puts ``folder`` first on the import path, as ``python file.py`` does, and restores the path."""
+    path = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
         sys.path[:] = path
 
 

@@ -13,18 +13,9 @@ from gradcheck.loading.weight_files import check_model_weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FILE_SUFFIXES = (
-    ".py",
-    ".json",
-    ".jsonl",
-    ".yaml",
-    ".yml",
-    ".toml",
-    ".safetensors",
-    ".gguf",
-    ".bin",
-    ".pt",
+    ".py", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".safetensors", ".gguf", ".bin", ".pt",
     ".ipynb",
-)
+)  # fmt: skip
 """A name that ends so is a file that is not there, not a Hub id."""
 
 

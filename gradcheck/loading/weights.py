@@ -1,7 +1,5 @@
 """Whether a model is loaded with its weights."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

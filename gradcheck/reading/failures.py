@@ -6,19 +6,10 @@ from typing import Literal
 from gradcheck.trace.trace import Trace
 
 FailureKind = Literal[
-    "no-graph",
-    "made-in-place",
-    "graph-used-twice",
-    "inference-tensor",
-    "unscale-half",
-    "integer-gradient",
-    "unused-under-ddp",
-    "ready-twice",
-    "recompute-mismatch",
-    "dead-checkpoint",
-    "did-not-finish",
-    "other",
-]
+    "no-graph", "made-in-place", "graph-used-twice", "inference-tensor", "unscale-half",
+    "integer-gradient", "unused-under-ddp", "ready-twice", "recompute-mismatch", "dead-checkpoint",
+    "did-not-finish", "other",
+]  # fmt: skip
 
 SIGNS: tuple[tuple[str, FailureKind], ...] = (
     (r"does not require grad and does not have a grad_fn", "no-graph"),

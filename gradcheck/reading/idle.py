@@ -4,8 +4,6 @@ An expert without a token, a tower without its modality and a head of another ta
 that the code around it does not call, though that code runs, is left out by every one.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,11 +1,12 @@
-"""Source lines of a Trace."""
+"""Source lines of a Trace or a Training."""
 
 from gradcheck.core.location import Location
 from gradcheck.trace.rows import NONE, Frame
 from gradcheck.trace.trace import Trace
+from gradcheck.trace.training import Training
 
 
-def location(trace: Trace, frame: int, containing: str = "") -> Location | None:
+def location(trace: Trace | Training, frame: int, containing: str = "") -> Location | None:
     """The source line of ``frame``; of a call over several lines the first one with ``containing`` in it."""
     if frame == NONE:
         return None

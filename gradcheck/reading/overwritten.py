@@ -1,7 +1,5 @@
 """Which write in place took from backward what it needed: the one that torch's message counts and does not name."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -3,52 +3,24 @@
 from dataclasses import dataclass
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING
 
+from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
 from gradcheck.trace.rows import NONE, Call
 from gradcheck.trace.trace import Trace
 
-if TYPE_CHECKING:
-    from gradcheck.judging.chain import ChainBreak
-
 STORAGE = ("uint8", "int8")
 """What 4-bit and 8-bit weights are stored in."""
 PRODUCTS = (
-    "linear",
-    "matmul",
-    "__matmul__",
-    "__rmatmul__",
-    "mm",
-    "bmm",
-    "addmm",
-    "baddbmm",
-    "einsum",
+    "linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum",
     "conv1d",
-)
+)  # fmt: skip
 """Last words of the names of the calls that take a matrix."""
 VIEWS = (
-    "data",
-    "detach",
-    "t",
-    "T",
-    "mT",
-    "transpose",
-    "permute",
-    "to",
-    "float",
-    "half",
-    "bfloat16",
-    "double",
-    "type",
-    "type_as",
-    "view",
-    "reshape",
-    "__get__",
-    "contiguous",
-    "clone",
-)
+    "data", "detach", "t", "T", "mT", "transpose", "permute", "to", "float", "half", "bfloat16",
+    "double", "type", "type_as", "view", "reshape", "__get__", "contiguous", "clone",
+)  # fmt: skip
 """Last words of the names of the calls behind which a weight is still that weight."""
 SCALINGS = ("clamp", "clip", "mul", "__mul__", "__rmul__", "div", "__truediv__")
 """The same, where nothing but numbers comes to it: with a tensor of scales it would be unpacked."""
@@ -65,7 +37,7 @@ class StorageCast:
     call: int
     layer: int
     """The quantized module."""
-    broken: "ChainBreak | None"
+    broken: ChainBreak | None
     """The break that the cast is; None where nothing trains before it, or the step gave no loss."""
 
 
@@ -198,7 +170,7 @@ def _is_still_itself(call: Call) -> bool:
     return (word in VIEWS and bool(call.inputs)) or (word in SCALINGS and len(call.inputs) == 1)
 
 
-def without_backward(trace: Trace) -> tuple["ChainBreak", ...]:
+def without_backward(trace: Trace) -> tuple[ChainBreak, ...]:
     """The breaks at quantized layers that have no backward: a live tensor goes in, and a dead one comes out."""
     casts = {cast.call for cast in storage_casts(trace)}
     return tuple(

@@ -45,7 +45,7 @@ def owner(trace: Trace, parameter: int) -> int:
     return module if saved is None else module_named(trace, saved.string[: saved.start()], module)
 
 
-def module_named(trace: Trace, fqn: str, default: int = NONE) -> int:
+def module_named(trace: Trace, fqn: str | None, default: int = NONE) -> int:
     """Index of the module with this FQN."""
     return next((i for i, m in enumerate(trace.modules) if m.fqn == fqn), default)
 

@@ -1,7 +1,5 @@
 """In which backward passes each parameter gets its gradient: the step's own, and one for each reentrant checkpoint."""
 
-from __future__ import annotations
-
 from gradcheck.judging.regions import Regions
 from gradcheck.reading.parameters import trainable
 from gradcheck.trace.rows import CUTTING, NONE, Call

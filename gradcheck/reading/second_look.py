@@ -1,7 +1,5 @@
 """Whether what a recording saw is all there was: where not, the step is recorded again with a closer look."""
 
-from __future__ import annotations
-
 from math import prod
 
 from gradcheck.judging.judge import chain_of

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from gradcheck.core.location import Location
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.training import Event, EventKind, Step, Training
 
@@ -22,14 +21,6 @@ def numbered(training: Training) -> Iterator[tuple[int, Step]]:
     head = (len(training.steps) + 1) // 2 if missing else len(training.steps)
     for index, step in enumerate(training.steps):
         yield (index if index < head else index + missing), step
-
-
-def place(training: Training, frame: int) -> Location | None:
-    """The source line of ``frame``."""
-    if frame == NONE:
-        return None
-    at = training.frames[frame]
-    return Location(file=at.file, line=at.line, text=at.text, statement=at.statement)
 
 
 def line_text(training: Training, frame: int) -> str:

@@ -1,14 +1,12 @@
 """An adapter that is merged into the base weights."""
 
-from gradcheck.findings.candidates import offered, repair
-from gradcheck.findings.edit import CallAdapters, Edit
+from gradcheck.findings.candidates import offered
+from gradcheck.findings.edit import CallAdapters
 from gradcheck.findings.finding import Finding
-from gradcheck.findings.repair import Repair
 from gradcheck.trace.trace import Trace
 
 
-@repair("GC503", change=1)
-def unmerge(_trace: Trace, finding: Finding) -> tuple[Repair, tuple[Edit, ...]] | None:
+@offered("GC503", change=1)
+def unmerge(_trace: Trace, _finding: Finding) -> CallAdapters:
     """Taken out of every layer that holds it merged."""
-    text = offered(finding, "unmerge")
-    return (text, (CallAdapters(call="unmerge"),)) if text else None
+    return CallAdapters(call="unmerge")

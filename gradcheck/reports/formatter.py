@@ -37,6 +37,11 @@ class RenderOptions:
     declared: tuple[tuple[str, Location], ...] = ()
     """(name of a target, the line of the repository that stands for it), for what has no source line of its own."""
 
+    @property
+    def factor(self) -> int:
+        """How many times as much of everything is shown: bounded still where ``verbose`` asks for all."""
+        return 10 if self.verbose else 1
+
 
 Function = TypeVar("Function", bound=Callable[..., str])
 

@@ -1,10 +1,9 @@
 """What the report shows of parameters and modules: records with their group, and the chain as folded links."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 
+from gradcheck.core.words import ranged
 from gradcheck.judging.judge import chain_of
 from gradcheck.reports.report import Link, LinkState, ParameterRecord
 from gradcheck.trace.rows import NONE
@@ -20,7 +19,7 @@ def parameter_records(trace: Trace) -> tuple[ParameterRecord, ...]:
     for template, layer in names:
         if layer != NONE:
             spans.setdefault(template, []).append(layer)
-    ranges = {template: _ranges(sorted(set(layers))) for template, layers in spans.items()}
+    ranges = {template: ranged(sorted(set(layers))) for template, layers in spans.items()}
     records = []
     for index, (parameter, (template, _)) in enumerate(zip(trace.parameters, names, strict=True)):
         records.append(
@@ -55,17 +54,6 @@ def _group_name(trace: Trace, index: int) -> tuple[str, int]:
     inside = owner[found.end() :].strip(".")
     projection = _NUMBER.sub("*", f".{inside}").strip(".").rpartition(".")[2] or "*"
     return f"{kind} {projection} {container}.{{}}", int(found.group())
-
-
-def _ranges(numbers: list[int]) -> str:
-    """``0-3,5`` for 0, 1, 2, 3, 5."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
 
 
 def _explanation(trace: Trace, index: int) -> str:

@@ -1,7 +1,5 @@
 """Whether a step was judged at all: "healthy" is earned, and what was not seen is no health."""
 
-from __future__ import annotations
-
 from gradcheck.core.words import listed
 from gradcheck.findings.finding import Finding
 from gradcheck.reports.report import SkippedRule

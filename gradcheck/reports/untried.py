@@ -1,7 +1,5 @@
 """What a search for repairs left out, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from gradcheck.core.severity import SEVERITIES

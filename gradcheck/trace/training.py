@@ -15,27 +15,10 @@ from gradcheck.trace.trace import Trace
 TRAINING_SCHEMA_VERSION: Final = 1
 
 EventKind = Literal[
-    "optimizer-made",
-    "froze",
-    "thawed",
-    "backward",
-    "scaled",
-    "unscaled",
-    "clipped",
-    "stepped",
-    "skipped",
-    "zeroed",
-    "cleared",
-    "detached",
-    "made-leaf",
-    "hook-zeroed",
-    "autograd-off",
-    "ungraphed",
-    "scheduled",
-    "training",
-    "evaluating",
-    "autocast",
-]
+    "optimizer-made", "froze", "thawed", "backward", "scaled", "unscaled", "clipped", "stepped",
+    "skipped", "zeroed", "cleared", "detached", "made-leaf", "hook-zeroed", "autograd-off",
+    "ungraphed", "scheduled", "training", "evaluating", "autocast",
+]  # fmt: skip
 Ending = Literal["ended", "stopped", "raised", "exited"]
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gradcheck.editing.scripts.plan import ScriptPlan, plan_script
+from gradcheck.editing.files import FilePlan
+from gradcheck.editing.scripts.plan import plan_script
 from gradcheck.errors import TargetError
 from tests.editing import noise
 
@@ -58,7 +59,7 @@ def script(case: str) -> str:
     return (FOLDER / case / "before.py").read_text("utf-8")
 
 
-def planned(text: str) -> ScriptPlan:
+def planned(text: str) -> FilePlan:
     """The plan for ``text``; its result is checked on the way."""
     plan = plan_script(text)
     ast.parse(plan.text)
@@ -66,7 +67,7 @@ def planned(text: str) -> ScriptPlan:
     return plan
 
 
-def changes(plan: ScriptPlan) -> Counter[str]:
+def changes(plan: FilePlan) -> Counter[str]:
     """What is changed."""
     return Counter(change.name for change in plan.changes)
 

@@ -80,7 +80,7 @@ def stopped(begin: Begin, given: Errand, stage: str, **found: str) -> Answer:
             assert worker.poll() is None
             worker.wait()
         time.sleep(0.5)
-        worker._limits = Limits(timeout_s=0.1)
+        worker.limits = Limits(timeout_s=0.1)
         return finished(worker).answer
 
 
@@ -94,7 +94,7 @@ def test_a_healthy_step_comes_back_whole(either: Begin) -> None:
     given = dataclasses.replace(errand(), keep_trace=True)
     with either(given, Limits(timeout_s=PLENTY_S, memory_bytes=4 * GIB)) as worker:
         done = finished(worker)
-        folder = worker._folder
+        folder = worker._files
     assert isinstance(done.answer, Inspected)
     assert done.answer.report.healthy
     assert [p.gradient for p in done.answer.report.parameters] == ["flows"] * 5
@@ -201,7 +201,7 @@ def test_a_death_is_no_health_where_its_rule_is_not_selected(begin: Begin) -> No
 
 def test_an_answer_that_cannot_be_read_could_not_run(begin: Begin) -> None:
     with begin(errand("sleeps"), Limits(timeout_s=PLENTY_S)) as worker:
-        (worker._folder / "answer.json").write_text('{"kind": "inspected", "report": {}}')
+        (worker._files / "answer.json").write_text('{"kind": "inspected", "report": {}}')
         answer = finished(worker).answer
     assert isinstance(answer, Refused)
     assert "cannot be read" in answer.reason
@@ -217,7 +217,7 @@ def test_nothing_is_left_of_a_child_that_was_stopped(either: Begin, tmp_path: Pa
             worker.wait()
         pids = [int(pid) for pid in note.read_text().split()]
         assert all(is_running(pid) for pid in pids)  # so that the last line could fail
-        folder = worker._folder
+        folder = worker._files
     assert not folder.exists()
     assert [pid for pid in pids if is_running(pid)] == []
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from benchmarks.default_models import architecture
 from benchmarks.sweep_model import Row, rows
-from gradcheck.loading.architectures import architecture
 from gradcheck.loading.chatter import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -9,11 +9,12 @@ import pytest
 import torch
 import transformers
 
+from benchmarks.default_models import architecture, default_config, twin
 from gradcheck.errors import TargetError
-from gradcheck.loading.architectures import TASKS, architecture, architectures, default_config
+from gradcheck.loading.architectures import TASKS, architectures
 from gradcheck.loading.batches.tasks import synthetic_batch
 from gradcheck.loading.chatter import quiet
-from gradcheck.loading.twins.twin import twin, twin_config
+from gradcheck.loading.twins.twin import twin_config
 
 DIVERSE = (
     ("llama", "causal-lm"),

@@ -13,12 +13,11 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks.default_models import architecture, default_config, twin
 from gradcheck.core.target import Checkpointing, Quantization, Target
 from gradcheck.errors import LoadError, TargetError
 from gradcheck.loading import load
-from gradcheck.loading.architectures import architecture, default_config
 from gradcheck.loading.fake.tensors import to_fake
-from gradcheck.loading.twins.twin import twin
 from gradcheck.loading.weights import reason_to_skip
 from gradcheck.pipeline import fix_subject, inspect_subject
 from gradcheck.reports.report import Report

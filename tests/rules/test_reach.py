@@ -90,10 +90,9 @@ def test_a_bypass_does_not_hide_what_is_unused_elsewhere() -> None:
 
 
 def of_library(model_type: str) -> Any:
-    from gradcheck.loading.architectures import architecture, default_config
+    from benchmarks.default_models import architecture, default_config, twin
     from gradcheck.loading.batches.tasks import synthetic_batch
     from gradcheck.loading.chatter import quiet
-    from gradcheck.loading.twins.twin import twin
 
     with quiet():
         model = twin(default_config(architecture(model_type, "causal-lm")), "causal-lm")

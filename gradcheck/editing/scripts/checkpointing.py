@@ -9,7 +9,15 @@ import libcst as cst
 
 from gradcheck.editing.scripts.models import Model, is_preparation
 from gradcheck.editing.scripts.script import Script, dotted
-from gradcheck.editing.scripts.sites import Site, argument, assigned, assignments, entries, flag
+from gradcheck.editing.scripts.sites import (
+    Site,
+    argument,
+    assigned,
+    assignments,
+    entries,
+    flag,
+    sites,
+)
 
 Mode = Literal["reentrant", "non-reentrant", "default", "unseen"]
 """default: what the installed version does; unseen: checkpointing is on, its kind is not in the script."""
@@ -37,9 +45,9 @@ class Switch:
     """The value of ``use_reentrant``, where it is written in the script."""
 
 
-def switches(script: Script, calls: tuple[Site, ...], model: Model) -> tuple[Switch, ...]:
+def switches(script: Script, model: Model) -> tuple[Switch, ...]:
     """Where checkpointing is switched on for ``model``, in the order of the source."""
-    found = [switch for site in calls for switch in _switch(script, site, model)]
+    found = [switch for site in sites(script) for switch in _switch(script, site, model)]
     found += _assigned_arguments(script)
     if model.origin in {"own", "unknown"}:
         found += _flags(script)
@@ -47,7 +55,7 @@ def switches(script: Script, calls: tuple[Site, ...], model: Model) -> tuple[Swi
 
 
 def _switch(script: Script, site: Site, model: Model) -> Iterator[Switch]:
-    if site.last in ENABLING and (not site.receiver or _root(site.receiver, model)):
+    if site.last in ENABLING and (not site.receiver or model.has(site.receiver)):
         keyword = site.last.removesuffix("_enable") + "_kwargs"
         yield _with_kwargs(script, site, "enable", keyword, "default")
     elif is_direct(site):
@@ -64,10 +72,6 @@ def _switch(script: Script, site: Site, model: Model) -> Iterator[Switch]:
         yield from _arguments(script, site)
 
 
-def _root(receiver: str, model: Model) -> bool:
-    return any(receiver == name or receiver.startswith(f"{name}.") for name in model.names)
-
-
 def is_direct(site: Site) -> bool:
     """Whether it is ``torch.utils.checkpoint.checkpoint`` itself."""
     names = {"torch.utils.checkpoint.checkpoint", "torch.utils.checkpoint.checkpoint_sequential"}
@@ -76,9 +80,12 @@ def is_direct(site: Site) -> bool:
 
 def _direct(script: Script, site: Site) -> Switch:
     value = argument(script, site.call, "use_reentrant")
-    on = flag(script, value, default=True)  # torch 2.13 warns and takes the reentrant one
-    mode: Mode = "unseen" if on is None else "reentrant" if on else "non-reentrant"
-    return Switch(place="direct", mode=mode, node=site.call, setting=value)
+    return Switch(place="direct", mode=_mode(script, value), node=site.call, setting=value)
+
+
+def _mode(script: Script, use_reentrant: cst.BaseExpression | None) -> Mode:
+    on = flag(script, use_reentrant, default=True)  # torch 2.13 warns and takes the reentrant one
+    return "unseen" if on is None else "reentrant" if on else "non-reentrant"
 
 
 def _arguments(script: Script, site: Site) -> Iterator[Switch]:
@@ -107,8 +114,7 @@ def _kwargs_mode(
     value = dict(options).get("use_reentrant")
     if value is None:
         return ("reentrant" if options else absent), None
-    on = flag(script, value, default=True)
-    return ("unseen" if on is None else "reentrant" if on else "non-reentrant"), value
+    return _mode(script, value), value
 
 
 def _assigned_arguments(script: Script) -> Iterator[Switch]:

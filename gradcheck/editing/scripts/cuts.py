@@ -13,22 +13,9 @@ Cuts = list[cst.BaseExpression] | None
 """The expressions that cut; None where a gradient may get through, empty where there is none to cut: data, numbers."""
 
 DATA = frozenset({"labels", "targets", "target", "batch", "inputs", "mask", "attention_mask"})
-TENSOR_METHODS = frozenset(
-    {
-        "mean",
-        "sum",
-        "float",
-        "to",
-        "view",
-        "reshape",
-        "pow",
-        "abs",
-        "flatten",
-        "sqrt",
-        "half",
-        "log",
-    }
-)
+TENSOR_METHODS = frozenset({
+    "mean", "sum", "float", "to", "view", "reshape", "pow", "abs", "flatten", "sqrt", "half", "log",
+})  # fmt: skip
 """Methods through which a gradient passes, from what they are called on."""
 MAX_DEPTH = 40
 

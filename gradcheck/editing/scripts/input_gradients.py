@@ -9,7 +9,7 @@ from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
 from gradcheck.editing.scripts.models import Model, models, subject
 from gradcheck.editing.scripts.non_reentrant import switched_over
 from gradcheck.editing.scripts.script import Script, dotted
-from gradcheck.editing.scripts.sites import Site, assignments, sites
+from gradcheck.editing.scripts.sites import Site, assignments
 from gradcheck.editing.scripts.supply import (
     SUPPLYING,
     bypasses_embedding,
@@ -18,6 +18,7 @@ from gradcheck.editing.scripts.supply import (
     unseen_class,
 )
 from gradcheck.editing.scripts.text import Splice
+from gradcheck.editing.scripts.training import exclusive
 from gradcheck.editing.scripts.writing import (
     indentation,
     inserted_after,
@@ -46,11 +47,10 @@ ANY_EMBEDDING = "next(m for m in {}.modules() if isinstance(m, torch.nn.Embeddin
 @script_edit("enable-input-require-grads", Stage.STATEMENTS)
 def input_gradients(script: Script) -> Iterator[Proposal]:
     """One insertion for each model, on the object that trains, after the last step of its preparation."""
-    calls = sites(script)
-    for model in models(script, calls):
-        if needs_input(script, calls, model) and not bypasses_embedding(script, calls, model):
+    for model in models(script):
+        if needs_input(script, model) and not bypasses_embedding(script, model):
             for site in _places(script, model):
-                yield from _proposals(script, calls, model, site)
+                yield from _proposals(script, model, site)
 
 
 def _places(script: Script, model: Model) -> list[Site]:
@@ -68,21 +68,10 @@ def _places(script: Script, model: Model) -> list[Site]:
     ]
 
 
-def exclusive(script: Script, one: cst.CSTNode, other: cst.CSTNode) -> bool:
-    """Whether only one of the two can run: they are in different branches of one ``if``."""
-    outer = set(map(id, script.ancestors(one)))
-    for shared in script.ancestors(other):
-        if id(shared) in outer:
-            return isinstance(shared, (cst.If, cst.Try, cst.IfExp))
-    return False
-
-
-def _proposals(
-    script: Script, calls: tuple[Site, ...], model: Model, site: Site
-) -> Iterator[Proposal]:
+def _proposals(script: Script, model: Model, site: Site) -> Iterator[Proposal]:
     statement = script.statement(site.call)
     name, given = site.target, subject(script, site)
-    beside = companions(script, calls, model, site)
+    beside = companions(script, model, site)
     if name:
         splice = inserted_after(script, statement, supply_lines(script, model, name))
     elif isinstance(_small(script, site), cst.Expr) and given:
@@ -98,7 +87,7 @@ def _proposals(
         )
     line, summary = script.line(site.call), _summary(script, model)
     if splice is None:
-        other = tuple(switched_over(script, calls, model, NO_NAME))
+        other = tuple(switched_over(script, model, NO_NAME))
         shown = f"{name or given or 'model'}.{SUPPLYING}()"
         settled = bool(other) and all(proposal.splices for proposal in other)
         yield from other if settled else (Proposal(line=line, summary=summary, suggestion=shown),)

@@ -21,23 +21,22 @@ MERGED = frozenset({"merge_and_unload", "unload"})
 @script_edit("load-trainable", Stage.ARGUMENTS)
 def load_trainable(script: Script) -> Iterator[Proposal]:
     """``is_trainable=True``; a reference model, or one that is loaded when training is over, is left as it is."""
-    calls = sites(script)
-    for model in models(script, calls):
+    for model in models(script):
         for site in model.adapter_loads:
-            if _to_be_trained(script, calls, model, site):
+            if _to_be_trained(script, model, site):
                 yield _proposal(script, site)
 
 
-def _to_be_trained(script: Script, calls: tuple[Site, ...], model: Model, site: Site) -> bool:
+def _to_be_trained(script: Script, model: Model, site: Site) -> bool:
     given = argument(script, site.call, "is_trainable", 3)
     on = flag(script, given, default=False)
     if on is not False or hidden_arguments(script, site.call):
         return False
-    later = [s for s in calls if s.order > site.order]
+    later = [s for s in sites(script) if s.order > site.order]
     merged = any(s.last in MERGED and (s.receiver in model.names) for s in later)
     chained = isinstance(script.parents.get(site.call), cst.Attribute) and not site.target
     unfrozen = unfreezes(script)
-    return not (merged or chained or unfrozen) and trained_after(script, calls, model, site)
+    return not (merged or chained or unfrozen) and trained_after(script, model, site)
 
 
 def unfreezes(script: Script) -> bool:

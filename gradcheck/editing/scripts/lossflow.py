@@ -78,7 +78,7 @@ def read_names(node: cst.CSTNode) -> set[str]:
         if isinstance(current, (cst.Name, cst.Attribute)):
             found.add(dotted(current))
         if isinstance(current, (cst.Attribute, cst.Arg)):
-            stack.append(current.value)
+            stack.append(current.value)  # an attribute's own name is no variable, nor is a keyword
         else:
             stack.extend(current.children)
     return found - {""}

@@ -2,30 +2,26 @@
 
 from collections.abc import Iterator
 
-import libcst as cst
-
 from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
-from gradcheck.editing.scripts.load_trainable import unfreezes
+from gradcheck.editing.scripts.load_trainable import MERGED, unfreezes
 from gradcheck.editing.scripts.models import Model, models
 from gradcheck.editing.scripts.script import Script
 from gradcheck.editing.scripts.sites import Site, sites
-from gradcheck.editing.scripts.training import trained_after
+from gradcheck.editing.scripts.training import conditional, trained_after
 
 WHY = (
     "merge_and_unload() adds the adapter to the base weights and takes it away; what is trained afterwards has no "
     "adapter, and its quantized weights cannot train."
 )
-MERGING = frozenset({"merge_and_unload", "unload"})
 
 
 @script_edit("merge-after-training", Stage.ADVICE)
 def merged_adapter(script: Script) -> Iterator[Proposal]:
     """Where to merge instead is for the author to say; a new adapter after the merge is all right."""
-    calls = sites(script)
-    for model in models(script, calls):
-        for site in calls:
-            merges = site.last in MERGING and site.receiver in model.names
-            if merges and not unfreezes(script) and _too_early(script, calls, model, site):
+    for model in models(script):
+        for site in sites(script):
+            merges = site.last in MERGED and site.receiver in model.names
+            if merges and not unfreezes(script) and _too_early(script, model, site):
                 yield Proposal(
                     line=script.line(site.call),
                     summary=WHY,
@@ -33,10 +29,10 @@ def merged_adapter(script: Script) -> Iterator[Proposal]:
                 )
 
 
-def _too_early(script: Script, calls: tuple[Site, ...], model: Model, site: Site) -> bool:
+def _too_early(script: Script, model: Model, site: Site) -> bool:
     if site.target and site.target != site.receiver:  # merged = model.merge_and_unload()
         names = frozenset({site.target})
-        model_after = any(s.order > site.order and s.receiver in names for s in calls)
+        model_after = any(s.order > site.order and s.receiver in names for s in sites(script))
         if not model_after:
             return False
     home = script.function(site.call)
@@ -48,13 +44,6 @@ def _too_early(script: Script, calls: tuple[Site, ...], model: Model, site: Site
     return (
         before
         and not adapted
-        and trained_after(script, calls, model, site)
-        and not _conditional(script, site)
-    )
-
-
-def _conditional(script: Script, site: Site) -> bool:
-    return any(
-        isinstance(outer, cst.If) and "__name__" not in script.code(outer.test)
-        for outer in script.ancestors(site.call)
+        and trained_after(script, model, site)
+        and not conditional(script, site)
     )

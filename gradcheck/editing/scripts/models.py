@@ -14,6 +14,7 @@ from gradcheck.editing.scripts.sites import (
     called,
     flag,
     keywords,
+    sites,
     target_of,
 )
 
@@ -48,6 +49,10 @@ class Model:
     def is_adapted(self) -> bool:
         """Whether an adapter is put on it."""
         return bool(self.adaptations or self.adapter_loads)
+
+    def has(self, receiver: str) -> bool:
+        """Whether it is ``receiver``, or has it as a part."""
+        return any(receiver == name or receiver.startswith(f"{name}.") for name in self.names)
 
 
 def subject(script: Script, site: Site) -> str:
@@ -86,14 +91,12 @@ def is_load(site: Site) -> bool:
     return model and (named != site.last or site.home in {"transformers", "trl"})
 
 
-def models(script: Script, calls: tuple[Site, ...]) -> tuple[Model, ...]:
+def models(script: Script) -> tuple[Model, ...]:
     """The models that something is done to, in the order in which they appear."""
-    steps = [site for site in calls if is_load(site) or _takes_model(site)]
+    steps = [site for site in sites(script) if is_load(site) or _takes_model(site)]
     touched = {name for site in steps for name in _names_at(script, site)}
     found = (
-        _model(script, names, calls, steps)
-        for names in _grouped(_links(script, steps))
-        if names & touched
+        _model(script, names, steps) for names in _grouped(_links(script, steps)) if names & touched
     )
     return tuple(m for m in found if m.loads or m.preparations or m.is_adapted())
 
@@ -187,12 +190,10 @@ def _grouped(links: Iterator[tuple[str, str]]) -> list[frozenset[str]]:
     return [frozenset(group) for group in groups]
 
 
-def _model(
-    script: Script, names: frozenset[str], calls: tuple[Site, ...], steps: list[Site]
-) -> Model:
+def _model(script: Script, names: frozenset[str], steps: list[Site]) -> Model:
     mine = [
         site
-        for site in calls
+        for site in sites(script)
         if site.target in names or (site in steps and names.intersection(_names_at(script, site)))
     ]
     loads = tuple(s for s in mine if is_load(s))

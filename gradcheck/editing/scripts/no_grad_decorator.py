@@ -8,7 +8,6 @@ from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
 from gradcheck.editing.scripts.lossflow import LOSS_FUNCTIONS, loss_expressions
 from gradcheck.editing.scripts.models import models
 from gradcheck.editing.scripts.script import Script, dotted
-from gradcheck.editing.scripts.sites import sites
 from gradcheck.editing.scripts.text import Splice
 from gradcheck.editing.scripts.training import trainer_classes
 
@@ -22,7 +21,7 @@ FORWARD = (
 @script_edit("unwrap-no-grad", Stage.STATEMENTS)
 def no_grad_decorator(script: Script) -> Iterator[Proposal]:
     """Taken from ``compute_loss``, ``training_step`` and functions that go back; on a ``forward`` it may be meant."""
-    trained = {model.maker.split(".")[0] for model in models(script, sites(script))}
+    trained = {model.maker.split(".")[0] for model in models(script)}
     losses = {
         id(node)
         for owner in trainer_classes(script)

@@ -30,20 +30,17 @@ NAME = "use-non-reentrant-checkpointing"
 @script_edit(NAME, Stage.ARGUMENTS)
 def non_reentrant(script: Script) -> Iterator[Proposal]:
     """In library calls where the hook on the embedding cannot help, in direct ones where it may not."""
-    calls = sites(script)
-    for model in models(script, calls):
-        if needs_input(script, calls, model) and bypasses_embedding(script, calls, model):
-            yield from switched_over(script, calls, model, NO_EMBEDDING)
-    for site in calls:
+    for model in models(script):
+        if needs_input(script, model) and bypasses_embedding(script, model):
+            yield from switched_over(script, model, NO_EMBEDDING)
+    for site in sites(script):
         if is_direct(site):
-            yield from _in_direct_call(script, calls, site)
+            yield from _in_direct_call(script, site)
 
 
-def switched_over(
-    script: Script, calls: tuple[Site, ...], model: Model, why: str
-) -> Iterator[Proposal]:
+def switched_over(script: Script, model: Model, why: str) -> Iterator[Proposal]:
     """``use_reentrant=False`` in each library call that makes the model's checkpointing reentrant."""
-    for switch in reentrant_switches(script, switches(script, calls, model)):
+    for switch in reentrant_switches(script, switches(script, model)):
         if switch.place != "direct":
             yield _in_library_call(script, switch, why)
 
@@ -77,12 +74,12 @@ def _added(script: Script, call: cst.Call, keyword: str) -> tuple[Splice, ...]:
     return ()
 
 
-def _in_direct_call(script: Script, calls: tuple[Site, ...], site: Site) -> Iterator[Proposal]:
+def _in_direct_call(script: Script, site: Site) -> Iterator[Proposal]:
     """``torch.utils.checkpoint.checkpoint(block, hidden)``."""
     value = argument(script, site.call, "use_reentrant")
     if flag(script, value, default=True) is not True or _unseen_options(script, site):
         return
-    reason = _reason(script, calls, site, given=value is not None)
+    reason = _reason(script, site, given=value is not None)
     if not reason:
         return
     line = script.line(site.call)
@@ -106,13 +103,13 @@ def _unseen_options(script: Script, site: Site) -> bool:
     return any(arg.star == "**" and entries(script, arg.value) is None for arg in site.call.args)
 
 
-def _reason(script: Script, calls: tuple[Site, ...], site: Site, *, given: bool) -> str:
+def _reason(script: Script, site: Site, *, given: bool) -> str:
     if _hidden_state(site):
         return HIDDEN
-    frozen = _base_is_frozen(script, calls)
+    frozen = _base_is_frozen(script)
     if not given:
         return MISSING if frozen is not False else ""
-    if frozen is True and not _has_embedding(calls) and script.function(site.call) is not None:
+    if frozen is True and not _has_embedding(script) and script.function(site.call) is not None:
         return TOWER
     return ""
 
@@ -129,9 +126,9 @@ def _hidden_state(site: Site) -> bool:
     return keyword or (len(names) < 2 and (closure or partial)) or carried
 
 
-def _base_is_frozen(script: Script, calls: tuple[Site, ...]) -> bool | None:
+def _base_is_frozen(script: Script) -> bool | None:
     """Whether something in the script freezes weights; None where nothing in it trains: a file with a model alone."""
-    if any(model.is_adapted() or model.preparations for model in models(script, calls)):
+    if any(model.is_adapted() or model.preparations for model in models(script)):
         return True
     frozen = any(
         isinstance(node, cst.Assign)
@@ -139,11 +136,13 @@ def _base_is_frozen(script: Script, calls: tuple[Site, ...]) -> bool | None:
         and script.code(node.value) == "False"
         for node in script.nodes
     )
-    if frozen or any(s.last == "requires_grad_" and "False" in script.code(s.call) for s in calls):
+    if frozen or any(
+        s.last == "requires_grad_" and "False" in script.code(s.call) for s in sites(script)
+    ):
         return True
-    trains = any(s.last in {"backward", "train"} for s in calls)
+    trains = any(s.last in {"backward", "train"} for s in sites(script))
     return False if trains else None
 
 
-def _has_embedding(calls: tuple[Site, ...]) -> bool:
-    return any(s.last in {"Embedding", "get_input_embeddings"} for s in calls)
+def _has_embedding(script: Script) -> bool:
+    return any(s.last in {"Embedding", "get_input_embeddings"} for s in sites(script))

@@ -18,29 +18,26 @@ USED = "something between the two uses it"
 @script_edit("build-optimizer-last", Stage.ORDER)
 def optimizer_last(script: Script) -> Iterator[Proposal]:
     """Moved behind the last ``get_peft_model`` of its block, with its scheduler; shown only where it is used."""
-    calls = sites(script)
-    for model in models(script, calls):
-        for optimizer in optimizers(calls):
+    for model in models(script):
+        for optimizer in optimizers(script):
             later = [a for a in model.adaptations if _comes_after(script, a, optimizer)]
             names = frozenset(n for a in later for n in (a.target, subject(script, a)) if n)
             held = any(mentions(a.value, names) for a in optimizer.call.args)
-            if later and held and not _has_its_day(calls, optimizer, later[-1], names):
-                yield _proposal(script, calls, optimizer, later[-1])
+            if later and held and not _has_its_day(script, optimizer, later[-1], names):
+                yield _proposal(script, optimizer, later[-1])
 
 
-def _has_its_day(
-    calls: tuple[Site, ...], optimizer: Site, adaptation: Site, names: frozenset[str]
-) -> bool:
+def _has_its_day(script: Script, optimizer: Site, adaptation: Site, names: frozenset[str]) -> bool:
     """Whether it trains the model before there is an adapter, or another one is made afterwards."""
     stepped = any(
         site.last == "step"
         and site.receiver == optimizer.target
         and optimizer.order < site.order < adaptation.order
-        for site in calls
+        for site in sites(script)
     )
     renewed = any(
         other.order > adaptation.order and any(mentions(a.value, names) for a in other.call.args)
-        for other in optimizers(calls)
+        for other in optimizers(script)
     )
     return stepped or renewed
 
@@ -50,16 +47,14 @@ def _comes_after(script: Script, adaptation: Site, optimizer: Site) -> bool:
     return same and adaptation.order > optimizer.order
 
 
-def _proposal(
-    script: Script, calls: tuple[Site, ...], optimizer: Site, adaptation: Site
-) -> Proposal:
+def _proposal(script: Script, optimizer: Site, adaptation: Site) -> Proposal:
     statement, goal = script.statement(optimizer.call), script.statement(adaptation.call)
     line = script.line(optimizer.call)
     together = script.parents.get(statement) is script.parents.get(goal)
     movable = all(
         isinstance(s, cst.SimpleStatementLine) and len(s.body) == 1 for s in (statement, goal)
     )
-    held = [(statement, optimizer.target), *_schedulers(script, calls, optimizer, goal)]
+    held = [(statement, optimizer.target), *_schedulers(script, optimizer, goal)]
     if not (together and movable) or _used_between(script, held, goal):
         return Proposal(
             line=line,
@@ -71,14 +66,14 @@ def _proposal(
 
 
 def _schedulers(
-    script: Script, calls: tuple[Site, ...], optimizer: Site, goal: cst.CSTNode
+    script: Script, optimizer: Site, goal: cst.CSTNode
 ) -> list[tuple[cst.CSTNode, str]]:
     """The statements between that make a scheduler of this optimizer."""
     end = script.span(goal)[0]
     names = frozenset({optimizer.target})
     return [
         (script.statement(site.call), site.target)
-        for site in calls
+        for site in sites(script)
         if site.order > optimizer.order
         and site.target
         and script.span(site.call)[0] < end

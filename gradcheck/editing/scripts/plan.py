@@ -1,20 +1,20 @@
 """Plans the repairs of a training script: text in, text out."""
 
+import re
 from dataclasses import dataclass
 
-from gradcheck.editing.changes import Change, FilePlan
+from gradcheck.editing.files import Change, FilePlan
 from gradcheck.editing.scripts.edit import Proposal, ScriptEdit, Stage, ordered_edits
 from gradcheck.editing.scripts.notes import notes_on
-from gradcheck.editing.scripts.pins import pinned_transformers
 from gradcheck.editing.scripts.script import Script, read_script
-from gradcheck.editing.scripts.text import Splice, origins_after, overlap, spliced
+from gradcheck.editing.scripts.text import NEWLINE, Splice, origins_after, overlap, spliced
 
+BLOCK = re.compile(r"^# /// script\s*$(.*?)^# ///\s*$", re.MULTILINE | re.DOTALL)
+PIN = re.compile(r"""["']transformers\s*(?:\[[^\]]*\])?\s*(?:==|>=|~=)\s*(\d+(?:\.\d+)*)""")
+UPPER = re.compile(r"""["']transformers[^"']*<\s*(\d+(?:\.\d+)*)""")
 BOM = "\ufeff"
 MAX_ROUNDS = 5
 """One change may make room for another; a set of edits that has not settled by then is a mistake of ours."""
-
-
-ScriptPlan = FilePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class _Draft:
     changes: tuple[Change, ...] = ()
 
 
-def plan_script(text: str, *, transformers: str | None = None) -> ScriptPlan:
+def plan_script(text: str, *, transformers: str | None = None) -> FilePlan:
     """The repairs of the training script ``text``; planned again from the result, nothing is left to do.
 
     ``transformers`` is the version that the script runs with, unless it pins one itself (PEP 723): what the library
@@ -37,7 +37,7 @@ def plan_script(text: str, *, transformers: str | None = None) -> ScriptPlan:
         TargetError: where the text is no Python.
     """
     bom, source = (BOM, text[1:]) if text.startswith(BOM) else ("", text)
-    original = read_script(source, pinned_transformers(source) or transformers, frozenset())
+    original = read_script(source, _pinned_transformers(source) or transformers, frozenset())
     draft = _Draft(script=original, origins=tuple(range(1, len(original.lines.starts) + 1)))
     for _ in range(MAX_ROUNDS):
         after = _round(draft, original)
@@ -47,7 +47,7 @@ def plan_script(text: str, *, transformers: str | None = None) -> ScriptPlan:
     else:
         raise AssertionError("the edits of a script did not settle")
     changes = sorted((*draft.changes, *_advice(draft, original)), key=lambda change: change.line)
-    return ScriptPlan(
+    return FilePlan(
         text=bom + draft.script.text, changes=tuple(changes), notes=notes_on(draft.script)
     )
 
@@ -98,3 +98,26 @@ def _change(proposal: Proposal, edit: ScriptEdit, draft: _Draft, original: Scrip
         applicability=applicability if proposal.splices else "display-only",
         suggestion=proposal.suggestion,
     )
+
+
+def _pinned_transformers(text: str) -> str | None:
+    """The version of transformers that a script's own metadata (PEP 723) asks for; None where it leaves it open.
+
+    # /// script
+    # dependencies = ["transformers==4.57.1"]
+    # ///
+    """
+    block = BLOCK.search(NEWLINE.sub("\n", text))
+    if block is None:
+        return None
+    lowest, upper = PIN.search(block[1]), UPPER.search(block[1])
+    if upper is not None and _numbers(upper[1]) <= (5, 0):
+        return lowest[1] if lowest else "4"
+    if lowest is None:
+        return None
+    exact = "==" in lowest[0] or "~=" in lowest[0]
+    return lowest[1] if exact or _numbers(lowest[1]) >= (5,) else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -15,7 +15,7 @@ from gradcheck.editing.scripts.models import (
 from gradcheck.editing.scripts.script import Script, dotted
 from gradcheck.editing.scripts.sites import Site, argument, sites
 from gradcheck.editing.scripts.text import Splice
-from gradcheck.editing.scripts.training import mentions
+from gradcheck.editing.scripts.training import exclusive, mentions
 from gradcheck.editing.scripts.writing import moved, removed, replaced
 
 WHY = (
@@ -27,8 +27,7 @@ WHY = (
 @script_edit("prepare-first", Stage.ORDER)
 def prepare_first(script: Script) -> Iterator[Proposal]:
     """Moved in front of ``get_peft_model`` in the same block; shown only where something stands between."""
-    calls = sites(script)
-    for model in models(script, calls):
+    for model in models(script):
         for late in model.preparations:
             nested = _nested(script, late)
             if nested is not None:
@@ -73,8 +72,6 @@ def _swapped(script: Script, late: Site, inner: cst.Call) -> Proposal:
 
 def _adaptation_before(script: Script, model: Model, late: Site) -> Site | None:
     """The adaptation of this very model that ran before, in the same function."""
-    from gradcheck.editing.scripts.input_gradients import exclusive
-
     given = subject(script, late)
     for early in reversed(model.adaptations):
         same = script.function(early.call) is script.function(late.call)

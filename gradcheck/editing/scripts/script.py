@@ -14,8 +14,6 @@ from gradcheck.errors import TargetError
 UNKNOWN = object()
 """The value of an expression that is no literal."""
 
-Scope = cst.FunctionDef | cst.ClassDef | cst.Lambda
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Script:

@@ -2,33 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import libcst as cst
 
 from gradcheck.editing.scripts.script import UNKNOWN, Script, dotted
 
-LIBRARIES = frozenset(
-    {
-        "accelerate",
-        "auto_gptq",
-        "bitsandbytes",
-        "datasets",
-        "diffusers",
-        "gptqmodel",
-        "peft",
-        "sentence_transformers",
-        "torch",
-        "transformers",
-        "trl",
-        "unsloth",
-    }
-)
+LIBRARIES = frozenset({
+    "accelerate", "auto_gptq", "bitsandbytes", "datasets", "diffusers", "gptqmodel", "peft",
+    "sentence_transformers", "torch", "transformers", "trl", "unsloth",
+})  # fmt: skip
 """Packages whose functions mean what their names say; a function of any other is a function of the user's."""
 SAME_MODEL = frozenset(
     {"to", "cuda", "cpu", "train", "eval", "float", "half", "bfloat16", "requires_grad_"}
 )
 """Methods that give the model itself back."""
-TARGETS = (cst.Assign, cst.AnnAssign, cst.NamedExpr)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,6 +50,7 @@ class Site:
         return self.home in {package, ""}
 
 
+@lru_cache(maxsize=1)
 def sites(script: Script) -> tuple[Site, ...]:
     """Every call, in the order of the source."""
     calls = [node for node in script.nodes if isinstance(node, cst.Call)]

@@ -14,7 +14,7 @@ from gradcheck.editing.scripts.checkpointing import (
 )
 from gradcheck.editing.scripts.models import Model
 from gradcheck.editing.scripts.script import Script, dotted
-from gradcheck.editing.scripts.sites import Site, argument, entries, flag, hidden_arguments
+from gradcheck.editing.scripts.sites import Site, argument, flag, hidden_arguments, keywords, sites
 from gradcheck.editing.scripts.training import trainers
 
 SUPPLYING = "enable_input_require_grads"
@@ -36,16 +36,16 @@ EVERY_TOWER_SINCE = 5
 REQUIRES_GRAD = re.compile(r"requires?_grad|input_grad")
 
 
-def needs_input(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def needs_input(script: Script, model: Model) -> bool:
     """Whether a model with adapters is checkpointed reentrantly, or may be, while nothing supplies a gradient."""
-    return may_be_starved(script, calls, model) and not supplied(script, calls, model)
+    return may_be_starved(script, model) and not supplied(script, model)
 
 
-def may_be_starved(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def may_be_starved(script: Script, model: Model) -> bool:
     """Whether a model with adapters is, or may be, checkpointed reentrantly."""
     if model.origin == "unsloth" or not trains_adapter(script, model):
         return False
-    found = switches(script, calls, model)
+    found = switches(script, model)
     mode = effective(script, found)
     if mode == "off":
         return unseen_class(script, model) and bool(model.preparations)
@@ -69,15 +69,13 @@ def unseen_class(script: Script, model: Model) -> bool:
     return model.origin == "own" and root not in script.definitions
 
 
-def supplied(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def supplied(script: Script, model: Model) -> bool:
     """Whether something in the script makes the input of the first block require a gradient."""
-    by_hand = any(_hook_by_hand(script, site) for site in calls)
-    by_library = any(_enables(site, model) for site in calls) or (
-        _by_preparation(script, calls, model)
-        or _by_adapter(script, calls, model)
-        or _by_trl(script, calls)
+    by_hand = any(_hook_by_hand(script, site) for site in sites(script))
+    by_library = any(_enables(site, model) for site in sites(script)) or (
+        _by_preparation(script, model) or _by_adapter(script, model) or _by_trl(script)
     )
-    if SPEECH.search(model.maker) or _adapts_tower(script, calls):
+    if SPEECH.search(model.maker) or _adapts_tower(script):
         return by_hand
     return by_hand or by_library
 
@@ -95,11 +93,14 @@ def _hook_by_hand(script: Script, site: Site) -> bool:
 def _enables(site: Site, model: Model) -> bool:
     if site.last != SUPPLYING:
         return False
-    known = any(site.receiver == n or site.receiver.startswith(f"{n}.") for n in model.names)
-    return known or "." in site.receiver or not site.receiver.startswith(("ref", "teacher"))
+    return (
+        model.has(site.receiver)
+        or "." in site.receiver
+        or not site.receiver.startswith(("ref", "teacher"))
+    )
 
 
-def _by_preparation(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def _by_preparation(script: Script, model: Model) -> bool:
     """PEFT puts the hook where the model is quantized and the checkpointing it switches on is reentrant.
 
     peft 0.21.2, utils/other.py. A class of the user's own seldom says that it is quantized.
@@ -109,7 +110,7 @@ def _by_preparation(script: Script, calls: tuple[Site, ...], model: Model) -> bo
         return False
     return any(
         switch.place == "preparation" and switch.mode != "non-reentrant"
-        for switch in switches(script, calls, model)
+        for switch in switches(script, model)
     )
 
 
@@ -123,18 +124,18 @@ def _hides(model: Model) -> bool:
     return any(len(site.call.args) > 0 for site in model.loads) and bool(model.preparations)
 
 
-def _by_adapter(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def _by_adapter(script: Script, model: Model) -> bool:
     """What the adapter brings: trained prompts, a trained embedding, or PEFT's own hook.
 
     PEFT puts the hook where checkpointing is on already and the model does not say that it is quantized (peft 0.21.2,
     peft_model.py).
     """
-    if _trains_inputs(script, calls):
+    if _trains_inputs(script):
         return True
     if model.quantized or says_quantized(script) or not model.adaptations:
         return False
     first = model.adaptations[0]
-    on = [s for s in calls if s.last in ENABLING and s.receiver in model.names]
+    on = [s for s in sites(script) if s.last in ENABLING and s.receiver in model.names]
     if model.origin == "library" and any(site.order < first.order for site in on):
         return True
     made = script.definitions.get(model.maker)
@@ -158,9 +159,9 @@ def defines(made: cst.ClassDef, name: str) -> bool:
     )
 
 
-def _trains_inputs(script: Script, calls: tuple[Site, ...]) -> bool:
+def _trains_inputs(script: Script) -> bool:
     """Whether an adapter's configuration names the embedding or puts trained prompts before it."""
-    for site in calls:
+    for site in sites(script):
         if site.last.startswith(PROMPTS) and site.of("peft"):
             return True
         if site.last.endswith("Config") and site.of("peft"):
@@ -177,41 +178,34 @@ def _names_embedding(script: Script, given: cst.BaseExpression) -> bool:
     return any(str(name).rpartition(".")[2] in EMBEDDINGS for name in values)
 
 
-def _by_trl(script: Script, calls: tuple[Site, ...]) -> bool:
+def _by_trl(script: Script) -> bool:
     """TRL's trainers prepare the model where they attach the adapter themselves."""
     return any(
         argument(script, site.call, "peft_config") is not None
-        for site in trainers(calls)
+        for site in trainers(script)
         if site.home != "transformers"
     )
 
 
-def bypasses_embedding(script: Script, calls: tuple[Site, ...], model: Model) -> bool:
+def bypasses_embedding(script: Script, model: Model) -> bool:
     """Whether a hook on the token embedding cannot help: the model is not fed tokens."""
-    if NO_TOKENS.search(model.maker) or SPEECH.search(model.maker) or _adapts_tower(script, calls):
+    if NO_TOKENS.search(model.maker) or SPEECH.search(model.maker) or _adapts_tower(script):
         return True
-    embeds = any(name == "inputs_embeds" for site in calls for name in _keyword_names(script, site))
-    through = any("get_input_embeddings()(" in script.code(site.call) for site in calls)
-    named = any(".embed_tokens(" in script.code(site.call) for site in calls)
+    calls = [site.call for site in sites(script)]
+    embeds = any(name == "inputs_embeds" for call in calls for name, _ in keywords(script, call))
+    through = any("get_input_embeddings()(" in script.code(call) for call in calls)
+    named = any(".embed_tokens(" in script.code(call) for call in calls)
     return embeds and not through and not named
 
 
-def _adapts_tower(script: Script, calls: tuple[Site, ...]) -> bool:
+def _adapts_tower(script: Script) -> bool:
     """Whether an adapter goes into a vision or audio tower that the hook on the embedding does not reach."""
     if major(script.transformers) >= EVERY_TOWER_SINCE:
         return False
-    configs = (site for site in calls if site.last.endswith("Config") and site.of("peft"))
+    configs = (site for site in sites(script) if site.last.endswith("Config") and site.of("peft"))
     given = (argument(script, site.call, "target_modules") for site in configs)
     texts = [script.code(value) for value in given if value is not None]
     return any(TOWER_TARGETS.search(text) and "(?!" not in text for text in texts)
-
-
-def _keyword_names(script: Script, site: Site) -> list[str]:
-    names = [arg.keyword.value for arg in site.call.args if arg.keyword is not None]
-    for arg in site.call.args:
-        if arg.star == "**":
-            names += [name for name, _ in entries(script, arg.value) or ()]
-    return names
 
 
 def reentrant_switches(script: Script, found: tuple[Switch, ...]) -> list[Switch]:

@@ -8,7 +8,7 @@ from gradcheck.editing.scripts.edit import Proposal, Stage, script_edit
 from gradcheck.editing.scripts.models import Model, models
 from gradcheck.editing.scripts.script import Script, dotted
 from gradcheck.editing.scripts.sites import Site, sites
-from gradcheck.editing.scripts.training import BACKWARD, loops_around, training_loops
+from gradcheck.editing.scripts.training import BACKWARD, conditional, loops_around, training_loops
 from gradcheck.editing.scripts.writing import inserted_before
 
 Loop = cst.For | cst.While
@@ -24,23 +24,22 @@ EVALUATED = "The evaluation in this loop leaves the model in eval mode for the n
 @script_edit("train-mode", Stage.STATEMENTS, "unsafe")
 def train_mode(script: Script) -> Iterator[Proposal]:
     """``model.train()`` before the loop, or at the head of the round that evaluates; dropout changes the loss."""
-    calls = sites(script)
-    for model in models(script, calls):
-        if model.origin == "unsloth" or _switches_by_other_means(calls):
+    for model in models(script):
+        if model.origin == "unsloth" or _switches_by_other_means(script):
             continue
-        for loop in training_loops(script, calls):
-            name = _trained_name(script, calls, model, loop)
+        for loop in training_loops(script):
+            name = _trained_name(script, model, loop)
             if name:
-                yield from _in_loop(script, calls, model, loop, name)
+                yield from _in_loop(script, model, loop, name)
 
 
-def _switches_by_other_means(calls: tuple[Site, ...]) -> bool:
-    return any(site.last in {"for_training", "train_mode"} for site in calls)
+def _switches_by_other_means(script: Script) -> bool:
+    return any(site.last in {"for_training", "train_mode"} for site in sites(script))
 
 
-def _trained_name(script: Script, calls: tuple[Site, ...], model: Model, loop: Loop) -> str:
+def _trained_name(script: Script, model: Model, loop: Loop) -> str:
     """What the model is called where its loss is computed in ``loop``."""
-    for site in calls:
+    for site in sites(script):
         name = dotted(site.call.func)
         inner = loops_around(script, site.call)
         if name in model.names and any(x is loop for x in inner) and _trains(script, inner[0]):
@@ -48,11 +47,9 @@ def _trained_name(script: Script, calls: tuple[Site, ...], model: Model, loop: L
     return ""
 
 
-def _in_loop(
-    script: Script, calls: tuple[Site, ...], model: Model, loop: Loop, name: str
-) -> Iterator[Proposal]:
+def _in_loop(script: Script, model: Model, loop: Loop, name: str) -> Iterator[Proposal]:
     home = script.function(loop)
-    here = [s for s in calls if script.function(s.call) is home]
+    here = [s for s in sites(script) if script.function(s.call) is home]
     train = [s for s in here if _switch(s, "train", model)]
     evals = [s for s in here if _switch(s, "eval", model) or _evaluates(script, s, model)]
     inside = [s for s in evals if script.inside(s.call, loop)]
@@ -63,9 +60,9 @@ def _in_loop(
         return
     before = [s for s in (*train, *evals) if script.span(s.call)[0] < script.span(loop)[0]]
     last = max(before, key=lambda s: s.order, default=None)
-    if last is not None and last not in train and not _guarded(script, last):
+    if last is not None and last not in train and not conditional(script, last):
         yield _before_loop(script, loop, name, LEFT.format(last.receiver or name))
-    elif last is None and _left_in_eval(calls, model):
+    elif last is None and _left_in_eval(script, model):
         yield _before_loop(script, loop, name, LOADED)
 
 
@@ -90,16 +87,6 @@ def _evaluates(script: Script, site: Site, model: Model) -> bool:
     called = [n for n in script.own_nodes(function) if isinstance(n, cst.Call)]
     modes = [n.func.attr.value for n in called if isinstance(n.func, cst.Attribute)]
     return "eval" in modes and "train" not in modes
-
-
-def _guarded(script: Script, site: Site) -> bool:
-    """Whether the call is in a branch that the loop need not follow: ``if args.evaluate_only: model.eval()``."""
-    outer = (node for node in script.ancestors(site.call) if isinstance(node, cst.If))
-    return any(not _is_main(script, node) for node in outer)
-
-
-def _is_main(script: Script, node: cst.If) -> bool:
-    return "__name__" in script.code(node.test)
 
 
 def _in_round(script: Script, train: list[Site], last: Site, name: str) -> Iterator[Proposal]:
@@ -133,9 +120,9 @@ def _before_loop(script: Script, loop: Loop, name: str, why: str) -> Proposal:
     return Proposal(line=line, summary=why, splices=(splice,))
 
 
-def _left_in_eval(calls: tuple[Site, ...], model: Model) -> bool:
+def _left_in_eval(script: Script, model: Model) -> bool:
     """Whether a library loaded the model and nothing in the whole script switches its mode."""
-    if any(_switch(site, "train", model) or site.last == "eval" for site in calls):
+    if any(_switch(site, "train", model) or site.last == "eval" for site in sites(script)):
         return False
     loads = (*model.loads, *model.adapter_loads)
     return any(site.last == "from_pretrained" for site in loads)

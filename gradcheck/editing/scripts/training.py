@@ -4,17 +4,20 @@ from collections.abc import Iterator
 
 import libcst as cst
 
+from gradcheck.editing.scripts.lossflow import read_names
 from gradcheck.editing.scripts.models import Model
 from gradcheck.editing.scripts.script import Script, dotted
-from gradcheck.editing.scripts.sites import Site, argument
+from gradcheck.editing.scripts.sites import Site, argument, sites
 
 OPTIMIZERS = frozenset({"create_optimizer", "get_optimizer"})
 BACKWARD = "backward"
 
 
-def trainers(calls: tuple[Site, ...]) -> list[Site]:
+def trainers(script: Script) -> list[Site]:
     """Where a Trainer is made: a library's, or one of the script's own."""
-    return [s for s in calls if s.last.endswith("Trainer") and (s.home or s.last[:1].isupper())]
+    return [
+        s for s in sites(script) if s.last.endswith("Trainer") and (s.home or s.last[:1].isupper())
+    ]
 
 
 def trainer_classes(script: Script) -> Iterator[cst.ClassDef]:
@@ -26,10 +29,10 @@ def trainer_classes(script: Script) -> Iterator[cst.ClassDef]:
             yield node
 
 
-def training_calls(calls: tuple[Site, ...]) -> list[Site]:
+def training_calls(script: Script) -> list[Site]:
     """The calls that train: ``trainer.train()`` and ``loss.backward()``."""
-    held = {site.target for site in trainers(calls)} - {""}
-    return [s for s in calls if s.last == BACKWARD or _starts_trainer(s, held)]
+    held = {site.target for site in trainers(script)} - {""}
+    return [s for s in sites(script) if s.last == BACKWARD or _starts_trainer(s, held)]
 
 
 def _starts_trainer(site: Site, held: set[str]) -> bool:
@@ -38,11 +41,11 @@ def _starts_trainer(site: Site, held: set[str]) -> bool:
     return site.receiver in held or "rainer" in site.receiver
 
 
-def optimizers(calls: tuple[Site, ...]) -> list[Site]:
+def optimizers(script: Script) -> list[Site]:
     """Where an optimizer is made, from any package."""
     return [
         s
-        for s in calls
+        for s in sites(script)
         if s.target
         and (s.last in OPTIMIZERS or ".optim." in s.name or _optimizer_class(s.last))
         and not s.last.endswith(("LR", "Scheduler"))
@@ -55,30 +58,33 @@ def _optimizer_class(name: str) -> bool:
 
 def mentions(node: cst.CSTNode, names: frozenset[str]) -> bool:
     """Whether ``node`` reads one of ``names``, or something of it (``model.parameters()``)."""
-    return any(dotted(found) in names for found in _expressions(node))
+    return not names.isdisjoint(read_names(node))
 
 
-def _expressions(node: cst.CSTNode) -> Iterator[cst.BaseExpression]:
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, (cst.Name, cst.Attribute)):
-            yield current
-        if isinstance(current, cst.Attribute):
-            stack.append(current.value)  # the attribute's own name is no variable
-        elif isinstance(current, cst.Arg):
-            stack.append(current.value)  # nor is a keyword
-        else:
-            stack.extend(current.children)
+def conditional(script: Script, site: Site) -> bool:
+    """Whether the call is in a branch that need not be taken: ``if args.evaluate_only: model.eval()``."""
+    return any(
+        isinstance(outer, cst.If) and "__name__" not in script.code(outer.test)
+        for outer in script.ancestors(site.call)
+    )
 
 
-def trained_after(script: Script, calls: tuple[Site, ...], model: Model, site: Site) -> bool:
+def exclusive(script: Script, one: cst.CSTNode, other: cst.CSTNode) -> bool:
+    """Whether only one of the two can run: they are in different branches of one ``if``."""
+    outer = set(map(id, script.ancestors(one)))
+    for shared in script.ancestors(other):
+        if id(shared) in outer:
+            return isinstance(shared, (cst.If, cst.Try, cst.IfExp))
+    return False
+
+
+def trained_after(script: Script, model: Model, site: Site) -> bool:
     """Whether what ``site`` makes goes into training further on in its function, or in another function."""
-    if not training_calls(calls):
+    if not training_calls(script):
         return False
     home = script.function(site.call)
     names = frozenset({site.target}) if site.target else model.names
-    for use in _uses(script, calls, names, model):
+    for use in _uses(script, names, model):
         elsewhere = script.function(use.call) is not home
         if use.order > site.order or elsewhere:
             return not elsewhere or _reaches_out(script, site, use)
@@ -98,35 +104,33 @@ def _reaches_out(script: Script, site: Site, use: Site) -> bool:
     return returns or passes
 
 
-def _uses(
-    script: Script, calls: tuple[Site, ...], names: frozenset[str], model: Model
-) -> Iterator[Site]:
+def _uses(script: Script, names: frozenset[str], model: Model) -> Iterator[Site]:
     all_names = names | model.names
-    for trainer in trainers(calls):
+    for trainer in trainers(script):
         given = argument(script, trainer.call, "model", 0)
         if given is not None and dotted(given) in all_names:
             yield trainer
-    for optimizer in optimizers(calls):
+    for optimizer in optimizers(script):
         if any(mentions(arg.value, all_names) for arg in optimizer.call.args):
             yield optimizer
-    for site in calls:
+    for site in sites(script):
         if site.last == "train" and site.receiver in all_names and not site.call.args:
             yield site
-    yield from loop_calls(script, calls, all_names)
+    yield from loop_calls(script, all_names)
 
 
-def loop_calls(script: Script, calls: tuple[Site, ...], names: frozenset[str]) -> Iterator[Site]:
+def loop_calls(script: Script, names: frozenset[str]) -> Iterator[Site]:
     """Calls of the model itself in a loop that trains."""
-    loops = training_loops(script, calls)
-    for site in calls:
+    loops = training_loops(script)
+    for site in sites(script):
         if dotted(site.call.func) in names and any(script.inside(site.call, x) for x in loops):
             yield site
 
 
-def training_loops(script: Script, calls: tuple[Site, ...]) -> list[cst.For | cst.While]:
+def training_loops(script: Script) -> list[cst.For | cst.While]:
     """The outermost loops with a ``backward()`` in them, each in its function."""
     found: list[cst.For | cst.While] = []
-    for site in calls:
+    for site in sites(script):
         if site.last == BACKWARD and (site.receiver or site.home == "torch"):
             loops = loops_around(script, site.call)
             if loops and all(loops[-1] is not loop for loop in found):

@@ -10,7 +10,7 @@ from gradcheck.findings.repair import Repair
 from gradcheck.formats.html.code import source, typed
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.rule import rule_page
-from gradcheck.formats.html.scope import Scope, code, glyph, pairs, prose, section
+from gradcheck.formats.html.scope import Scope, code, glyph, pairs, section
 from gradcheck.formats.views.text import clean, ranges
 from gradcheck.formats.views.verdict import by_severity
 
@@ -75,7 +75,7 @@ def badge(severity: Severity) -> Element:
 
 def _brief(finding: Finding) -> Iterator[Child]:
     yield badge(finding.severity)
-    yield [" ", h("b", prose(finding.code, 16)), " ", prose(finding.message, 200)]
+    yield [" ", h("b", clean(finding.code, 16)), " ", clean(finding.message, 200)]
 
 
 def _card(finding: Finding, scope: Scope, id_: str, told: set[str], standing: str) -> Element:
@@ -84,16 +84,16 @@ def _card(finding: Finding, scope: Scope, id_: str, told: set[str], standing: st
         f"h{scope.level}",
         badge(finding.severity),
         " ",
-        h("span", prose(finding.code, 16), class_="code"),
+        h("span", clean(finding.code, 16), class_="code"),
         " ",
-        h("span", prose(finding.rule, 80), class_="name"),
+        h("span", clean(finding.rule, 80), class_="name"),
         [" ", h("span", glyph(mark), f" {standing}", class_=f"badge {tone}")] if standing else None,
         id=f"{id_}-title",
     )
     return h(
         "article",
         title,
-        h("p", prose(finding.message, MAX_MESSAGE), class_="message"),
+        h("p", clean(finding.message, MAX_MESSAGE), class_="message"),
         source(finding.location, scope) if finding.location else None,
         pairs(list(_facts(finding))),
         _repairs(finding, scope),
@@ -109,7 +109,7 @@ def _facts(finding: Finding) -> Iterator[tuple[str, Child]]:
         yield "module", code(finding.module)
     shown = [pair for pair in finding.evidence if pair[0] != "costs"]
     for label, value in shown[:MAX_EVIDENCE]:
-        yield prose(label, 40), code(value, MAX_VALUE)
+        yield clean(label, 40), code(value, MAX_VALUE)
     if len(shown) > MAX_EVIDENCE:
         yield "", f"{len(shown) - MAX_EVIDENCE:,} more in the JSON format"
     if finding.parameters:
@@ -145,7 +145,7 @@ def repair(offer: Repair) -> Iterator[Child]:
         f": {EFFECTS[offer.applicability]}",
         class_=f"effect {offer.applicability}",
     )
-    yield h("p", prose(offer.summary, 600), " ", effect)
+    yield h("p", clean(offer.summary, 600), " ", effect)
     yield typed(offer.snippet)
 
 

@@ -6,7 +6,6 @@ from gradcheck.core.words import counted
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.fragment import fragment_of
 from gradcheck.formats.html.fragment_parts import (
-    VERBOSE_FACTOR,
     aside,
     card,
     colored,
@@ -14,7 +13,6 @@ from gradcheck.formats.html.fragment_parts import (
     repair_block,
     state,
     table,
-    text,
     title,
     verdict_line,
     whole,
@@ -22,7 +20,7 @@ from gradcheck.formats.html.fragment_parts import (
 from gradcheck.formats.html.fragment_tables import MAX_ROWS
 from gradcheck.formats.views.fix_summary import ChangeRow, State, change_rows, folded_changes
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
-from gradcheck.formats.views.text import norm
+from gradcheck.formats.views.text import clean, norm
 from gradcheck.formats.views.verdict import verdict, verdict_word
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified
@@ -33,7 +31,7 @@ MAX_REASON = 400
 
 def fix_fragment(report: FixReport, options: RenderOptions) -> str:
     """What a model says is escaped and bounded, as in the fragment of a Report."""
-    factor = VERBOSE_FACTOR if options.verbose else 1
+    factor = options.factor
     word = fix_word(report, dry_run=options.dry_run)
     done = whole(
         [
@@ -58,8 +56,8 @@ def _tried(report: FixReport, limit: int) -> Iterator[Element]:
 
 def _outcome(outcome: Verified | Rejected) -> Element:
     color = "good" if isinstance(outcome, Verified) else "error"
-    name = (h("b", text(outcome.code, 16)), f" {text(outcome.repair.name, 60)}")
-    reason = text(outcome.reason, MAX_REASON)
+    name = (h("b", clean(outcome.code, 16)), f" {clean(outcome.repair.name, 60)}")
+    reason = clean(outcome.reason, MAX_REASON)
     rows: list[Child] = [fact("why not", reason)]
     if isinstance(outcome, Verified):
         rows = [repair_block(outcome.repair), fact("result", reason)]
@@ -69,8 +67,8 @@ def _outcome(outcome: Verified | Rejected) -> Element:
 def _not_tried(report: FixReport, limit: int) -> Iterator[Element]:
     left = [outcome for outcome in report.outcomes if isinstance(outcome, NotTried)]
     for outcome in left[:limit]:
-        name = f"{text(outcome.code, 16)} {text(outcome.repair.name, 60)}"
-        yield aside(f"not tried {name}: {text(outcome.reason, MAX_REASON)}")
+        name = f"{clean(outcome.code, 16)} {clean(outcome.repair.name, 60)}"
+        yield aside(f"not tried {name}: {clean(outcome.reason, MAX_REASON)}")
     if len(left) > limit:
         yield aside(f"… {counted(len(left) - limit, 'more repair')} not tried")
 

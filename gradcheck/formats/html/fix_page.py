@@ -12,7 +12,7 @@ from gradcheck.formats.html.findings import CURED, findings_section, repair
 from gradcheck.formats.html.map import legend, map_figures
 from gradcheck.formats.html.page import banner, closing_parts, figures, frame, subject
 from gradcheck.formats.html.parameters import Cell, gradient_words, sortable
-from gradcheck.formats.html.scope import Scope, glyph, pairs, prose, section
+from gradcheck.formats.html.scope import Scope, glyph, pairs, section
 from gradcheck.formats.views.fix_summary import ABSENT, ChangeRow, State, change_rows
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.views.gradient_map import Scale, gradient_maps
@@ -64,7 +64,7 @@ def _side(title: str, side: Report, scope: Scope) -> Element:
     return h(
         "div",
         h(f"h{scope.level}", f"{title} ", word),
-        h("p", prose(verdict(side), 600), class_="verdict"),
+        h("p", clean(verdict(side), 600), class_="verdict"),
         figures(side),
         picture(side, scope) if side.chain else None,
         class_="side",
@@ -98,10 +98,10 @@ def _tried(outcome: Verified | Rejected, scope: Scope) -> Element:
         f"h{scope.level}",
         h("span", glyph(mark), f" {outcome.status}", class_=f"badge {tone}"),
         " ",
-        h("span", prose(outcome.repair.name, 80), class_="name"),
-        h("span", " for ", h("b", prose(outcome.code, 16)), class_="standing"),
+        h("span", clean(outcome.repair.name, 80), class_="name"),
+        h("span", " for ", h("b", clean(outcome.code, 16)), class_="standing"),
     )
-    reason = pairs([(label, prose(outcome.reason, MAX_REASON))])
+    reason = pairs([(label, clean(outcome.reason, MAX_REASON))])
     return h("article", title, list(repair(outcome.repair)), reason, class_=f"outcome {tone}")
 
 

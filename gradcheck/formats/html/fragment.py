@@ -7,17 +7,16 @@ from gradcheck.findings.finding import Finding
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.fragment_parts import (
     COLORS,
-    VERBOSE_FACTOR,
     card,
     colored,
     fact,
     place,
     repair_block,
-    text,
     verdict_line,
     whole,
 )
 from gradcheck.formats.html.fragment_tables import chain_table, parameters_table
+from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import by_severity, verdict, verdict_word
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report
@@ -28,7 +27,7 @@ MAX_MESSAGE = 2000
 
 def fragment_of(report: Report, options: RenderOptions) -> str:
     """Verdict, findings, chain and the parameters by group; what a model says is escaped and bounded."""
-    factor = VERBOSE_FACTOR if options.verbose else 1
+    factor = options.factor
     return whole(
         [
             verdict_line(verdict_word(report), verdict(report), healthy=report.healthy),
@@ -42,7 +41,7 @@ def fragment_of(report: Report, options: RenderOptions) -> str:
 
 
 def _setup(report: Report) -> Child:
-    parts = [(text(key, 40), text(value, 160)) for key, value in report.setup]
+    parts = [(clean(key, 40), clean(value, 160)) for key, value in report.setup]
     if report.loss is not None:
         parts.append(("loss", f"{report.loss:.4f}"))
     told = [(" · " if at else "", key, " ", h("b", value)) for at, (key, value) in enumerate(parts)]
@@ -58,8 +57,8 @@ def _findings(report: Report, limit: int) -> Iterator[Child]:
 
 def _finding(finding: Finding) -> Element:
     severity = colored(finding.severity, finding.severity)
-    head = (severity, " ", h("b", text(finding.code, 16)), f" {text(finding.rule, 80)}")
-    rows: list[Child] = [h("p", text(finding.message, MAX_MESSAGE), style="margin:2px 0")]
+    head = (severity, " ", h("b", clean(finding.code, 16)), f" {clean(finding.rule, 80)}")
+    rows: list[Child] = [h("p", clean(finding.message, MAX_MESSAGE), style="margin:2px 0")]
     rows += _facts(finding)
     rows += [repair_block(repair) for repair in finding.repairs[:4]]
     return card(head, rows, finding.severity)
@@ -67,21 +66,23 @@ def _finding(finding: Finding) -> Element:
 
 def _facts(finding: Finding) -> Iterator[Element]:
     if finding.module:
-        yield fact("module", h("code", text(finding.module)))
+        yield fact("module", h("code", clean(finding.module, 400)))
     if finding.location is not None:
         where = place(finding.location.file, finding.location.line)
-        yield fact("line", where, " ", h("code", text(finding.location.text, 200)))
+        yield fact("line", where, " ", h("code", clean(finding.location.text, 200)))
     for label, value in finding.evidence[:8]:
-        yield fact(text(label, 40), text(value))
+        yield fact(clean(label, 40), clean(value, 400))
     if finding.parameters:
         elements = f", {counted(finding.num_elements, 'parameter')}" if finding.num_elements else ""
         yield fact("cost", counted(len(finding.parameters), "tensor") + elements)
 
 
 def _footer(report: Report) -> Iterator[Element]:
-    lines = [f"noted: {text(note)}" for note in report.notes[:5]]
+    lines = [f"noted: {clean(note, 400)}" for note in report.notes[:5]]
     if report.skipped:
-        rules = ", ".join(f"{text(s.code, 16)} ({text(s.reason, 80)})" for s in report.skipped[:8])
+        rules = ", ".join(
+            f"{clean(s.code, 16)} ({clean(s.reason, 80)})" for s in report.skipped[:8]
+        )
         more = f", {len(report.skipped) - 8} more" if len(report.skipped) > 8 else ""
         lines.append(f"skipped: {rules}{more}")
     for line in lines:

@@ -26,8 +26,6 @@ STATE_COLORS = {
 }
 CLASSES = "gradcheck-report mathjax_ignore tex2jax_ignore"
 """The last two keep notebooks from reading a ``$`` in a message as a formula."""
-VERBOSE_FACTOR = 10
-"""How much more of everything ``verbose`` shows: bounded still."""
 _CELL = "padding:1px 14px 1px 0;text-align:left;white-space:nowrap"
 _NUMBER = "padding:1px 14px 1px 0;text-align:right;white-space:nowrap"
 _TABLE = (
@@ -42,11 +40,6 @@ def whole(parts: Iterable[Child]) -> str:
     return str(h("div", parts, class_=CLASSES, style=_WHOLE))
 
 
-def text(value: str, limit: int = 400) -> str:
-    """``value`` cleaned and bounded."""
-    return clean(value, limit)
-
-
 def colored(words: Child, color: str) -> Element:
     """``words`` in one of ``COLORS``."""
     return h("span", words, style=f"color:{COLORS[color]};font-weight:600")
@@ -54,7 +47,7 @@ def colored(words: Child, color: str) -> Element:
 
 def state(word: str) -> Element:
     """A state of a parameter or a link in its color."""
-    return colored(text(word, 24), STATE_COLORS.get(word, "dim"))
+    return colored(clean(word, 24), STATE_COLORS.get(word, "dim"))
 
 
 def place(file: str, line: int) -> str:
@@ -88,7 +81,10 @@ def repair_block(repair: Repair) -> list[Child]:
     """What a repair does, and the lines to type."""
     lines = "\n".join(clean_lines(repair.snippet))
     style = "margin:2px 0;white-space:pre-wrap;background:none;color:inherit"
-    return [fact("repair", text(repair.summary)), h("pre", lines, style=style) if lines else None]
+    return [
+        fact("repair", clean(repair.summary, 400)),
+        h("pre", lines, style=style) if lines else None,
+    ]
 
 
 def title(words: str) -> Element:

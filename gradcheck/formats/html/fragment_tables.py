@@ -2,7 +2,7 @@
 
 from gradcheck.core.words import counted
 from gradcheck.formats.html.element import Child, h
-from gradcheck.formats.html.fragment_parts import colored, place, state, table, text, title
+from gradcheck.formats.html.fragment_parts import colored, place, state, table, title
 from gradcheck.formats.views.chain import Wire, loose_cuts, shown_links, wires
 from gradcheck.formats.views.summary import (
     GroupRow,
@@ -44,7 +44,7 @@ def _link(link: Link, wire: Wire) -> list[Child]:
     return [
         mark,
         (h("code", ranges(clean(link.name, 200))), times),
-        text(link.type.rpartition(".")[2], 60),
+        clean(link.type.rpartition(".")[2], 60),
         state(link.state),
         f"{link.reached:,} of {link.trainable:,}" if link.trainable else "",
     ]
@@ -53,7 +53,7 @@ def _link(link: Link, wire: Wire) -> list[Child]:
 def _loose(cut: Break) -> list[Child]:
     where: Child = "outside the model" if cut.module is None else "in the model's forward"
     if cut.module:
-        where = ("in ", h("code", text(cut.module, 200)))
+        where = ("in ", h("code", clean(cut.module, 200)))
     line = place(cut.location.file, cut.location.line) if cut.location else ""
     return [colored("✂ cut", "error"), where, line, "", ""]
 

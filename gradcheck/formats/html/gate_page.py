@@ -9,7 +9,7 @@ from gradcheck.formats.html.document import document
 from gradcheck.formats.html.element import Child, Element, h
 from gradcheck.formats.html.page import banner, frame, report_parts
 from gradcheck.formats.html.parameters import Cell, sortable
-from gradcheck.formats.html.scope import Scope, glyph, pairs, prose, section
+from gradcheck.formats.html.scope import Scope, glyph, pairs, section
 from gradcheck.formats.views.gate_verdict import (
     STATUS_WORDS,
     drift_words,
@@ -83,7 +83,7 @@ def _overview(gate: GateReport, scope: Scope, opened: set[int]) -> Element:
     ]
     left = len(gate.results) - MAX_TARGETS
     more = counted(left, "more target") if left > 0 else ""
-    notes = [h("li", prose(note, 800)) for note in gate.notes[:MAX_LISTED]]
+    notes = [h("li", clean(note, 800)) for note in gate.notes[:MAX_LISTED]]
     return section(
         scope,
         "targets",
@@ -99,7 +99,7 @@ def _row(result: TargetResult, key: str) -> list[Cell]:
     return [
         (h("a", name, href=f"#{key}target") if key else name, None),
         (_status(result), str(TARGET_STATUSES.index(result.status))),
-        (h("span", prose(_sentence(result), 300), class_="why"), None),
+        (h("span", clean(_sentence(result), 300), class_="why"), None),
         (findings_words(result), str(len(result.findings))),
         (f"{result.duration_s:.1f}", result.duration_s),
         ("", "") if memory is None else (f"{memory / 1e6:,.0f}", memory),
@@ -123,7 +123,7 @@ def _target(result: TargetResult, scope: Scope) -> Element:
     """Everything about one target, open where it fails."""
     title = h(f"h{scope.level - 1}", clean(result.name, 160), " ", _status(result))
     parts = [
-        h("p", prose(_sentence(result), 2000), class_="message"),
+        h("p", clean(_sentence(result), 2000), class_="message"),
         pairs(list(_aside(result))),
     ]
     body = list(report_parts(result.report, scope, shown=result.findings)) if result.report else []
@@ -157,7 +157,7 @@ def _aside(result: TargetResult) -> Iterator[tuple[str, Child]]:
 
 
 def _listed(lines: list[str]) -> Element:
-    items = [h("li", prose(line, 400)) for line in lines[:MAX_LISTED]]
+    items = [h("li", clean(line, 400)) for line in lines[:MAX_LISTED]]
     if len(lines) > MAX_LISTED:
         items.append(h("li", f"… {len(lines) - MAX_LISTED:,} more"))
     return h("ul", items)

@@ -5,7 +5,7 @@ from gradcheck.formats.html.fix_page import fix_page
 from gradcheck.formats.html.fragment import fragment_of
 from gradcheck.formats.html.gate_page import gate_page
 from gradcheck.formats.html.page import page
-from gradcheck.formats.html.scope import VERBOSE_FACTOR, Scope
+from gradcheck.formats.html.scope import Scope
 from gradcheck.gates.gate import GateReport
 from gradcheck.reports.formatter import RenderOptions, formatter
 from gradcheck.reports.outcome import FixReport
@@ -33,4 +33,4 @@ def render_gate(gate: GateReport, options: RenderOptions) -> str:
 
 
 def _scope(options: RenderOptions) -> Scope:
-    return Scope(factor=VERBOSE_FACTOR if options.verbose else 1, options=options)
+    return Scope(factor=options.factor, options=options)

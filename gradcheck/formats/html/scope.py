@@ -8,9 +8,6 @@ from gradcheck.formats.views.places import place_of, source_link
 from gradcheck.formats.views.text import clean
 from gradcheck.reports.formatter import RenderOptions
 
-VERBOSE_FACTOR = 10
-"""How much more of everything ``verbose`` shows: bounded still."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
@@ -48,11 +45,6 @@ def section(scope: Scope, name: str, title: str, *children: Child, aside: str = 
     heading = h(f"h{scope.level}", title, beside, id=label)
     named = None if scope.key else label  # as a landmark only where no other section has its name
     return h("section", heading, children, id=scope.id(name), aria_labelledby=named)
-
-
-def prose(text: str, limit: int = 400) -> str:
-    """``text`` on one line, bounded; an element escapes it."""
-    return clean(text, limit)
 
 
 def code(text: str, limit: int = 400) -> Element:

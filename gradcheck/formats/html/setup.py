@@ -1,7 +1,7 @@
 """The set-up and the environment of a page, copyable for a bug report; what was skipped and what was noted."""
 
 from gradcheck.formats.html.element import Child, Element, h
-from gradcheck.formats.html.scope import Scope, pairs, prose, section
+from gradcheck.formats.html.scope import Scope, pairs, section
 from gradcheck.formats.views.places import place_of
 from gradcheck.formats.views.text import clean
 from gradcheck.formats.views.verdict import by_severity, loss_words, verdict, verdict_word
@@ -17,7 +17,7 @@ MAX_REPORTED = 20
 
 def setup_section(report: Report, scope: Scope) -> Element:
     """What was inspected, where, and both as text to paste."""
-    rows: list[tuple[str, Child]] = [(prose(k, 60), prose(v, 400)) for k, v in report.setup]
+    rows: list[tuple[str, Child]] = [(clean(k, 60), clean(v, 400)) for k, v in report.setup]
     places: list[tuple[str, Child]] = [(name, value) for name, value in _environment(report)]
     pasted = h(
         "details",
@@ -79,7 +79,7 @@ def skipped_section(report: Report, scope: Scope) -> Element | None:
         (reason, _codes(codes))
         for reason, codes in list(reasons.items())[: scope.bound(MAX_REASONS)]
     ]
-    notes = [h("li", prose(note, 800)) for note in report.notes[: scope.bound(MAX_NOTES)]]
+    notes = [h("li", clean(note, 800)) for note in report.notes[: scope.bound(MAX_NOTES)]]
     left = len(report.notes) - len(notes)
     if left > 0:
         notes.append(h("li", f"… {left:,} more"))

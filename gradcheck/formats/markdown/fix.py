@@ -8,8 +8,8 @@ from gradcheck.formats.markdown.page import asides_section, page, report_section
 from gradcheck.formats.markdown.text import code, code_block, details, prose
 from gradcheck.formats.views.fix_verdict import fix_verdict, fix_word
 from gradcheck.formats.views.problems import problems
+from gradcheck.formats.views.text import APPLICABILITY
 from gradcheck.formats.views.verdict import verdict, verdict_word
-from gradcheck.formats.views.words import APPLICABILITY
 from gradcheck.gates.gate import of_one
 from gradcheck.reports.formatter import RenderOptions, formatter
 from gradcheck.reports.outcome import FixReport, NotTried, Rejected, Verified

@@ -10,8 +10,7 @@ from gradcheck.formats.views.asides import asides, told_of
 from gradcheck.formats.views.places import Place, source_link
 from gradcheck.formats.views.problem import Problem, cost_words
 from gradcheck.formats.views.summary import GroupRow, folded, group_rows, totals
-from gradcheck.formats.views.text import clean, norm
-from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.formats.views.text import APPLICABILITY, clean, norm
 from gradcheck.gates.gate import GateReport
 from gradcheck.reports.formatter import RenderOptions
 from gradcheck.reports.report import Report

@@ -21,15 +21,13 @@ MAX_MESSAGE = 700
 """Characters of a message: about nine lines of 80 columns."""
 MAX_EVIDENCE = 4
 INDENT = 2
-VERBOSE_FACTOR = 10
-"""How much more of everything ``verbose`` shows: bounded still."""
 
 
 def findings_section(report: Report, options: RenderOptions, width: int) -> RenderableType | None:
     """Errors first, then warnings; notes in one line each unless verbose."""
     if not report.findings:
         return None
-    factor = VERBOSE_FACTOR if options.verbose else 1
+    factor = options.factor
     findings = by_severity(report.findings)
     grave = findings if options.verbose else [f for f in findings if f.severity != "note"]
     full = grave[: MAX_FULL * factor]
@@ -84,7 +82,7 @@ def _in_full(
 
 
 def _bound(bound: int, options: RenderOptions) -> int:
-    return bound * VERBOSE_FACTOR if options.verbose else bound
+    return bound * options.factor
 
 
 def where_rows(

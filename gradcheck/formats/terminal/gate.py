@@ -38,7 +38,6 @@ MAX_DETAILED = 20
 MAX_DRIFT = 12
 MAX_ASIDES = 20
 MAX_NAME = 40
-VERBOSE_FACTOR = 10
 MEBI = 2**20
 
 
@@ -54,7 +53,7 @@ def _sections(
     yield verdict_line(gate_word(gate), gate_verdict(gate), healthy=gate.healthy)
     yield _table(gate, options)
     telling = [result for result in gate.results if _tells(result, options)]
-    limit = MAX_DETAILED * (VERBOSE_FACTOR if options.verbose else 1)
+    limit = MAX_DETAILED * options.factor
     for result in telling[:limit]:
         yield _details(result, options, width)
     if len(telling) > limit:
@@ -68,7 +67,7 @@ def _table(gate: GateReport, options: RenderOptions) -> RenderableType:
         table.add_column(title, overflow="fold")
     for title in ("time", "memory"):
         table.add_column(title, justify="right", no_wrap=True)
-    limit = MAX_TARGETS * (VERBOSE_FACTOR if options.verbose else 1)
+    limit = MAX_TARGETS * options.factor
     for result in gate.results[:limit]:
         table.add_row(*_row(result))
     if len(gate.results) > limit:
@@ -112,7 +111,7 @@ def _details(result: TargetResult, options: RenderOptions, width: int) -> Render
 
 
 def _drift(result: TargetResult, options: RenderOptions) -> list[str]:
-    limit = MAX_DRIFT * (VERBOSE_FACTOR if options.verbose else 1)
+    limit = MAX_DRIFT * options.factor
     lines = [drift_words(drift) for drift in result.drift[:limit]]
     if len(result.drift) > limit:
         lines.append(f"… {counted(len(result.drift) - limit, 'more group')}")
@@ -122,7 +121,7 @@ def _drift(result: TargetResult, options: RenderOptions) -> list[str]:
 def _footer(gate: GateReport, options: RenderOptions, width: int) -> RenderableType | None:
     """What is no problem, and of which targets it is true where it is not all of them."""
     rows: list[tuple[str, RenderableType]] = []
-    for aside in asides(gate, MAX_ASIDES * (VERBOSE_FACTOR if options.verbose else 1)):
+    for aside in asides(gate, MAX_ASIDES * options.factor):
         about = told_of(aside, gate)
         rows.append((aside.kind, Text(f"{aside.text}{f' ({about})' if about else ''}")))
     return labelled(rows, width=width) if rows else None

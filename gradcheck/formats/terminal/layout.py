@@ -6,8 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gradcheck.findings.repair import Repair
-from gradcheck.formats.views.text import clean, clean_lines, code_lines
-from gradcheck.formats.views.words import APPLICABILITY
+from gradcheck.formats.views.text import APPLICABILITY, clean, clean_lines, code_lines
 
 STATE_STYLES = {
     "live": "green",

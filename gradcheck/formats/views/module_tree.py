@@ -3,8 +3,6 @@
 Subtrees that are equal are kept once, whatever the model's size: the layers of a model differ in their names alone.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Iterator

@@ -6,6 +6,12 @@ from collections.abc import Iterator
 
 from gradcheck.core.words import counted, dtype_text
 
+APPLICABILITY = {
+    "safe": "safe: the loss stays as it is",
+    "unsafe": "changes loss, numerics or memory",
+    "display-only": "by hand",
+}
+"""What a repair changes beside curing."""
 ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|.?)",
     re.DOTALL,

@@ -1,13 +1,10 @@
 """Random sound as each kind of model wants it: mel features or a waveform."""
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
+import torch
 
 from gradcheck.loading.batches.synthetic import WAVEFORM_SAMPLES, Batch, Sizes, waveform_inputs
-
-if TYPE_CHECKING:
-    import torch
 
 FRAMES = 128
 """Of features that are as long as one likes; a power of two, because encoders reduce them eightfold."""
@@ -29,8 +26,6 @@ _MASKS = ("input_features_mask", "feature_attention_mask")
 
 def audio_inputs(model: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """``input_features`` or ``input_values`` with their mask; empty where the model takes none."""
-    import torch
-
     config = audio_config(model.config)
     if _wants_waveform(model, accepted):
         inputs = waveform_inputs(config, sizes, generator)

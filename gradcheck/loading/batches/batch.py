@@ -1,20 +1,17 @@
 """Makes the batch of a model that was loaded by id or folder: synthetic, or from the user's own file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.core.target import Target
 from gradcheck.errors import BatchError
 from gradcheck.loading.architectures import task_of
 from gradcheck.loading.batches import synthetic, tasks
-from gradcheck.loading.batches.data_file import check_data, data_batch
+from gradcheck.loading.batches.data_file import data_batch
 from gradcheck.loading.classes import has_towers
 from gradcheck.loading.sources import Source
-
-if TYPE_CHECKING:
-    import torch
 
 Batch = dict[str, Any]
 _TOWER_INPUTS = {
@@ -24,8 +21,6 @@ _TOWER_INPUTS = {
     "input_features",
     "input_values",
 }
-MIN_SEQ_LEN = 2
-"""A causal model's labels are shifted by one: fewer tokens leave nothing to predict."""
 
 
 def make_batch(
@@ -64,8 +59,6 @@ def synthetic_batch(model: Any, target: Target) -> Batch:
 
 def _plain_batch(model: Any, target: Target) -> Batch:
     """A batch for a class that transformers lists under no task: one input, by its name."""
-    import torch
-
     makers: dict[str, Callable[..., Batch]] = {
         "input_ids": synthetic.text_inputs,
         "pixel_values": synthetic.image_inputs,
@@ -90,22 +83,6 @@ def shapes_text(batch: Mapping[str, Any]) -> str:
         for key, value in batch.items()
         if hasattr(value, "shape")
     )
-
-
-def check_batch_options(target: Target) -> None:
-    """Refuses sizes and files that no model can be given, before one is loaded.
-
-    Raises:
-        BatchError: for a size that leaves nothing to train on, or a file of which no batch can be made.
-    """
-    if target.batch_size < 1:
-        raise BatchError(f"--batch-size {target.batch_size} makes no batch; give 1 or more")
-    if target.seq_len < MIN_SEQ_LEN:
-        raise BatchError(
-            f"--seq-len {target.seq_len} leaves no token to predict; give {MIN_SEQ_LEN} or more"
-        )
-    if target.data is not None:
-        check_data(target.data)
 
 
 def _check_positions(model: Any, target: Target) -> None:

@@ -1,16 +1,13 @@
 """Checks that a batch fits a model's vocabulary: on a GPU a wrong id kills the process with no word of why."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.errors import BatchError
 from gradcheck.internals.tensors import fake_tensor_class
-
-if TYPE_CHECKING:
-    import torch
 
 
 def check_batch(model: Any, batch: Mapping[str, Any]) -> None:
@@ -65,8 +62,6 @@ def _check(key: str, values: torch.Tensor, limit: int, what: str) -> None:
 
 def _integers(batch: Mapping[str, Any], key: str) -> torch.Tensor | None:
     """The tensor under ``key`` where it holds real integers: not floating, not on meta, not fake."""
-    import torch
-
     value = batch.get(key)
     if (
         not isinstance(value, torch.Tensor)
@@ -100,8 +95,6 @@ def _size(model: Any, getter: str, attribute: str) -> int | None:
 
 def _placeholders(model: Any, ids: torch.Tensor) -> torch.Tensor:
     """Where ``ids`` marks the place of an image or a sound; such ids may lie outside the embedding."""
-    import torch
-
     config = getattr(model, "config", None)
     marks = [
         value

@@ -16,6 +16,8 @@ from gradcheck.loading.sources import Source
 if TYPE_CHECKING:
     import torch
 
+MIN_SEQ_LEN = 2
+"""A causal model's labels are shifted by one: fewer tokens leave nothing to predict."""
 IGNORED_LABEL = -100
 """What torch's cross-entropy ignores (``ignore_index``)."""
 MIN_TOKENS = 2
@@ -40,6 +42,22 @@ class Example:
     prompt: list[int]
     """Labelled with ``IGNORED_LABEL``."""
     learned: list[int]
+
+
+def check_batch_options(target: Target) -> None:
+    """Refuses sizes and files that no model can be given, before one is loaded.
+
+    Raises:
+        BatchError: for a size that leaves nothing to train on, or a file of which no batch can be made.
+    """
+    if target.batch_size < 1:
+        raise BatchError(f"--batch-size {target.batch_size} makes no batch; give 1 or more")
+    if target.seq_len < MIN_SEQ_LEN:
+        raise BatchError(
+            f"--seq-len {target.seq_len} leaves no token to predict; give {MIN_SEQ_LEN} or more"
+        )
+    if target.data is not None:
+        check_data(target.data)
 
 
 def check_data(name: str) -> None:

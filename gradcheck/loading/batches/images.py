@@ -1,14 +1,11 @@
 """Random images as each kind of model wants them: whole, in tiles, or as patches with their places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.batches.synthetic import Batch, Sizes
-
-if TYPE_CHECKING:
-    import torch
 
 PATCHES_PER_SIDE = 4
 SIDE_PIXELS = 64
@@ -36,8 +33,6 @@ def image_inputs(model: Any, accepted: set[str], sizes: Sizes, generator: torch.
 
 def _question(accepted: set[str], sizes: Sizes) -> Batch:
     """What a Q-Former that reads text asks of the image."""
-    import torch
-
     if "qformer_input_ids" not in accepted:
         return {}
     return {
@@ -70,8 +65,6 @@ def _channels(vision: Any) -> int:
 
 def _grid(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """Qwen-VL's layout: ``pixel_values`` [patches of all images, channels * frames * height * width]."""
-    import torch
-
     vision = vision_config(config)
     patch, channels, side = _patch_size(vision), _channels(vision), PATCHES_PER_SIDE
     frames: int = getattr(vision, "temporal_patch_size", getattr(vision, "patch_temporal", 1))
@@ -96,8 +89,6 @@ def _grid(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Genera
 
 def _patch_rows(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """Patches of each image in a row, and how many rows and columns they made."""
-    import torch
-
     pixels = _rows_of_patches(config, sizes, generator)
     inputs: Batch = {
         "pixel_values": pixels,
@@ -121,8 +112,6 @@ def _bare_patches(config: Any, _: set[str], sizes: Sizes, generator: torch.Gener
 
 def _flattened(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """Pix2Struct's layout: the row and the column, counted from one, in front of each patch."""
-    import torch
-
     pixels = _rows_of_patches(config, sizes, generator)
     inputs: Batch = {"flattened_patches": torch.cat([_places(sizes) + 1.0, pixels], dim=-1)}
     side = torch.full((sizes.batch,), PATCHES_PER_SIDE)
@@ -131,8 +120,6 @@ def _flattened(config: Any, accepted: set[str], sizes: Sizes, generator: torch.G
 
 def _packed(config: Any, _: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """MiniCPM's layout: the patches of all images side by side in one strip."""
-    import torch
-
     vision, side = vision_config(config), PATCHES_PER_SIDE
     patch = _patch_size(vision)
     shape = (1, _channels(vision), patch, patch * side * side * sizes.batch)
@@ -143,8 +130,6 @@ def _packed(config: Any, _: set[str], sizes: Sizes, generator: torch.Generator) 
 
 
 def _rows_of_patches(config: Any, sizes: Sizes, generator: torch.Generator) -> torch.Tensor:
-    import torch
-
     vision = vision_config(config)
     width = getattr(vision, "patch_embed_hidden_size", None)
     if width is None or hasattr(vision, "patch_size"):
@@ -154,16 +139,12 @@ def _rows_of_patches(config: Any, sizes: Sizes, generator: torch.Generator) -> t
 
 
 def _places(sizes: Sizes) -> torch.Tensor:
-    import torch
-
     side = torch.arange(PATCHES_PER_SIDE)
     return torch.cartesian_prod(side, side).expand(sizes.batch, -1, -1).clone()
 
 
 def _whole(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """Images [batch, channels, height, width]; in tiles [batch, tiles, channels, height, width]."""
-    import torch
-
     vision = vision_config(config)
     height, width = _pixels_per_side(config, vision)
     pinpoints = getattr(config, "image_grid_pinpoints", None)
@@ -204,8 +185,6 @@ def _pixels_per_side(config: Any, vision: Any) -> tuple[int, int]:
 
 def _tiles(config: Any, accepted: set[str], sizes: Sizes, generator: torch.Generator) -> Batch:
     """Mllama's layout: one image of as many tiles as there may be, the first of which is there."""
-    import torch
-
     tiles = int(config.vision_config.max_num_tiles)
     pixels = _whole(config, accepted, sizes, generator)["pixel_values"]
     present = torch.zeros(sizes.batch, 1, tiles, dtype=torch.long)

@@ -1,15 +1,12 @@
 """What a synthetic batch is trained on: the text itself, what was masked in it, another text, or a class."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.batches.synthetic import Batch, Sizes
 from gradcheck.loading.batches.text import MASKED_EVERY, ordinary_ids, placeholders
-
-if TYPE_CHECKING:
-    import torch
 
 _NO_LABELS = ("dia",)
 """Models whose labels have to be computed from the sound that they stand for."""
@@ -21,8 +18,6 @@ IGNORED = -100
 
 def labels(model: Any, task: str, inputs: Batch, sizes: Sizes, generator: torch.Generator) -> Batch:
     """The labels that go with ``inputs``; empty where the model's forward takes none."""
-    import torch
-
     config = model.config
     if (
         config.model_type in _NO_LABELS

@@ -1,13 +1,10 @@
 """Random training inputs by kind: text, image, audio features, waveform; and the labels that go with them."""
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 Batch = dict[str, Any]
 WAVEFORM_SAMPLES = 8000
@@ -29,16 +26,12 @@ class Sizes:
 
 def text_inputs(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
     """``input_ids`` and ``attention_mask``, int64 [batch, sequence], without special ids."""
-    import torch
-
     ids = random_ids(config.get_text_config(), (sizes.batch, sizes.sequence), generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def image_inputs(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
     """``pixel_values``, float32 [batch, channels, height, width]."""
-    import torch
-
     part = _part(config, "vision_config", "encoder")
     size = getattr(part, "image_size", None) or DEFAULT_IMAGE_PIXELS
     height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
@@ -48,8 +41,6 @@ def image_inputs(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch
 
 def audio_features(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
     """``input_features``, float32: [batch, mel bins, frames] for whisper's kin, else [batch, frames, features]."""
-    import torch
-
     mel_bins = getattr(config, "num_mel_bins", None)
     if mel_bins is not None:
         frames = 2 * getattr(config, "max_source_positions", 1500)  # whisper's encoder halves them
@@ -65,8 +56,6 @@ def audio_features(config: Any, sizes: Sizes, generator: torch.Generator) -> Bat
 
 def waveform_inputs(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
     """``input_values``, float32 [batch, samples]; a spectrogram where the model is of AST's kind."""
-    import torch
-
     mel_bins, frames = getattr(config, "num_mel_bins", None), getattr(config, "max_length", None)
     if mel_bins and frames and hasattr(config, "patch_size"):
         return {"input_values": torch.randn(sizes.batch, frames, mel_bins, generator=generator)}
@@ -75,8 +64,6 @@ def waveform_inputs(config: Any, sizes: Sizes, generator: torch.Generator) -> Ba
 
 def targets(model: Any, inputs: Batch, sizes: Sizes, generator: torch.Generator) -> Batch:
     """What ``model`` is trained on, by its class; empty where its forward takes no labels."""
-    import torch
-
     if type(model).__name__.endswith("ForQuestionAnswering"):
         ends = torch.full((sizes.batch,), sizes.sequence - 1)
         return {"start_positions": torch.zeros_like(ends), "end_positions": ends}
@@ -103,8 +90,6 @@ def _labels(model: Any, inputs: Batch, sizes: Sizes, generator: torch.Generator)
 
 def random_ids(config: Any, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Ids of the vocabulary that are not special, int64."""
-    import torch
-
     ordinary = torch.ones(config.vocab_size, dtype=torch.bool)
     ordinary[[token for token in _special_ids(config) if 0 <= token < config.vocab_size]] = False
     allowed = ordinary.nonzero().flatten()
@@ -127,8 +112,6 @@ def _as_list(value: object) -> list[object]:
 
 def _class_labels(config: Any, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Class numbers; with one class only, real numbers (transformers then uses a regression loss)."""
-    import torch
-
     if config.num_labels == 1:
         return torch.randn(shape, generator=generator)
     return torch.randint(config.num_labels, shape, generator=generator)

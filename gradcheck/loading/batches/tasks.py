@@ -1,18 +1,15 @@
 """A synthetic training batch for any architecture: worked out from the forward's arguments and the configuration."""
 
-from __future__ import annotations
-
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.batches import audio, images
 from gradcheck.loading.batches.labels import labels
 from gradcheck.loading.batches.synthetic import Batch, Sizes
 from gradcheck.loading.batches.text import text_inputs
 from gradcheck.loading.seeding import seeded_generators
-
-if TYPE_CHECKING:
-    import torch
 
 _IMAGE_TASKS = ("image-text-to-text", "image-classification")
 _SPEECH = "speech-seq2seq"
@@ -29,8 +26,6 @@ def synthetic_batch(
 
     The texts of a batch with images or sound are longer than ``seq_len`` where their placeholders need it.
     """
-    import torch
-
     generator = torch.Generator().manual_seed(seed)
     batch_size = max(batch_size, 2 if model.config.model_type in _NEVER_ALONE else 1)
     sizes = Sizes(batch=batch_size, sequence=_length(model.config, seq_len))
@@ -65,8 +60,6 @@ def _inputs(model: Any, task: str, sizes: Sizes, generator: torch.Generator) -> 
 
 def _motion(config: Any, sizes: Sizes, generator: torch.Generator) -> Batch:
     """The state of a robot [batch, max_state_dim] and the actions to learn [batch, chunk_size, max_action_dim]."""
-    import torch
-
     actions = (sizes.batch, config.chunk_size, config.max_action_dim)
     return {
         "state": torch.randn(sizes.batch, config.max_state_dim, generator=generator),

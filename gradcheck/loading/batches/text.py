@@ -1,19 +1,16 @@
 """Random text for a batch, with the placeholders of its images and its sound."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import inspect
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.loading.batches.audio import MASKS_FEATURES_LATER
 from gradcheck.loading.batches.synthetic import Batch, Sizes
 from gradcheck.loading.fake.tensors import to_fake
-
-if TYPE_CHECKING:
-    import torch
 
 MASKED_EVERY = 4
 """Every fourth token of a masked language model's batch is masked: 15 % could leave a short batch without one."""
@@ -32,8 +29,6 @@ def text_inputs(
     model: Any, task: str, inputs: Batch, sizes: Sizes, generator: torch.Generator
 ) -> Batch:
     """``input_ids`` and what goes with them, long enough for what stands for the images and the sound in ``inputs``."""
-    import torch
-
     config, text = model.config, model.config.get_text_config()
     accepted = inspect.signature(model.forward).parameters
     places = placeholders(model, inputs, sizes)
@@ -150,8 +145,6 @@ def _owner(model: Any, method: str) -> Any:
 
 def _shadow(model: Any) -> tuple[Any, Any]:
     """A model of the same class and configuration without weights, and the mode in which it runs."""
-    import torch
-
     config = copy.deepcopy(model.config)
     config.dtype = torch.float32
     with torch.device("meta"):
@@ -160,8 +153,6 @@ def _shadow(model: Any) -> tuple[Any, Any]:
 
 
 def _num_vectors(features: Any) -> int:
-    import torch
-
     if isinstance(features, torch.Tensor):
         return features.numel() // features.shape[-1]
     for name in ("pooler_output", "last_hidden_state", "deepstack_features"):
@@ -186,8 +177,6 @@ def _token(config: Any, kind: str) -> int | None:
 
 def ordinary_ids(config: Any, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Ids of the text's vocabulary that are special nowhere in ``config``, int64."""
-    import torch
-
     text = config.get_text_config()
     size = getattr(text, "vocab_size", None) or _vocabulary(config)
     special = set(_special_ids(config.to_dict()))

@@ -1,7 +1,5 @@
 """Whether there is a factory as named, from the text of its file: nothing of the user's is imported for it."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Whether a name can be the id of a model on the Hub."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

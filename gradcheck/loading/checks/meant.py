@@ -1,7 +1,5 @@
 """What to type instead of a name that no loader takes."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A model is built in seconds; that ``q_prj`` is the name of none of its modules i
 milliseconds. Where the text leaves a doubt nothing is said, and the built model is asked.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import re

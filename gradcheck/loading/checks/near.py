@@ -1,7 +1,5 @@
 """What somebody may have meant who typed something else."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Iterable

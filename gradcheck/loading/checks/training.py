@@ -1,7 +1,5 @@
 """Whether a model can be set up as asked for, as far as its files and the options say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +8,7 @@ from gradcheck.core.target import Quantization, Target
 from gradcheck.errors import InputError, TargetError
 from gradcheck.loading import devices
 from gradcheck.loading.adapters import local_adapter
-from gradcheck.loading.batches.batch import check_batch_options
+from gradcheck.loading.batches.data_file import check_batch_options
 from gradcheck.loading.checks.hub_ids import check_hub_id
 from gradcheck.loading.checks.module_names import check_names
 from gradcheck.loading.failures import explained

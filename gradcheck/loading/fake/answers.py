@@ -7,16 +7,13 @@ few hundred questions again and again. ``FakeTensorMode`` remembers answers too,
 depends on values is always torch's own business.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import torch
 
 from gradcheck.internals.calls import UNSAFE_VIEW
 from gradcheck.internals.tensors import fake_tensors, schema_of, storage_address
-
-if TYPE_CHECKING:
-    import torch
 
 _KEYED_BY_VALUE = (int, float, bool, complex, str, type(None))
 
@@ -44,9 +41,7 @@ class Answers:
     """The memory of one mode."""
 
     def __init__(self) -> None:
-        import torch
-
-        self._torch, self._fakes = torch, fake_tensors()
+        self._fakes = fake_tensors()
         self._values = frozenset(
             (*_KEYED_BY_VALUE, torch.dtype, torch.device, torch.layout, torch.memory_format)
         )
@@ -71,9 +66,9 @@ class Answers:
         kind = self._kinds.get(func)
         if kind is None:
             kind = self._kinds[func] = self._kind(func)
-        if kind == "other" or self._torch.is_inference_mode_enabled():
+        if kind == "other" or torch.is_inference_mode_enabled():
             return None
-        key: list[Any] = [func, self._torch.get_default_dtype(), *kwargs]
+        key: list[Any] = [func, torch.get_default_dtype(), *kwargs]
         before = len(key)
         if not (self._describe(args, key) and self._describe(kwargs.values(), key)):
             return None
@@ -142,7 +137,7 @@ class Answers:
         return (
             type(tensor) is self._fakes.FakeTensor
             and tensor.constant is None
-            and tensor.layout is self._torch.strided
+            and tensor.layout is torch.strided
             and not (tensor.is_conj() or tensor.is_neg())
         )
 
@@ -151,9 +146,7 @@ class Answers:
         made = []
         with self._fakes.in_kernel_invocation_manager(mode):
             for row in answer.results:
-                tensor = self._torch.empty_strided(
-                    row.shape, row.stride, dtype=row.dtype, device="meta"
-                )
+                tensor = torch.empty_strided(row.shape, row.stride, dtype=row.dtype, device="meta")
                 if answer.is_view:
                     storage = args[0].untyped_storage()
                     tensor.set_(storage, row.storage_offset, row.shape, row.stride)

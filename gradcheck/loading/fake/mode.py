@@ -5,10 +5,10 @@ of images. These stay real, and so does what is worked out from them alone; a va
 there, and asking for it raises.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import torch
 
 from gradcheck.internals.tensors import fake_tensors, indexing_operators, schema_of
 from gradcheck.loading.fake.answers import Answers
@@ -23,10 +23,8 @@ class _KeepingReal:
     """Mixed into ``FakeTensorMode``: what no fake tensor is part of is computed."""
 
     def __init__(self) -> None:
-        import torch
-
         super().__init__(allow_non_fake_inputs=True)  # type: ignore[call-arg]
-        self._torch, self._fakes = torch, fake_tensors()
+        self._fakes = fake_tensors()
         self._silenced: list[bool] = []
         self._device_operator = torch.ops.prim.device.default
         aten = torch.ops.aten
@@ -85,7 +83,7 @@ class _KeepingReal:
                 inner, has_fake = self._tensors(value)
                 real += inner
                 fake = fake or has_fake
-            elif isinstance(value, self._torch.Tensor):
+            elif isinstance(value, torch.Tensor):
                 real.append(value)
         return real, fake
 
@@ -114,7 +112,7 @@ class _KeepingReal:
         except (RuntimeError, NotImplementedError):  # how large it gets, the values decide
             return True
         outputs = output if isinstance(output, (tuple, list)) else (output,)
-        made = (it.numel() for it in outputs if isinstance(it, self._torch.Tensor))
+        made = (it.numel() for it in outputs if isinstance(it, torch.Tensor))
         return sum(made) <= MAX_REAL_ELEMENTS
 
     def _is_in_place(self, func: Any) -> bool:
@@ -139,8 +137,8 @@ class _KeepingReal:
 
     def _refuse_narrowing(self, args: tuple[Any, ...]) -> None:
         """Raises where fractions would be written into integers, which meta kernels do not look at (torch 2.13)."""
-        result = self._torch.result_type(args[0], args[1])
-        if not self._torch.can_cast(result, args[0].dtype):
+        result = torch.result_type(args[0], args[1])
+        if not torch.can_cast(result, args[0].dtype):
             names = (str(it).removeprefix("torch.") for it in (result, args[0].dtype))
             raise RuntimeError(
                 "result type {} can't be cast to the desired output type {}".format(*names)
@@ -156,7 +154,7 @@ class _KeepingReal:
         tensor, indices, *others = args
         numbered: list[Any] = []
         for index in indices:
-            is_mask = isinstance(index, self._torch.Tensor) and index.dtype in self._masks
+            is_mask = isinstance(index, torch.Tensor) and index.dtype in self._masks
             known = is_mask and type(index) is not self._fakes.FakeTensor
             numbered += index.nonzero().unbind(1) if known else [index]
         return (tensor, numbered, *others)

@@ -3,17 +3,14 @@
 Only what bitsandbytes' modules keep besides the weight has to be made by hand: the quantization state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from gradcheck.internals.modules import buffers_of, parameters_of
 from gradcheck.internals.tensors import fake_tensor_class
 from gradcheck.loading.fake.mode import fake_mode
-
-if TYPE_CHECKING:
-    import torch
 
 BLOCK_SIZE, NESTED_BLOCK_SIZE = 64, 256
 """bitsandbytes' block sizes of 4-bit weights, and of their absmax under double quantization (functional.py, 0.50)."""
@@ -38,8 +35,6 @@ Maker = Callable[..., "torch.Tensor"]
 
 def _maker(mode: Any, device: torch.device) -> Maker:
     """Makes a fake tensor of a shape and a dtype; it is fake also where one made in the mode would be real."""
-    import torch
-
     fake = fake_tensor_class()
 
     def make(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -53,8 +48,6 @@ def _fill(module: torch.nn.Module, make: Maker, made: dict[int, torch.nn.Paramet
 
     ``made`` holds the parameters by the identity of those that they replace: what was tied stays so.
     """
-    import torch
-
     for name, parameter in parameters_of(module).items():
         if parameter is not None and parameter.device.type == "meta":
             if id(parameter) not in made:
@@ -77,7 +70,6 @@ def _quantization_state(module: Any, make: Maker) -> None:
 
 
 def _state_4bit(module: Any, make: Maker) -> None:
-    import torch
     from bitsandbytes.functional import QuantState
 
     old = module.weight
@@ -112,8 +104,6 @@ def _state_4bit(module: Any, make: Maker) -> None:
 
 
 def _state_8bit(module: Any, make: Maker) -> None:
-    import torch
-
     shape = module.weight.shape
     weight: Any = torch.nn.Parameter(make(*shape, dtype=torch.int8), requires_grad=False)
     weight.CB = weight.SCB = None

@@ -4,13 +4,13 @@ Quantization, adapters and checkpointing are the loader's own: transformers' qua
 PEFT wraps them, and bitsandbytes' autograd functions run, because their operators have fake kernels.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
 
 from gradcheck.core.target import Target
 from gradcheck.errors import TargetError
@@ -18,9 +18,6 @@ from gradcheck.internals.libraries import can_choose_experts, model_from_config
 from gradcheck.loading import classes, devices, preparation, quantization
 from gradcheck.loading.sources import Source
 from gradcheck.loading.twins.twin import fill_zeros, twin_config
-
-if TYPE_CHECKING:
-    import torch
 
 _NO_COMPILER = "TORCHDYNAMO_DISABLE"
 TWIN_TEXT = "random, of a twin at small size: without weights the step raised, as code does that looks at values"
@@ -98,8 +95,6 @@ def _untied() -> AbstractContextManager[Any]:
 
 def on_meta() -> AbstractContextManager[Any]:
     """New parameters on the meta device: PEFT would make an adapter's in memory first."""
-    import torch
-
     return torch.device("meta")
 
 
@@ -140,8 +135,6 @@ def _quantize(model: Any, wanted: Any) -> None:
 
 def save_twin(target: Target, config: Any, folder: Path) -> None:
     """Saves the architecture of ``config`` at small size with random weights in ``folder``."""
-    import torch
-
     made = classes.model_class(config, trust_remote_code=target.trust_remote_code)
     small = twin_config(config)
     if getattr(small, "quantization_config", None) is not None:

@@ -1,7 +1,5 @@
 """What no rule can know of single model types: the few fields that are set by hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 Fields = dict[str, Any]

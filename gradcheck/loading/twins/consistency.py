@@ -1,7 +1,5 @@
 """The fields of a small configuration that have to fit each other: heads, rotary parts, groups, patches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gradcheck.loading.twins.fields import HEAD_DIM, HIDDEN

@@ -1,7 +1,5 @@
 """What each kind of field of a configuration becomes at small size, told by its name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Which layers a twin keeps: the fewest that hold every kind of layer, in their order."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -14,27 +12,12 @@ MIN_LAYERS = 2
 MAX_KINDS = 8
 """A list with more distinct values than this numbers the layers, and tells no kinds."""
 COUNTS = (
-    "num_hidden_layers",
-    "num_layers",
-    "n_layer",
-    "n_layers",
-    "depth",
-    "layers",
-    "encoder_layers",
-    "decoder_layers",
-    "num_encoder_layers",
-    "num_decoder_layers",
-    "encoder_num_hidden_layers",
-    "decoder_num_hidden_layers",
-    "speech_encoder_layers",
-    "t2u_encoder_layers",
-    "t2u_decoder_layers",
-    "conf_num_hidden_layers",
-    "num_global_layers",
-    "resampler_depth",
-    "num_self_attends_per_block",
-    "num_timestamp_prediction_layers",
-)
+    "num_hidden_layers", "num_layers", "n_layer", "n_layers", "depth", "layers", "encoder_layers",
+    "decoder_layers", "num_encoder_layers", "num_decoder_layers", "encoder_num_hidden_layers",
+    "decoder_num_hidden_layers", "speech_encoder_layers", "t2u_encoder_layers",
+    "t2u_decoder_layers", "conf_num_hidden_layers", "num_global_layers", "resampler_depth",
+    "num_self_attends_per_block", "num_timestamp_prediction_layers",
+)  # fmt: skip
 """Fields that say how many layers there are; lists by layer belong to the first that a part has."""
 _PER_STAGE = (
     "depths",

@@ -1,19 +1,14 @@
 """A twin: the same architecture at small size, which takes a training step in moments and has the same chain."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gradcheck.loading.architectures import architecture
-from gradcheck.loading.seeding import seeded_generators
+import torch
+
 from gradcheck.loading.twins.adjustments import LEFT_WIDE, adjusted
 from gradcheck.loading.twins.consistency import consistent
 from gradcheck.loading.twins.fields import ORDINARY_IDS, shrunk
 from gradcheck.loading.twins.layers import cut_layers
-
-if TYPE_CHECKING:
-    import torch
 
 Fields = dict[str, Any]
 _FILL = 0.02
@@ -34,43 +29,12 @@ def twin_config(config: Any) -> Any:
     return type(config).from_dict(adjusted(small, fields))
 
 
-def twin(
-    config: Any, task: str, seed: int = 0, *, model_class: str | None = None
-) -> torch.nn.Module:
-    """The small model for ``config`` and ``task``, with random weights in float32, in train mode.
-
-    ``model_class`` is one of transformers', where another than the first for the task is wanted.
-    """
-    import torch
-    import transformers
-
-    name = model_class or architecture(config.model_type, task).model_class
-    constructor = getattr(transformers, name)
-    small = twin_config(fitting_part(config, constructor))
-    small.dtype = torch.float32
-    with seeded_generators(seed):
-        model: torch.nn.Module = constructor(small)
-        fill_zeros(model)
-    return model.float().train()
-
-
 def fill_zeros(model: torch.nn.Module) -> None:
     """Gives weights that start at zero small values: a gate of zero stops every gradient behind it."""
-    import torch
-
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not parameter.any() and not name.endswith("bias"):
                 parameter.normal_(std=_FILL)
-
-
-def fitting_part(config: Any, model_class: Any) -> Any:
-    """``config``, or the one inside it that ``model_class`` is made from: a text model's in a larger one's."""
-    wanted = getattr(model_class, "config_class", None)
-    if wanted is None or isinstance(config, wanted):
-        return config
-    parts = [part for part in vars(config).values() if isinstance(part, wanted)]
-    return parts[0] if parts else config
 
 
 def _small(fields: Fields) -> Fields:

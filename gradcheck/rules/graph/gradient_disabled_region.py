@@ -1,7 +1,6 @@
 """GC203."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from gradcheck.core.location import Location
 from gradcheck.findings.evidence import break_finding, finding, loss_of_gradient
@@ -9,6 +8,7 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, raised_text, tensor_text
+from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location, user_frame
@@ -16,9 +16,6 @@ from gradcheck.reading.sampling import is_scored
 from gradcheck.trace.events import Failure
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
-
-if TYPE_CHECKING:
-    from gradcheck.judging.chain import ChainBreak
 
 LET_GRADIENTS_THROUGH = Repair(
     name="let-gradients-through",
@@ -89,7 +86,7 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
         yield _refused(trace, trace.failure)
 
 
-def _disabled(trace: Trace, broken: "ChainBreak") -> Finding:
+def _disabled(trace: Trace, broken: ChainBreak) -> Finding:
     switch = trace.switches[broken.switch] if broken.switch != NONE else None
     by = WORDS[switch.kind] if switch else "a switch that was not seen"
     decorated = f" on {switch.decorated}" if switch and switch.decorated else ""

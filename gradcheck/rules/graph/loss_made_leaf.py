@@ -10,7 +10,7 @@ from gradcheck.findings.wording import cost_text, maker_text, tensor_text
 from gradcheck.judging.judge import chain_of
 from gradcheck.reading.ancestry import sources
 from gradcheck.reading.lines import location, user_frame
-from gradcheck.reading.parameters import Parameters, frozen_meanwhile, trainable
+from gradcheck.reading.parameters import Parameters, frozen_meanwhile, trainable, with_gradient
 from gradcheck.trace.events import GradientRequest
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
@@ -73,10 +73,7 @@ def _without_gradient(trace: Trace) -> Parameters:
 
     Gradient caching goes backward through a surrogate of the loss, from a hook on which the real gradients are made.
     """
-    if not trace.backward_ran:
-        return trainable(trace)
-    missing = (i for i in trainable(trace) if trace.parameters[i].gradient == "missing")
-    return frozenset(missing)
+    return with_gradient(trace, "missing") if trace.backward_ran else trainable(trace)
 
 
 def _frame(trace: Trace, loss: int, made: int) -> int:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gradcheck.core.words import listed
 from gradcheck.findings.evidence import finding
@@ -73,6 +74,7 @@ def unused_parameter_under_ddp(trace: Trace) -> Iterator[Finding]:
         return
     names = listed(owners(trace, idle))
     module = first_owner(trace, idle)
+    snippet = FREEZE.snippet.format(module=trace.module_fqn(module) or "")
     frame = frames[0] if frames else NONE
     if raised and frame == NONE:
         frame = user_frame(raised.frame, raised.user_frame)
@@ -90,17 +92,7 @@ def unused_parameter_under_ddp(trace: Trace) -> Iterator[Finding]:
             ("modules", names),
             ("raised", raised_text(raised) if raised else ""),
         ),
-        repairs=(_freeze(trace.module_fqn(module) or ""), FIND_UNUSED),
-    )
-
-
-def _freeze(module: str) -> Repair:
-    snippet = FREEZE.snippet.format(module=module)
-    return Repair(
-        name=FREEZE.name,
-        summary=FREEZE.summary,
-        snippet=snippet,
-        applicability=FREEZE.applicability,
+        repairs=(replace(FREEZE, snippet=snippet), FIND_UNUSED),
     )
 
 

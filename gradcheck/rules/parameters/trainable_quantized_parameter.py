@@ -90,13 +90,8 @@ def _refused(trace: Trace) -> Iterator[Finding]:
     failure = trace.failure if failure_kind(trace) == "integer-gradient" else None
     if request is None and failure is None:
         return
-    frame = (
-        user_frame(failure.frame, failure.user_frame)
-        if failure
-        else user_frame(request.frame, request.user_frame)
-        if request
-        else NONE
-    )
+    asked = failure or request
+    frame = user_frame(asked.frame, asked.user_frame) if asked else NONE
     module = _module_of(trace, request)
     name = f" of {trace.module_fqn(module)}" if module != NONE else ""
     yield finding(

@@ -1,6 +1,7 @@
 """GC102."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gradcheck.core.severity import Severity
 from gradcheck.core.words import listed
@@ -129,14 +130,7 @@ def _dropped(trace: Trace, parameters: Parameters, severity: Severity) -> Findin
         module=first_owner(trace, parameters),
         parameters=parameters,
         evidence=(("modules", names), ("costs", cost_text(trace, parameters))),
-        repairs=(
-            Repair(
-                name=FREEZE.name,
-                summary=FREEZE.summary,
-                snippet=FREEZE.snippet.format(module=module),
-                applicability=FREEZE.applicability,
-            ),
-        ),
+        repairs=(replace(FREEZE, snippet=FREEZE.snippet.format(module=module)),),
     )
 
 

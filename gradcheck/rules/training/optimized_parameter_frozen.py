@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gradcheck.core.words import counted, listed
 from gradcheck.findings.finding import Finding
-from gradcheck.findings.over_steps import training_finding
+from gradcheck.findings.in_training import training_finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import training_rule
 from gradcheck.reading.steps import lines_text, names

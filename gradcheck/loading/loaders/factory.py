@@ -1,7 +1,5 @@
 """Loads what the user's own function makes: ``package.module:function`` or ``path/to/file.py:function``."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import importlib.util
@@ -17,8 +15,8 @@ from gradcheck.core.target import Target
 from gradcheck.errors import DiagnosticError, LoadError, TargetError
 from gradcheck.loading.checks.factories import NO_MODULE, check_factory, missing_file, no_function
 from gradcheck.loading.factory_arguments import keyword_arguments
-from gradcheck.loading.factory_result import subject_of
 from gradcheck.loading.failures import first_line, is_out_of_memory
+from gradcheck.loading.program import as_program, importable
 from gradcheck.loading.seeding import seeded_generators
 from gradcheck.subject import Subject, loader
 
@@ -42,6 +40,8 @@ def _is_factory(target: Target) -> bool:
 )
 def load_factory(target: Target) -> Subject:
     """What the factory returns, called with the ``--set`` arguments. What it prints goes to stderr."""
+    from gradcheck.loading.factory_result import subject_of  # which imports torch
+
     place, name = _parts(target)
     with (
         importable(_import_folder(place)),
@@ -57,33 +57,10 @@ def load_factory(target: Target) -> Subject:
             return subject_of(made, target)
 
 
-@contextlib.contextmanager
-def as_program(name: str) -> Iterator[None]:
-    """Has ``sys.argv`` hold ``name`` and no argument: the user's code, which may parse it, is not given ours."""
-    arguments = sys.argv
-    sys.argv = [name]
-    try:
-        yield
-    finally:
-        sys.argv = arguments
-
-
 def _parts(target: Target) -> tuple[str, str]:
     found = _FACTORY.fullmatch(target.name)
     assert found is not None, "asked only for what _is_factory accepts"
     return found["place"], found["function"]
-
-
-@contextlib.contextmanager
-def importable(folder: Path) -> Iterator[None]:
-    """Puts ``folder`` first on the import path, as ``python file.py`` does, and restores the path."""
-    path = list(sys.path)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = path
 
 
 def _import_folder(place: str) -> Path:

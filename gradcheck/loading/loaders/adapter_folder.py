@@ -9,7 +9,6 @@ from gradcheck.loading.adapters import ADAPTER_CONFIG, base_name
 from gradcheck.loading.chatter import quiet
 from gradcheck.loading.checks.training import check_training
 from gradcheck.loading.failures import explained
-from gradcheck.loading.pretrained import adapter_subject
 from gradcheck.loading.weight_files import check_adapter_weights
 from gradcheck.loading.weights import reason_to_skip
 from gradcheck.subject import Subject, loader
@@ -41,6 +40,8 @@ def _check(target: Target) -> None:
 )
 def load_adapter(target: Target) -> Subject:
     """The adapter on its base model, loaded as for training."""
+    from gradcheck.loading.pretrained import adapter_subject  # which imports torch
+
     folder = Path(target.name).expanduser()
     with quiet(), explained(target.name):
         base = dataclasses.replace(target, name=base_name(folder))

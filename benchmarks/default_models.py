@@ -1,9 +1,18 @@
-"""Arguments without which the configuration class of a model type makes nothing that its model can be trained from.
+"""Models of every architecture that transformers can train, as its configuration classes make them, at small size.
 
 Where a class leaves out what every checkpoint has, the values here are those of a published checkpoint or of its size.
 """
 
+from __future__ import annotations
+
 from typing import Any
+
+import torch
+
+from gradcheck.errors import TargetError
+from gradcheck.loading.architectures import TASKS, Architecture, architectures
+from gradcheck.loading.seeding import seeded_generators
+from gradcheck.loading.twins.twin import fill_zeros, twin_config
 
 COMPOSED = {
     "encoder-decoder": {"encoder": "BertConfig", "decoder": "BertConfig"},
@@ -122,3 +131,60 @@ REQUIRED_FOR_TASK: dict[tuple[str, str], dict[str, Any]] = {
     ("reformer", "causal-lm"): {"is_decoder": True},
 }
 """By model type and task: the same."""
+
+
+def architecture(model_type: str, task: str) -> Architecture:
+    """The first class for ``model_type`` and ``task``.
+
+    Raises:
+        TargetError: where transformers has none.
+    """
+    for known in architectures():
+        if (known.model_type, known.task) == (model_type, task):
+            return known
+    raise TargetError(
+        f"transformers has no class for model type {model_type!r} and task {task!r}; "
+        f"accepted tasks are {', '.join(TASKS)}"
+    )
+
+
+def default_config(known: Architecture) -> Any:
+    """The configuration that its class makes, with what a model needs and the class leaves out filled in."""
+    import transformers
+
+    arguments: dict[str, Any] = dict(REQUIRED.get(known.model_type, {}))
+    arguments |= REQUIRED_FOR_TASK.get((known.model_type, known.task), {})
+    for part, name in COMPOSED.get(known.model_type, {}).items():
+        extra = DECODER_PARTS.get(known.model_type, {}) if part == "decoder" else {}
+        arguments[part] = getattr(transformers, name)(**extra)
+        if part in ("encoder", "decoder"):  # these classes want them as dictionaries
+            arguments[part] = arguments[part].to_dict()
+    return getattr(transformers, known.config_class)(**arguments)
+
+
+def twin(
+    config: Any, task: str, seed: int = 0, *, model_class: str | None = None
+) -> torch.nn.Module:
+    """The small model for ``config`` and ``task``, with random weights in float32, in train mode.
+
+    ``model_class`` is one of transformers', where another than the first for the task is wanted.
+    """
+    import transformers
+
+    name = model_class or architecture(config.model_type, task).model_class
+    constructor = getattr(transformers, name)
+    small = twin_config(fitting_part(config, constructor))
+    small.dtype = torch.float32
+    with seeded_generators(seed):
+        model: torch.nn.Module = constructor(small)
+        fill_zeros(model)
+    return model.float().train()
+
+
+def fitting_part(config: Any, model_class: Any) -> Any:
+    """``config``, or the one inside it that ``model_class`` is made from: a text model's in a larger one's."""
+    wanted = getattr(model_class, "config_class", None)
+    if wanted is None or isinstance(config, wanted):
+        return config
+    parts = [part for part in vars(config).values() if isinstance(part, wanted)]
+    return parts[0] if parts else config
