@@ -8,8 +8,8 @@ from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Training
 
 TABLES: dict[str, tuple[str, ...]] = {
-    "frames": ("frame", "user_frame", "caller", "first_backward", "error_frame"),
-    "modules": ("module",),
+    "frames": ("frame", "user_frame", "caller", "first_backward", "error_frame", "at", "reader_frame"),
+    "modules": ("module", "block"),
     "values": ("value", "target", "inputs", "outputs", "arguments", "cuts", "hidden"),
     "calls": ("call", "ends"),
     "regions": ("region", "parent"),
@@ -18,7 +18,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "optimizers": ("optimizer",),
     "parameters": (
         "parameter", "parameters", "base_parameters", "adapters", "grown", "untied", "depends", "independent",
-        "gradients", "moved", "written", "reverted", "stale", "still_groups",
+        "rounding", "gradients", "moved", "written", "reverted", "stale", "still_groups",
     ),
 }  # fmt: skip
 """The fields that point into a table, whatever row they are of."""
