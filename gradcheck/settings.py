@@ -16,6 +16,8 @@ class Settings:
     """Codes or prefixes of codes (``GC3``) to run; empty: all."""
     ignore: tuple[str, ...] = ()
     """Codes or prefixes of codes to leave out, after ``select``."""
+    audit: bool = False
+    """Also compares the gradient with directional derivatives of the loss, in up to 40 more forward passes."""
     fail_on: Severity = "error"
     """Mildest severity that makes the exit status 1."""
 

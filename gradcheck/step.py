@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gradcheck.diagnose import diagnose
 from gradcheck.errors import DiagnosticError
+from gradcheck.recording.audit.audit import with_audit
 from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.dependence import with_dependence
 from gradcheck.recording.numbers.noise import with_noise
@@ -49,4 +50,6 @@ def examine(subject: Subject, settings: Settings) -> Standing:
     with collector_paused():
         seen = with_dependence(subject, settings.seed, record(subject, settings))
         trace = with_noise(subject, settings.seed, with_origins(subject, settings.seed, seen))
+        if settings.audit:
+            trace = with_audit(subject, settings.seed, trace)
         return Standing(trace=trace, report=diagnose(trace, settings))

@@ -9,6 +9,7 @@ from gradcheck.cli.command import command
 from gradcheck.cli.exit_status import ExitStatus, exit_status
 from gradcheck.cli.options import (
     OUTPUT,
+    AuditOption,
     JudgingOptions,
     ReportOptions,
     RunOptions,
@@ -37,6 +38,7 @@ def inspect(
     run: RunOptions,
     trace: TracePath = None,
     timeout: TimeoutOption = 0,
+    audit: AuditOption = False,
 ) -> ExitStatus:
     """Record one training step and say what breaks its autograd chain.
 
@@ -46,7 +48,7 @@ def inspect(
     from gradcheck.cli.reports import check_report
     from gradcheck.loading import check
 
-    request, settings = target.request(), judging.settings(target.seed)
+    request, settings = target.request(), judging.settings(target.seed, audit=audit)
     check_report(report, trace, read=target.read())
     check(request)
     keep = trace is not None

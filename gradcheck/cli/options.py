@@ -179,6 +179,16 @@ TimeoutOption = Annotated[
     ),
 ]
 """The option of a command whose parameter is ``timeout``."""
+AuditOption = Annotated[
+    bool,
+    flag(
+        JUDGING,
+        "Compare the gradient with the loss itself, by up to 40 more forward passes: finds gradients that are there, "
+        "finite and wrong.",
+        "--audit",
+    ),
+]
+"""The option of a command whose parameter is ``audit``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,14 +207,14 @@ class JudgingOptions:
         Severity, flag(JUDGING, "Mildest severity that makes the exit status 1.")
     ] = "error"
 
-    def settings(self, seed: int = 0) -> Settings:
+    def settings(self, seed: int = 0, *, audit: bool = False) -> Settings:
         """The Settings.
 
         Raises:
             SettingsError: where a code is none.
         """
         select, ignore = _listed(self.select), _listed(self.ignore)
-        return Settings(seed=seed, select=select, ignore=ignore, fail_on=self.fail_on)
+        return Settings(seed=seed, select=select, ignore=ignore, audit=audit, fail_on=self.fail_on)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,3 +83,19 @@ class WrongBackward:
     region: int
     off: float
     """Norm of the difference along random directions, over that of the larger of the two: 0 is right, 1 all wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """Directional derivatives of the loss, by differences of losses, against those that the gradient gives."""
+
+    skipped: str = ""
+    """Why there is no answer; empty where there is one."""
+    is_wrong: bool = False
+    off: float = 0.0
+    """Norm of the difference over that of the larger of the two, along random directions in all parameters."""
+    noise: float = 0.0
+    """What of that may be rounding and curvature."""
+    num_forwards: int = 0
+    parameters: tuple[int, ...] = ()
+    """Of the last layer, in the order of the forward, whose gradient is wrong."""

@@ -28,7 +28,7 @@ from gradcheck.trace.model import (
     Optimizer,
     Parameter,
 )
-from gradcheck.trace.numbers import Overwrite, PaddingRow, Redraw, Repeat, WrongBackward
+from gradcheck.trace.numbers import Audit, Overwrite, PaddingRow, Redraw, Repeat, WrongBackward
 from gradcheck.trace.rows import NONE, Call, Frame, Module, Region, Switch, Value
 
 Answer = TypeVar("Answer")
@@ -74,6 +74,8 @@ class Trace:
     overwrites: tuple[Overwrite, ...] = ()
     wrong_backwards: tuple[WrongBackward, ...] = ()
     padding_rows: tuple[PaddingRow, ...] = ()
+    audit: Audit | None = None
+    """None where nobody asked for one."""
     untied: tuple[tuple[int, int], ...] = ()
     """(input embedding, output embedding): parameters that the configuration ties and that are two."""
     grown: tuple[tuple[int, int, int], ...] = ()

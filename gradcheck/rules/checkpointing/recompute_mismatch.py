@@ -30,7 +30,7 @@ SAME_AGAIN = Repair(
 )
 
 
-@rule("GC304")
+@rule("GC304", explains=("GC405",))
 def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     """A checkpointed block computes something else when it is run again for backward.
 

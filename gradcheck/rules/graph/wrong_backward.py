@@ -11,7 +11,7 @@ from gradcheck.trace.numbers import WrongBackward
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC215", needs=("numbers", "gradients"))
+@rule("GC215", needs=("numbers", "gradients"), explains=("GC405",))
 def wrong_backward(trace: Trace) -> Iterator[Finding]:
     """The backward of a custom function is not the derivative of its forward.
 

@@ -12,7 +12,7 @@ from gradcheck.reading.parameters import first_owner, owners
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC406", needs=("numbers", "gradients"))
+@rule("GC406", needs=("numbers", "gradients"), explains=("GC405",))
 def gradient_of_rounding(trace: Trace) -> Iterator[Finding]:
     """A gradient is not zero and means nothing: it is what rounding leaves of shares that cancel out.
 

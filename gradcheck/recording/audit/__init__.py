@@ -1,0 +1,1 @@
+"""Directional derivatives of the loss against the gradient: what no graph shows, asked of the numbers."""
