@@ -12,7 +12,7 @@ from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
 
-@rule("GC214", needs=("numbers", "gradients"), explains=("GC405",))
+@rule("GC214", needs=("numbers", "gradients"), explains=("GC215", "GC304", "GC403", "GC405"))
 def saved_tensor_overwritten(trace: Trace) -> Iterator[Finding]:
     """What backward reads again was written after the forward had used it, and autograd was not told.
 
