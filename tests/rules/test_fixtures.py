@@ -55,11 +55,15 @@ def reported(code: str, name: str) -> tuple[dict[str, Any], Report]:
 def inspected(module: ModuleType) -> Report:
     if getattr(module, "EXPECT", {}).get("own_process"):
         return inspected_apart(f"{module.__file__}:build")
-    built = module.build()
+    built, audit = module.build(), getattr(module, "EXPECT", {}).get("audit", False)
     if not isinstance(built, dict):
         built = dict(zip(PARTS, built, strict=False))
     return gradcheck.inspect(
-        built["model"], built["batch"], built.get("loss_fn"), optimizer=built.get("optimizer")
+        built["model"],
+        built["batch"],
+        built.get("loss_fn"),
+        optimizer=built.get("optimizer"),
+        audit=audit,
     )
 
 
