@@ -122,12 +122,16 @@ class Journal:
         return index
 
     def name(self, models: Named) -> None:
-        """Gives the parameters of ``models`` their names."""
+        """Gives the parameters of ``models`` their names; what several share is called as in the first of them."""
+        seen: set[int] = set()
         for name, model in models:
             prefix = f"{name}." if len(models) > 1 else ""
             for fqn, parameter in model.named_parameters():
                 named = prefix + fqn
                 index = self.index(parameter, named)
+                if index in seen:
+                    continue
+                seen.add(index)
                 if self._parameters[index].fqn != named:
                     self._parameters[index] = replace(self._parameters[index], fqn=named)
 
