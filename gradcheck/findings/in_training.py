@@ -107,9 +107,7 @@ def _lines(
 def _froze(training: Training, trace: Trace, finding: Finding) -> Event | None:
     """What froze the first of its parameters, where all of them are frozen; of a whole model what froze the last."""
     whole = finding.code == "GC101"
-    concerned = {
-        row.fqn: row for row in trace.parameters if whole or row.fqn in finding.parameters
-    }
+    concerned = {row.fqn: row for row in trace.parameters if whole or row.fqn in finding.parameters}
     if not concerned or any(row.requires_grad for row in concerned.values()):
         return None
     indices = [at for at, row in enumerate(training.parameters) if row.fqn in concerned]

@@ -48,6 +48,23 @@ class OutOfMemory(Trainer):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
+class ZeroLoss(Trainer):
+    """Its loss weighs nothing in the first ``num_zero`` batches: all gradients are zero there."""
+
+    num_zero = 2
+    """Both of the first step."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        self.num_zero -= 1
+        return super().compute_loss(*args, **kwargs) * torch.tensor(float(self.num_zero < 0))
+
+
+class AlwaysZeroLoss(ZeroLoss):
+    """The same in all batches."""
+
+    num_zero = 1000
+
+
 class FailingStep(Trainer):
     """A step that never comes to its backward."""
 
@@ -265,6 +282,32 @@ def test_the_classic_break_is_repaired_before_the_first_step(tmp_path: Path) -> 
     assert callback.fixed.before.findings[0].code == "GC301"
     assert callback.fixed.after.healthy
     assert nothing_is_wrapped()
+
+
+def test_a_gradient_that_one_batch_leaves_at_zero_is_waited_for(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, ZeroLoss)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+
+
+def test_a_gradient_that_stays_at_zero_ends_it_when_all_steps_have_shown_it(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path, AlwaysZeroLoss)
+    with pytest.raises(BrokenChainError, match="GC403"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+
+
+def test_a_frozen_adapter_is_repaired_though_a_scheduler_counts_the_groups(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, on_findings="repair")
+    trainer.model.requires_grad_(False)
+    with pytest.warns(UserWarning, match="repaired the model"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+    assert callback.fixed.before.findings[0].code == "GC507"
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert len(held) == 8
 
 
 def test_what_cannot_be_repaired_ends_it(tmp_path: Path) -> None:

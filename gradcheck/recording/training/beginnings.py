@@ -137,18 +137,19 @@ class Beginnings:
             with self._grip.aside():
                 self._repair(subject_of(module, args, kwargs, self._sole_optimizer()))
         with self._grip, suppress(RecordingError):  # the script records a step by itself
-            self._begin(batch_of(args, kwargs))
+            self._begin(batch_of(args, kwargs), frame)
 
     def _is_to_mend(self, module: torch.nn.Module) -> bool:
         if self._journal.step or id(module) in self._mended or not torch.is_grad_enabled():
             return False
         return self._models.learns(module, self._journal.live_optimizers())
 
-    def _begin(self, batch: Mapping[str, Any]) -> None:
+    def _begin(self, batch: Mapping[str, Any], frame: FrameType | None = None) -> None:
         """Begins to record a step in full, when what trains in it has been settled."""
         self._num_begun += 1
         self._sessions.begin(
-            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer())
+            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer()),
+            frame,
         )
 
     def _sole_optimizer(self) -> torch.optim.Optimizer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from types import FrameType
 
 import torch
 
@@ -16,6 +17,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.journal import Journal
+from gradcheck.recording.training.switched_before import who_switched_off
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 from gradcheck.trace.trace import Trace
@@ -54,8 +56,12 @@ class Sessions:
         self.problem: DiagnosticError | None = None
         """Why such a step could not be recorded."""
 
-    def begin(self, subject: Subject) -> None:
+    def begin(self, subject: Subject, frame: FrameType | None = None) -> None:
         """Begins to record a step, unless the instruments of an earlier one are still in place.
+
+        Args:
+            subject: what is trained.
+            frame: what calls it; where autograd is off, that is looked for there and above.
 
         Raises:
             RecordingError: where somebody else is recording.
@@ -72,7 +78,13 @@ class Sessions:
                 backward_raised=self.failed,
             )
         with ExitStack() as stack:
-            stack.enter_context(session.recording())
+            switched = None if torch.is_grad_enabled() else who_switched_off(frame)
+            if switched is None or torch.is_inference_mode_enabled():
+                stack.enter_context(session.recording())
+            else:
+                with torch.enable_grad():  # and off again at the line that did so
+                    stack.enter_context(session.recording())
+                    session.flow.switches.grad_mode_set(False, switched)
             self._open.append((session, stack.pop_all()))
         self.current, self._num_steps = session, 0
 

@@ -46,8 +46,9 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
 
     Reports a stretch of the step under `torch.no_grad()`, `torch.inference_mode()` or `set_grad_enabled(False)` in
     which something that carries a gradient was read and whose results reach the loss; the location is the line that
-    switched autograd off. A library that does so over a part of the ways alone, as a trainer does for its reference, is
-    no finding, nor is a block whose results are detached all the same. Also a step that failed because a tensor made under `inference_mode` was used by autograd.
+    switched autograd off. Also a step that failed because a tensor made under `inference_mode` was used by autograd.
+    Where something else still brings these parameters a gradient, it is a warning; none where a library's own line
+    switched it off, as a trainer's does for its reference, or where the results are detached all the same.
 
     ## Why this breaks training
 
