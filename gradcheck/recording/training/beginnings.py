@@ -38,15 +38,15 @@ class Beginnings:
         sessions: Sessions,
         grip: Grip,
         record: int,
-        repair: Callable[[Subject], None] | None,
+        repairs: Callable[[], Sequence[Callable[[Subject], None]]],
     ) -> None:
-        """``record``: how many steps; ``repair``: is given each model that learns before it runs for the first time."""
+        """``record``: how many steps; ``repairs``: those that are given each model that learns before it first runs."""
         self._journal = journal
         self._models = models
         self._sessions = sessions
         self._grip = grip
         self._record = record
-        self._repair = repair
+        self._repairs = repairs
         self._thread = threading.get_ident()
         self._calls, self._set_up = ExitStack(), ExitStack()
         self._num_begun = 0
@@ -64,7 +64,7 @@ class Beginnings:
         for optimizer in self._models.optimizers or live_optimizers():
             self._journal.met(optimizer)
         self._journal.name(self._models.named)
-        if self._repair is None:
+        if not self._repairs():
             self._begin({})
 
     @property
@@ -132,10 +132,12 @@ class Beginnings:
             self._journal.name(self._models.named)
         if not self._grip.held:
             return
-        if self._repair is not None and self._is_to_mend(module):
+        repairs = self._repairs()
+        if repairs and self._is_to_mend(module):
             self._mended.add(id(module))
             with self._grip.aside():
-                self._repair(subject_of(module, args, kwargs, self._sole_optimizer()))
+                for repair in repairs:
+                    repair(subject_of(module, args, kwargs, self._sole_optimizer()))
         with self._grip, suppress(RecordingError):  # the script records a step by itself
             self._begin(batch_of(args, kwargs), frame)
 

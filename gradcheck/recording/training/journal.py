@@ -121,6 +121,11 @@ class Journal:
         )
         return index
 
+    def known(self, parameters: Iterable[torch.Tensor]) -> set[int]:
+        """The indices of those of ``parameters`` that have one."""
+        found = ((self._indices.get(id(parameter)), parameter) for parameter in parameters)
+        return {it[1] for it, parameter in found if it is not None and it[0]() is parameter}
+
     def name(self, models: Named) -> None:
         """Gives the parameters of ``models`` their names; what several share is called as in the first of them."""
         seen: set[int] = set()

@@ -89,6 +89,17 @@ class Sessions:
         self.current, self._num_steps = session, 0
 
     @property
+    def has_run_backward(self) -> bool:
+        """Whether a step is being recorded that has had a backward."""
+        return self.current is not None and self.current.backward_ran
+
+    def abandon(self) -> None:
+        """The step that is being recorded is recorded no further, and forgotten."""
+        if self.current is not None:
+            self.current.release()
+            self._finish(self.current)
+
+    @property
     def are_closed(self) -> bool:
         """Whether no instrument is in place."""
         return not self._open
@@ -143,6 +154,10 @@ class Sessions:
     def left_over(self) -> None:
         """The training is over, and what came after its last step is all that there is of another."""
         self._keep_unfinished(None)
+
+    def ended_by_listener(self, trace: Trace) -> None:
+        """Somebody who was told of ``trace`` has raised: its optimizer does not step."""
+        self.unfinished, self.unfinished_at = trace, self._journal.step
 
     def _keep_unfinished(self, error: Exception | None) -> None:
         session = self.current
