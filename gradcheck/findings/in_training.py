@@ -29,7 +29,13 @@ def in_training(
         _placed(training, trace, step, finding)
         for finding in findings
         if not _is_none(training, trace, later or training.steps, finding)
+        and not _trains_others(step, finding)
     )
+
+
+def _trains_others(step: Step | None, finding: Finding) -> bool:
+    """Whether the optimizer had gradients though no parameter of the model trains: the model lends its forward."""
+    return finding.code == "GC101" and step is not None and bool(step.gradients)
 
 
 def _is_none(training: Training, trace: Trace, others: tuple[Step, ...], finding: Finding) -> bool:

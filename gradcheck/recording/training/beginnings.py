@@ -10,8 +10,10 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch.nn.utils import stateless
 
 from gradcheck.errors import RecordingError
+from gradcheck.internals.calls import FUNCTIONAL_CALL
 from gradcheck.internals.tensors import innermost_function_mode
 from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.grip import Grip
@@ -26,6 +28,8 @@ from gradcheck.subject import Subject
 
 _MOST_BEGUN = 4
 """Steps that raised, which somebody handled, are recorded too, up to so many more than were asked for."""
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword arguments of a model."""
 
 
 class Beginnings:
@@ -57,6 +61,8 @@ class Beginnings:
         """Waits for the first call; where the models are given, the recording begins at once."""
         module = torch.nn.Module
         replace(self._calls, module, "__call__", self._watched(module.__call__))
+        functional = self._watched_functional(getattr(stateless, FUNCTIONAL_CALL))
+        replace(self._calls, stateless, FUNCTIONAL_CALL, functional)
         if not self._models.named:
             self._models.births.install(self._calls)
             self._set_up.enter_context(SettingUp(self._journal, self._grip))
@@ -102,6 +108,22 @@ class Beginnings:
             if self._sessions.current is None and self._wanted:
                 self._called(sys._getframe(1), module, args, kwargs)
             return call(module, *args, **kwargs)
+
+        return watched
+
+    def _watched_functional(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """While ``torch.func.functional_call`` runs a model, it has other parameters than those that are trained.
+
+        Where the optimizer holds the others, the recording begins with the model's own call, as it does elsewhere.
+        """
+
+        def watched(module: torch.nn.Module, *given: Any, **options: Any) -> Any:
+            if self._sessions.current is None and self._wanted:
+                with self._grip:
+                    moved = _holds_what_moves(module, self._journal.live_optimizers())
+                if self._grip.held and moved:
+                    self._called(sys._getframe(1), module, *_of_functional_call(*given, **options))
+            return call(module, *given, **options)
 
         return watched
 
@@ -161,7 +183,14 @@ class Beginnings:
 
 def _trains(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
     """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
-    if not module.training:
-        return False
+    return module.training and _holds_what_moves(module, optimizers)
+
+
+def _holds_what_moves(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
     held = {id(parameter) for optimizer in optimizers for parameter in held_by(optimizer)}
     return any(id(parameter) in held for parameter in module.parameters())
+
+
+def _of_functional_call(_: object, args: Any = None, kwargs: Any = None, **__: object) -> Given:
+    """What the model is called with."""
+    return (() if args is None else args if isinstance(args, tuple) else (args,)), kwargs or {}
