@@ -15,6 +15,8 @@ _WITHOUT = ("missing", "zero")
 """Gradients of which another step may have one that is there."""
 _OF_THE_WHOLE = "GC403"
 """Without an origin it has no line of its own: all gradients of a step are zero."""
+_OF_WHAT_TRAINS = ("GC101", "GC102", "GC601", "GC602", "GC702")
+"""Rules that take the parameters of the model for what is trained."""
 _OF_THE_CHAIN = ("GC1", "GC2", "GC3", "GC403")
 
 
@@ -29,13 +31,16 @@ def in_training(
         _placed(training, trace, step, finding)
         for finding in findings
         if not _is_none(training, trace, later or training.steps, finding)
-        and not _trains_others(step, finding)
+        and not _trains_others(trace, step, finding)
     )
 
 
-def _trains_others(step: Step | None, finding: Finding) -> bool:
-    """Whether the optimizer had gradients though no parameter of the model trains: the model lends its forward."""
-    return finding.code == "GC101" and step is not None and bool(step.gradients)
+def _trains_others(trace: Trace, step: Step | None, finding: Finding) -> bool:
+    """Whether the optimizer had gradients, and none is a parameter's of the model: it lends its forward to others."""
+    if finding.code not in _OF_WHAT_TRAINS or step is None or trace.optimizer is None:
+        return False
+    own = any(row.gradient not in ("missing", "frozen") for row in trace.parameters)
+    return bool(step.gradients) and not own and not trace.optimizer.parameters
 
 
 def _is_none(training: Training, trace: Trace, others: tuple[Step, ...], finding: Finding) -> bool:

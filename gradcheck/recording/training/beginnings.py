@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Any
@@ -28,8 +28,6 @@ from gradcheck.subject import Subject
 
 _MOST_BEGUN = 4
 """Steps that raised, which somebody handled, are recorded too, up to so many more than were asked for."""
-Given = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword arguments of a model."""
 
 
 class Beginnings:
@@ -120,9 +118,10 @@ class Beginnings:
         def watched(module: torch.nn.Module, *given: Any, **options: Any) -> Any:
             if self._sessions.current is None and self._wanted:
                 with self._grip:
-                    moved = _holds_what_moves(module, self._journal.live_optimizers())
-                if self._grip.held and moved:
-                    self._called(sys._getframe(1), module, *_of_functional_call(*given, **options))
+                    swapped, args, kwargs = _of_functional_call(*given, **options)
+                    others = _any_moves(swapped.values(), self._journal.live_optimizers())
+                if self._grip.held and not others:
+                    self._called(sys._getframe(1), module, args, kwargs)
             return call(module, *given, **options)
 
         return watched
@@ -183,14 +182,19 @@ class Beginnings:
 
 def _trains(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
     """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
-    return module.training and _holds_what_moves(module, optimizers)
+    return module.training and _any_moves(module.parameters(), optimizers)
 
 
-def _holds_what_moves(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
+def _any_moves(
+    tensors: Iterable[torch.Tensor], optimizers: Sequence[torch.optim.Optimizer]
+) -> bool:
     held = {id(parameter) for optimizer in optimizers for parameter in held_by(optimizer)}
-    return any(id(parameter) in held for parameter in module.parameters())
+    return any(id(tensor) in held for tensor in tensors)
 
 
-def _of_functional_call(_: object, args: Any = None, kwargs: Any = None, **__: object) -> Given:
-    """What the model is called with."""
-    return (() if args is None else args if isinstance(args, tuple) else (args,)), kwargs or {}
+def _of_functional_call(
+    parameters_and_buffers: Mapping[str, Any], args: Any = None, kwargs: Any = None, **_: object
+) -> tuple[Mapping[str, Any], tuple[Any, ...], dict[str, Any]]:
+    """What is swapped in, and what the model is called with."""
+    given = () if args is None else args if isinstance(args, tuple) else (args,)
+    return parameters_and_buffers, given, kwargs or {}
