@@ -80,7 +80,7 @@ class TrainingRecorder:
         self._journal = Journal()
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
         self._instruments = Instruments(
-            self._journal, self.grip, self._looks.backward_begins, self._looks.scaled_backward_ended
+            self._journal, self.grip, self._backward_begins, self._looks.scaled_backward_ended
         )
         self._sessions = Sessions(settings, self._journal)
         self._models = Models(models, optimizers)
@@ -162,13 +162,17 @@ class TrainingRecorder:
         awaited = {id(it) for it in known if self._models.concern(it)} or {id(optimizer)}
         return self._sessions.take(optimizer, every - own, awaited)
 
+    def _backward_begins(self) -> None:
+        self._sessions.goes_on()
+        self._looks.backward_begins()
+
     def failed(self, error: Exception) -> None:
         """The training has raised ``error``."""
         self._sessions.failed(error)
 
     def _left_over(self) -> None:
         session = self._sessions.current
-        if session is not None and (session.backward_ran or not self._journal.step):
+        if self._sessions.has_run_backward or (session is not None and not self._journal.step):
             self._sessions.left_over()
 
     def let_go(self) -> None:
@@ -179,10 +183,15 @@ class TrainingRecorder:
         self._beginnings.close()
         self._light.close()
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _before_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        closure = bool(args[1:] or kwargs)
         if self.grip.held and not self._is_running():  # it has raised where nobody was told
             self.let_go()
-        if id(optimizer) in self._stepping:  # its last step raised
+        if self._stepping:  # some may have raised
+            self._stepping = _on_the_stack(self._stepping, sys._getframe(1))
+        if id(optimizer) in self._stepping:  # a step that calls that of its base class
             self._stepping.clear()
         self._stepping.append(id(optimizer))
         self._journal.stepping = True
@@ -193,7 +202,8 @@ class TrainingRecorder:
                 at_all = not self._beginnings.are_over
                 frame = sys._getframe(1)
                 looked = self._looks.before(optimizer, frame, self._models.named, at_all=at_all)
-                trace = self._take(optimizer)
+                own = closure and self._sessions.are_between_steps  # its backward is to come
+                trace = None if own else self._take(optimizer)
                 self._looked = looked, KeptTrace.of(trace) if trace is not None else None
             if trace is not None:
                 try:
@@ -201,6 +211,8 @@ class TrainingRecorder:
                 except Exception:
                     self._sessions.ended_by_listener(trace)
                     raise
+            if not closure:
+                self._sessions.optimizer_works()
 
     def _tell(self, trace: Trace, optimizer: torch.optim.Optimizer) -> None:
         """Outside of the grip: what a listener raises goes through."""
@@ -213,6 +225,7 @@ class TrainingRecorder:
         self._journal.stepping = bool(self._stepping)
         if self._stepping:
             return
+        self._sessions.optimizer_is_done()
         trace = None
         if self.grip.held:
             with self.grip:
@@ -312,6 +325,15 @@ class TrainingRecorder:
             error=("", "") if error is None else (type(error).__name__, str(error)),
             error_frame=where,
         )
+
+
+def _on_the_stack(optimizers: list[int], frame: FrameType | None) -> list[int]:
+    """Those of ``optimizers``, as ``id``, of which a method is running at ``frame`` or above it."""
+    running: set[int] = set()
+    while frame is not None:
+        running.add(id(frame.f_locals.get("self")))
+        frame = frame.f_back
+    return [it for it in optimizers if it in running]
 
 
 @contextmanager

@@ -41,8 +41,10 @@ class Sessions:
         self._stepped: set[int] = set()
         """``id`` of the optimizers that have stepped in this round; each is to step once in it."""
         self._num_steps = 0
+        self._aside = ExitStack()
+        """What lets the instruments of the session back to work, while an optimizer works."""
         self.are_between_steps = False
-        """Whether an optimizer has stepped, and no module was called since."""
+        """Whether an optimizer has stepped, and no module was called and no backward run since."""
         self._open: list[tuple[Session, ExitStack]] = []
         """Those whose instruments are in place; more than one where another mode lay over those of the first."""
         self.num_taken = 0
@@ -91,7 +93,7 @@ class Sessions:
     @property
     def has_run_backward(self) -> bool:
         """Whether a step is being recorded that has had a backward."""
-        return self.current is not None and self.current.backward_ran
+        return self.current is not None and self.current.backward_ran and not self.are_between_steps
 
     def abandon(self) -> None:
         """The step that is being recorded is recorded no further, and forgotten."""
@@ -131,21 +133,36 @@ class Sessions:
             self._stepped.clear()
             session.release()
             self._finish(session)
-        else:
-            session.next_step()
+        else:  # the next one may apply gradients of the same backward
             self.are_between_steps = True
         return trace
 
+    def optimizer_works(self) -> None:
+        """An optimizer begins to work: of many parameters it makes more calls than the whole step did."""
+        if self.current is not None and self.current.grip.held:
+            self._aside.enter_context(self.current.grip.aside())
+
+    def optimizer_is_done(self) -> None:
+        """It has stepped, or raised."""
+        self._aside.close()
+
     def goes_on(self) -> None:
-        """A module is called: the first one after an optimizer has stepped shows whether the next step is alike.
+        """A module is called, or a backward begins: what ran backward before belongs to a step that is over.
 
         Where something was frozen or thawed for it, what trains is another thing, and another recording begins.
         """
+        if not self.are_between_steps:
+            return
         self.are_between_steps = False
+        self.optimizer_is_done()
         session = self.current
-        if session is not None and session.has_other_parameters:
+        if session is None:
+            return
+        if session.has_other_parameters:
             session.release()
             self._finish(session)
+        else:
+            session.next_step()
 
     def failed(self, error: Exception) -> None:
         """A step has raised ``error``, which somebody may handle; the last such step is kept."""
@@ -160,6 +177,7 @@ class Sessions:
         self.unfinished, self.unfinished_at = trace, self._journal.step
 
     def _keep_unfinished(self, error: Exception | None) -> None:
+        self.optimizer_is_done()
         session = self.current
         if session is None or not session.grip.held:
             return
@@ -184,6 +202,7 @@ class Sessions:
             self.left_over()
 
     def _finish(self, session: Session) -> None:
+        self.optimizer_is_done()
         session.grip.let_go()
         self.current = None
         self.close()
