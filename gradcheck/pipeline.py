@@ -16,7 +16,7 @@ from gradcheck.mending import Mender
 from gradcheck.recording.observers import nobody
 from gradcheck.recording.training.listener import Enough, Listener, Stepped, ends_the_script
 from gradcheck.recording.training.models import Named, named_by_caller
-from gradcheck.recording.training.recorder import TrainingRecorder
+from gradcheck.recording.training.recorder import TrainingRecorder, stepping_aside
 from gradcheck.recording.watching import Watch
 from gradcheck.reports.outcome import FixReport
 from gradcheck.reports.report import Report
@@ -123,7 +123,8 @@ def inspect_subject(
 ) -> tuple[Trace, Report]:
     """The Trace and the Report of one step of ``subject``; ``progress`` is told what is going on."""
     progress("recording one forward and one backward")
-    _, seen = examine_or_twin(subject, settings)
+    with stepping_aside():
+        _, seen = examine_or_twin(subject, settings)
     return seen.trace, seen.report
 
 
@@ -132,7 +133,8 @@ def fix_subject(
     subject: Subject, settings: Settings, *, progress: Callable[[str], None] = lambda _: None
 ) -> FixReport:
     """``fix`` on a Subject; ``progress`` is told what is going on."""
-    return search_repairs(subject, settings, progress)
+    with stepping_aside():
+        return search_repairs(subject, settings, progress)
 
 
 def watch(

@@ -122,10 +122,11 @@ def _add_to_optimizer(
         group["params"] = [shards.get(id(p), p) for p in group["params"]]
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     missing = [parameter for parameter in parameters if id(parameter) not in held]
-    if missing:
-        options = {
-            key: value for key, value in optimizer.param_groups[0].items() if key != "params"
-        }
+    first = optimizer.param_groups[0]
+    if missing and "initial_lr" in first:  # a scheduler counts the groups that it was made with
+        first["params"] = [*first["params"], *missing]
+    elif missing:
+        options = {key: value for key, value in first.items() if key != "params"}
         optimizer.add_param_group({**options, "params": missing})
 
 

@@ -17,6 +17,10 @@ from gradcheck.trace.training import Event, Step, Training
 
 _WITHOUT = ("missing", "zero")
 """Gradients of which another step may have one that is there."""
+_OF_THE_WHOLE = "GC403"
+"""Without an origin it has no line of its own: all gradients of a step are zero."""
+_OF_WHAT_TRAINS = ("GC101", "GC102", "GC601", "GC602", "GC702")
+"""Rules that take the parameters of the model for what is trained."""
 _OF_THE_CHAIN = ("GC1", "GC2", "GC3", "GC403")
 
 
@@ -31,7 +35,16 @@ def in_training(
         _placed(training, trace, step, finding)
         for finding in findings
         if not _is_none(training, trace, later or training.steps, finding)
+        and not _trains_others(trace, step, finding)
     )
+
+
+def _trains_others(trace: Trace, step: Step | None, finding: Finding) -> bool:
+    """Whether the optimizer had gradients, and none is a parameter's of the model: it lends its forward to others."""
+    if finding.code not in _OF_WHAT_TRAINS or step is None or trace.optimizer is None:
+        return False
+    own = any(row.gradient not in ("missing", "frozen") for row in trace.parameters)
+    return bool(step.gradients) and not own and not trace.optimizer.parameters
 
 
 def _is_none(training: Training, trace: Trace, others: tuple[Step, ...], finding: Finding) -> bool:
@@ -102,24 +115,38 @@ def _lines(
         made = training.optimizers[step.optimizer].frame
         yield "optimizer made at", line_text(training, made), made
     elif step is not None:
-        yield "stepped at", line_text(training, step.frame), NONE
+        where = step.frame if finding.code == _OF_THE_WHOLE else NONE
+        yield "stepped at", line_text(training, step.frame), where
 
 
 def _froze(training: Training, trace: Trace, finding: Finding) -> Event | None:
-    """What froze the first of its parameters, where all of them are frozen."""
-    concerned = {row.fqn: row for row in trace.parameters if row.fqn in finding.parameters}
+    """What froze the first of its parameters, where all of them are frozen; of a whole model what froze the last."""
+    whole = finding.code == "GC101"
+    concerned = {row.fqn: row for row in trace.parameters if whole or row.fqn in finding.parameters}
     if not concerned or any(row.requires_grad for row in concerned.values()):
         return None
-    first = next((at for at, row in enumerate(training.parameters) if row.fqn in concerned), NONE)
-    kept: list[Event] = []
-    for event in training.events:
-        if event.kind not in ("froze", "thawed") or first not in event.parameters:
-            continue
-        if event.kind == "froze" and kept and _opposite(kept[-1], event):
-            kept.pop()  # a library that thaws for a while: it was frozen before
-        elif not kept or kept[-1].kind != event.kind:
-            kept.append(event)
-    return kept[-1] if kept and kept[-1].kind == "froze" else None
+    indices = [at for at, row in enumerate(training.parameters) if row.fqn in concerned]
+    return _latest_freeze(training, set(indices if whole else indices[:1]))
+
+
+def _latest_freeze(training: Training, parameters: set[int]) -> Event | None:
+    """Of the events that froze each of ``parameters``, the last."""
+    kept: dict[int, list[tuple[int, Event]]] = {index: [] for index in parameters}
+    for at, event in enumerate(training.events):
+        if event.kind in ("froze", "thawed"):
+            for index in parameters.intersection(event.parameters):
+                _keep(kept[index], at, event)
+    froze = [seen[-1] for seen in kept.values() if seen and seen[-1][1].kind == "froze"]
+    return max(froze, key=lambda it: it[0])[1] if froze else None
+
+
+def _keep(kept: list[tuple[int, Event]], at: int, event: Event) -> None:
+    """Notes what has changed the flag of a parameter: ``kept`` are those that did so before."""
+    last = kept[-1][1] if kept else None
+    if last is not None and event.kind == "froze" and _opposite(last, event):
+        kept.pop()  # a library that thaws for a while: it was frozen before
+    elif last is None or last.kind != event.kind:
+        kept.append((at, event))
 
 
 def _opposite(thawed: Event, froze: Event) -> bool:

@@ -26,6 +26,8 @@ from gradcheck.reports.report import Report
 from gradcheck.settings import Settings
 from gradcheck.trace.trace import Trace
 
+_OF_THE_BATCH = "GC403"
+"""A gradient of zero, which the next batch may not have; all steps together tell."""
 OnFindings = Literal["raise", "warn", "repair"]
 Writers = Callable[[], Sequence[Any]]
 """Gives what a summary can be written to: writers of TensorBoard, runs of W&B."""
@@ -118,7 +120,7 @@ class Guard:
             warnings.warn(str(own_failure(lapse_of(error))), stacklevel=2)
             return
         self._tell_of_repairs(report)
-        self._judge(report, None)
+        self._judge(report, None, _OF_THE_BATCH)
 
     def between_steps(self, *, last: bool = False) -> None:
         """A step is over; all are judged together where they are enough, or ``last`` says that no other comes."""
@@ -150,7 +152,8 @@ class Guard:
             watch.__exit__(type(error) if error else None, error, None)
         return watch
 
-    def _judge(self, report: Report, cause: Exception | None) -> None:
+    def _judge(self, report: Report, cause: Exception | None, waits: str = "") -> None:
+        """Raises or warns; but for a finding that ``waits`` for the steps after it."""
         self.report = report
         if self._mender.made:
             self.fixed = self._mender.outcome(report)
@@ -165,8 +168,8 @@ class Guard:
             return
         (result,) = of_one(report, fail_on=self._settings.fail_on).results
         found = {(finding.code, finding.location or finding.module) for finding in result.failing}
-        explained = {STEP_RAISED} if cause is not None else set()
-        if {code for code, _ in found} <= explained or found <= self._told:
+        ignored = {waits, STEP_RAISED} if cause is not None else {waits}
+        if {code for code, _ in found} <= ignored or found <= self._told:
             return
         self._told |= found
         if self._on_findings == "warn":

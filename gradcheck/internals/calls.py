@@ -21,6 +21,11 @@ UNSAFE_VIEW = "aten::" + named(
     _TORCH,
     why="A view whose schema does not say so: the operator that matmul ends with.",
 )
+FUNCTIONAL_CALL = named(
+    "torch.nn.utils.stateless._functional_call",
+    _TORCH,
+    why="What torch.func.functional_call calls, from wherever it was imported, before it swaps the parameters.",
+)
 READING_NO_CONTENT = frozenset(
     {
         named("torch.Tensor._typed_storage", _TORCH, why="Asks for the memory, as storage() does."),

@@ -43,3 +43,12 @@ def ancestry(trace: Trace, value: int) -> set[int]:
 def first_origin(trace: Trace, kind: str, stage: Stage) -> Origin | None:
     """Where values first turned bad in this stage, where the recording found it."""
     return next((o for o in trace.origins if o.kind == kind and o.stage == stage), None)
+
+
+def reaching(trace: Trace, value: int) -> set[int]:
+    """``value`` and all values that flow into it by a way on which nothing is detached."""
+    found = {value}
+    for call in reversed(trace.calls):
+        if call.kind != "detach" and not found.isdisjoint(call.outputs):
+            found.update(call.inputs)
+    return found

@@ -79,3 +79,71 @@ def test_a_warning_lets_it_go_on() -> None:
         fitted("cut", [callback])
     assert callback.report is not None
     assert not callback.report.healthy
+
+
+class Gan(pl.LightningModule):  # type: ignore[misc]  # known when it is installed
+    """Two optimizers, called by hand: the critic's steps between the generator's forward and its own."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.automatic_optimization = False
+        self.cut = cut
+        self.generator = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 4))
+        self.critic = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def training_step(self, batch: Any, _: int) -> None:
+        made, judged = self.optimizers()
+        real, fake = batch[0], self.generator(torch.randn(4, 4))
+        judged.zero_grad()
+        self.manual_backward(
+            nn.functional.softplus(self.critic(fake.detach()) - self.critic(real)).mean()
+        )
+        judged.step()
+        if self.cut:
+            fake = fake.detach()
+        made.zero_grad()
+        self.manual_backward(nn.functional.softplus(-self.critic(fake)).mean())
+        made.step()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.Adam(it.parameters()) for it in (self.generator, self.critic)]
+
+
+def fitted_gan(callbacks: list[Any], *, cut: bool = False) -> Gan:
+    trainer = pl.Trainer(
+        max_steps=8,  # of either optimizer
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+    )
+    net = Gan(cut=cut)
+    rows = torch.arange(64.0).reshape(16, 4) / 64
+    trainer.fit(net, DataLoader(TensorDataset(rows), batch_size=4))
+    return net
+
+
+def test_two_optimizers_are_watched_and_train_as_without() -> None:
+    from gradcheck.integrations.lightning import GradcheckCallback
+
+    callback = GradcheckCallback()
+    with_it, without = fitted_gan([callback]), fitted_gan([])
+    assert callback.report is not None
+    assert callback.report.healthy
+    assert dict(callback.report.setup)["steps"] == "8 taken, 4 recorded in full"
+    pairs = zip(with_it.parameters(), without.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_generator_that_is_cut_off_is_found_beside_its_critic() -> None:
+    from gradcheck.integrations.lightning import BrokenChainError, GradcheckCallback
+
+    with pytest.raises(BrokenChainError, match="GC202") as caught:
+        fitted_gan([GradcheckCallback()], cut=True)
+    (finding,) = [it for it in caught.value.report.findings if it.severity == "error"]
+    assert finding.location is not None
+    assert finding.location.text == "fake = fake.detach()"
+    assert all(fqn.startswith("generator.") for fqn in finding.parameters)

@@ -16,6 +16,7 @@ from transformers import (
 
 import gradcheck
 from gradcheck.integrations.trainer import BrokenChainError, GradcheckCallback
+from gradcheck.pipeline import train
 from gradcheck.recording.training.instruments import recorder_in_place
 from gradcheck.settings import Settings
 from tests.state import HOOKS
@@ -46,6 +47,23 @@ class OutOfMemory(Trainer):
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         super().compute_loss(*args, **kwargs)
         raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+class ZeroLoss(Trainer):
+    """Its loss weighs nothing in the first ``num_zero`` batches: all gradients are zero there."""
+
+    num_zero = 2
+    """Both of the first step."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        self.num_zero -= 1
+        return super().compute_loss(*args, **kwargs) * torch.tensor(float(self.num_zero < 0))
+
+
+class AlwaysZeroLoss(ZeroLoss):
+    """The same in all batches."""
+
+    num_zero = 1000
 
 
 class FailingStep(Trainer):
@@ -207,12 +225,54 @@ def test_a_step_of_the_users_own_is_watched_and_put_back(tmp_path: Path) -> None
     assert callback.report.healthy
 
 
-def test_where_a_recording_runs_already_the_run_goes_on_with_a_warning(tmp_path: Path) -> None:
+def test_where_another_model_is_being_recorded_the_run_goes_on_with_a_warning(
+    tmp_path: Path,
+) -> None:
     trainer, callback = watched(tmp_path)
-    with gradcheck.watch(torch.nn.Linear(1, 1)), pytest.warns(UserWarning, match="could not watch"):
+    with gradcheck.watch(torch.nn.Linear(1, 1)), pytest.warns(UserWarning, match="did not judge"):
         trainer.train()
-    assert callback.report is None
+    assert callback.report.verdict == "not-judged"
+    assert "recorded already" in callback.report.unjudged
     assert trainer.state.global_step == 2
+
+
+def test_in_a_script_that_is_run_it_takes_part_in_the_recording(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path)
+    ran = train(trainer.train)
+    assert ran.error is None
+    assert callback.report.healthy
+    assert ran.report.healthy
+    assert left_behind(trainer) == []
+
+
+def test_in_a_script_that_is_run_it_ends_the_training_as_it_does_alone(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, LeafLoss)
+    ran = train(trainer.train)
+    assert isinstance(ran.error, BrokenChainError)
+    assert trainer.state.global_step == 0
+    for report in (callback.report, ran.report):
+        assert "GC207" in [finding.code for finding in report.findings]
+    assert nothing_is_wrapped()
+
+
+def test_in_a_script_that_is_run_a_step_that_raises_is_explained(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, DetachedLoss)
+    ran = train(trainer.train)
+    assert isinstance(ran.error, BrokenChainError)
+    for report in (callback.report, ran.report):
+        assert "GC202" in [finding.code for finding in report.findings]
+    assert nothing_is_wrapped()
+
+
+def test_in_a_script_that_is_run_it_repairs_as_it_does_alone(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, on_findings="repair")
+    trainer.model.requires_grad_(False)
+    with pytest.warns(UserWarning, match="repaired the model"):
+        ran = train(trainer.train)
+    assert ran.error is None
+    assert callback.report.healthy
+    assert ran.report.healthy
+    assert callback.fixed.before.findings[0].code == "GC507"
 
 
 def test_the_rules_about_the_optimizer_run(tmp_path: Path) -> None:
@@ -265,6 +325,32 @@ def test_the_classic_break_is_repaired_before_the_first_step(tmp_path: Path) -> 
     assert callback.fixed.before.findings[0].code == "GC301"
     assert callback.fixed.after.healthy
     assert nothing_is_wrapped()
+
+
+def test_a_gradient_that_one_batch_leaves_at_zero_is_waited_for(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, ZeroLoss)
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+
+
+def test_a_gradient_that_stays_at_zero_ends_it_when_all_steps_have_shown_it(tmp_path: Path) -> None:
+    trainer, _ = watched(tmp_path, AlwaysZeroLoss)
+    with pytest.raises(BrokenChainError, match="GC403"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+
+
+def test_a_frozen_adapter_is_repaired_though_a_scheduler_counts_the_groups(tmp_path: Path) -> None:
+    trainer, callback = watched(tmp_path, on_findings="repair")
+    trainer.model.requires_grad_(False)
+    with pytest.warns(UserWarning, match="repaired the model"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert callback.report.healthy
+    assert callback.fixed.before.findings[0].code == "GC507"
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    assert len(held) == 8
 
 
 def test_what_cannot_be_repaired_ends_it(tmp_path: Path) -> None:

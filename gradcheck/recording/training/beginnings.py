@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import Any
 
 import torch
+from torch.nn.utils import stateless
 
 from gradcheck.errors import RecordingError
+from gradcheck.internals.calls import FUNCTIONAL_CALL
 from gradcheck.internals.tensors import innermost_function_mode
 from gradcheck.recording.collector import collector_paused
 from gradcheck.recording.grip import Grip
@@ -38,15 +40,15 @@ class Beginnings:
         sessions: Sessions,
         grip: Grip,
         record: int,
-        repair: Callable[[Subject], None] | None,
+        repairs: Callable[[], Sequence[Callable[[Subject], None]]],
     ) -> None:
-        """``record``: how many steps; ``repair``: is given each model that learns before it runs for the first time."""
+        """``record``: how many steps; ``repairs``: those that are given each model that learns before it first runs."""
         self._journal = journal
         self._models = models
         self._sessions = sessions
         self._grip = grip
         self._record = record
-        self._repair = repair
+        self._repairs = repairs
         self._thread = threading.get_ident()
         self._calls, self._set_up = ExitStack(), ExitStack()
         self._num_begun = 0
@@ -57,6 +59,8 @@ class Beginnings:
         """Waits for the first call; where the models are given, the recording begins at once."""
         module = torch.nn.Module
         replace(self._calls, module, "__call__", self._watched(module.__call__))
+        functional = self._watched_functional(getattr(stateless, FUNCTIONAL_CALL))
+        replace(self._calls, stateless, FUNCTIONAL_CALL, functional)
         if not self._models.named:
             self._models.births.install(self._calls)
             self._set_up.enter_context(SettingUp(self._journal, self._grip))
@@ -64,7 +68,7 @@ class Beginnings:
         for optimizer in self._models.optimizers or live_optimizers():
             self._journal.met(optimizer)
         self._journal.name(self._models.named)
-        if self._repair is None:
+        if not self._repairs():
             self._begin({})
 
     @property
@@ -105,6 +109,23 @@ class Beginnings:
 
         return watched
 
+    def _watched_functional(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """While ``torch.func.functional_call`` runs a model, it has other parameters than those that are trained.
+
+        Where the optimizer holds the others, the recording begins with the model's own call, as it does elsewhere.
+        """
+
+        def watched(module: torch.nn.Module, *given: Any, **options: Any) -> Any:
+            if self._sessions.current is None and self._wanted:
+                with self._grip:
+                    swapped, args, kwargs = _of_functional_call(*given, **options)
+                    others = _any_moves(swapped.values(), self._journal.live_optimizers())
+                if self._grip.held and not others:
+                    self._called(sys._getframe(1), module, args, kwargs)
+            return call(module, *given, **options)
+
+        return watched
+
     @property
     def _wanted(self) -> bool:
         return (
@@ -132,23 +153,26 @@ class Beginnings:
             self._journal.name(self._models.named)
         if not self._grip.held:
             return
-        if self._repair is not None and self._is_to_mend(module):
+        repairs = self._repairs()
+        if repairs and self._is_to_mend(module):
             self._mended.add(id(module))
             with self._grip.aside():
-                self._repair(subject_of(module, args, kwargs, self._sole_optimizer()))
+                for repair in repairs:
+                    repair(subject_of(module, args, kwargs, self._sole_optimizer()))
         with self._grip, suppress(RecordingError):  # the script records a step by itself
-            self._begin(batch_of(args, kwargs))
+            self._begin(batch_of(args, kwargs), frame)
 
     def _is_to_mend(self, module: torch.nn.Module) -> bool:
         if self._journal.step or id(module) in self._mended or not torch.is_grad_enabled():
             return False
         return self._models.learns(module, self._journal.live_optimizers())
 
-    def _begin(self, batch: Mapping[str, Any]) -> None:
+    def _begin(self, batch: Mapping[str, Any], frame: FrameType | None = None) -> None:
         """Begins to record a step in full, when what trains in it has been settled."""
         self._num_begun += 1
         self._sessions.begin(
-            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer())
+            Subject(model=self._models.together(), batch=batch, optimizer=self._sole_optimizer()),
+            frame,
         )
 
     def _sole_optimizer(self) -> torch.optim.Optimizer | None:
@@ -158,7 +182,19 @@ class Beginnings:
 
 def _trains(module: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> bool:
     """Whether ``module`` is in train mode and holds what an optimizer moves: autograd may be off by mistake."""
-    if not module.training:
-        return False
+    return module.training and _any_moves(module.parameters(), optimizers)
+
+
+def _any_moves(
+    tensors: Iterable[torch.Tensor], optimizers: Sequence[torch.optim.Optimizer]
+) -> bool:
     held = {id(parameter) for optimizer in optimizers for parameter in held_by(optimizer)}
-    return any(id(parameter) in held for parameter in module.parameters())
+    return any(id(tensor) in held for tensor in tensors)
+
+
+def _of_functional_call(
+    parameters_and_buffers: Mapping[str, Any], args: Any = None, kwargs: Any = None, **_: object
+) -> tuple[Mapping[str, Any], tuple[Any, ...], dict[str, Any]]:
+    """What is swapped in, and what the model is called with."""
+    given = () if args is None else args if isinstance(args, tuple) else (args,)
+    return parameters_and_buffers, given, kwargs or {}

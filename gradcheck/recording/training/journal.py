@@ -121,13 +121,22 @@ class Journal:
         )
         return index
 
+    def known(self, parameters: Iterable[torch.Tensor]) -> set[int]:
+        """The indices of those of ``parameters`` that have one."""
+        found = ((self._indices.get(id(parameter)), parameter) for parameter in parameters)
+        return {it[1] for it, parameter in found if it is not None and it[0]() is parameter}
+
     def name(self, models: Named) -> None:
-        """Gives the parameters of ``models`` their names."""
+        """Gives the parameters of ``models`` their names; what several share is called as in the first of them."""
+        seen: set[int] = set()
         for name, model in models:
             prefix = f"{name}." if len(models) > 1 else ""
             for fqn, parameter in model.named_parameters():
                 named = prefix + fqn
                 index = self.index(parameter, named)
+                if index in seen:
+                    continue
+                seen.add(index)
                 if self._parameters[index].fqn != named:
                     self._parameters[index] = replace(self._parameters[index], fqn=named)
 

@@ -62,6 +62,11 @@ class KeptSteps:
         self.num_traces += trace is not None
         (self._first if len(self._first) < _KEPT_STEPS else self._last).append((step, trace))
 
+    def recorded_optimizers(self) -> set[int]:
+        """The optimizers that have ended a step which was recorded in full."""
+        kept = (*self._first, *self._last)
+        return {step.optimizer for step, trace in kept if trace is not None}
+
     def rows(self) -> tuple[Step, ...]:
         """All that were kept, in order, with their traces."""
         kept = (*self._first, *self._last)

@@ -53,6 +53,10 @@ class Models:
         held = {id(parameter) for parameter in held_by(optimizer)}
         return any(id(p) in held for _, model in self.named for p in model.parameters())
 
+    def hold(self, others: Models) -> bool:
+        """Whether they are, or belong to, or contain some of ``others``; those that are still to be found are these."""
+        return not others.given or not self._modules.isdisjoint(modules_in(others.named))
+
     def together(self) -> torch.nn.Module:
         """The model itself where there is one, else a module that holds all of them by their names."""
         if len(self.named) == 1:

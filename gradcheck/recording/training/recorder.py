@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -21,6 +21,7 @@ from gradcheck.recording.grip import Grip
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.surroundings import environment
 from gradcheck.recording.training.beginnings import Beginnings
+from gradcheck.recording.training.guests import Guest, Guests
 from gradcheck.recording.training.instruments import Instruments, recorder_in_place
 from gradcheck.recording.training.journal import Journal
 from gradcheck.recording.training.kept import KeptSteps, KeptTrace
@@ -30,9 +31,15 @@ from gradcheck.recording.training.models import Models, Named
 from gradcheck.recording.training.optimizers import held_by
 from gradcheck.recording.training.sessions import Sessions
 from gradcheck.settings import Settings
+from gradcheck.subject import Subject
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 from gradcheck.trace.training import Ending, Training
+
+_NOT_OF_THE_GUEST = (
+    "the training is recorded already, by what has started it, and no step of this model was recorded in full there; "
+    "the report of that recording says what there is to say"
+)
 
 
 class TrainingRecorder:
@@ -73,12 +80,15 @@ class TrainingRecorder:
         self._journal = Journal()
         self._looks = Looks(self._journal, lambda: self._instruments.num_left_autocast)
         self._instruments = Instruments(
-            self._journal, self.grip, self._looks.backward_begins, self._looks.scaled_backward_ended
+            self._journal, self.grip, self._backward_begins, self._looks.scaled_backward_ended
         )
         self._sessions = Sessions(settings, self._journal)
         self._models = Models(models, optimizers)
+        self._guests = Guests(self._models)
+        self._host: TrainingRecorder | None = None
+        """The recording that this one takes part in."""
         self._beginnings = Beginnings(
-            self._journal, self._models, self._sessions, self.grip, record, self._listener.repair
+            self._journal, self._models, self._sessions, self.grip, record, self._repairs
         )
         self._light = ExitStack()
         self._steps = KeptSteps()
@@ -89,18 +99,17 @@ class TrainingRecorder:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Every instrument is in place in the body.
+        """Every instrument is in place in the body; those of another recording, where one runs in this process.
 
-        Raises:
-            RecordingError: where another training is being recorded in this process.
+        A script that watches itself may be run and watched from outside, which is not to change what it does.
         """
         other = recorder_in_place()
         if isinstance(other, TrainingRecorder) and not other._is_running():
             other._in_place.close()
-        elif other is not None:
-            raise RecordingError(
-                "another recording is running in this process; finish it first, one training at a time"
-            )
+        elif isinstance(other, TrainingRecorder):
+            with self._taking_part_in(other):
+                yield
+            return
         with self._in_place as stack:
             stack.callback(self.let_go)
             self._instruments.install(self._light, self)
@@ -118,6 +127,33 @@ class TrainingRecorder:
                 self._beginnings.settle()
                 self._left_over()
 
+    @contextmanager
+    def _taking_part_in(self, host: TrainingRecorder) -> Iterator[None]:
+        self._host = host
+        guest = Guest(models=self._models, listener=self._listener, limit=self._limit)
+        with host._guests.joined_by(guest):
+            try:
+                yield
+            except Exception as error:
+                with host.grip:
+                    host.failed(error)
+                raise
+        with host.grip:
+            if host._sessions.has_run_backward:
+                host._sessions.left_over()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Records nothing in the body, and no more of the step that is being taken."""
+        with self.grip:
+            self._sessions.abandon()
+        with self.grip.aside():
+            yield
+
+    def _repairs(self) -> list[Callable[[Subject], None]]:
+        own = self._listener.repair
+        return [*((own,) if own is not None else ()), *self._guests.repairs()]
+
     def _take(self, optimizer: torch.optim.Optimizer) -> Trace | None:
         own = {id(parameter) for parameter in held_by(optimizer)}
         self._journal.met(optimizer)
@@ -126,13 +162,17 @@ class TrainingRecorder:
         awaited = {id(it) for it in known if self._models.concern(it)} or {id(optimizer)}
         return self._sessions.take(optimizer, every - own, awaited)
 
+    def _backward_begins(self) -> None:
+        self._sessions.goes_on()
+        self._looks.backward_begins()
+
     def failed(self, error: Exception) -> None:
         """The training has raised ``error``."""
         self._sessions.failed(error)
 
     def _left_over(self) -> None:
         session = self._sessions.current
-        if session is not None and (session.backward_ran or not self._journal.step):
+        if self._sessions.has_run_backward or (session is not None and not self._journal.step):
             self._sessions.left_over()
 
     def let_go(self) -> None:
@@ -143,10 +183,15 @@ class TrainingRecorder:
         self._beginnings.close()
         self._light.close()
 
-    def _before_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _before_step(
+        self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        closure = bool(args[1:] or kwargs)
         if self.grip.held and not self._is_running():  # it has raised where nobody was told
             self.let_go()
-        if id(optimizer) in self._stepping:  # its last step raised
+        if self._stepping:  # some may have raised
+            self._stepping = _on_the_stack(self._stepping, sys._getframe(1))
+        if id(optimizer) in self._stepping:  # a step that calls that of its base class
             self._stepping.clear()
         self._stepping.append(id(optimizer))
         self._journal.stepping = True
@@ -157,14 +202,22 @@ class TrainingRecorder:
                 at_all = not self._beginnings.are_over
                 frame = sys._getframe(1)
                 looked = self._looks.before(optimizer, frame, self._models.named, at_all=at_all)
-                trace = self._take(optimizer)
+                own = closure and self._sessions.are_between_steps  # its backward is to come
+                trace = None if own else self._take(optimizer)
                 self._looked = looked, KeptTrace.of(trace) if trace is not None else None
-            self._tell(trace)
+            if trace is not None:
+                try:
+                    self._tell(trace, optimizer)
+                except Exception:
+                    self._sessions.ended_by_listener(trace)
+                    raise
+            if not closure:
+                self._sessions.optimizer_works()
 
-    def _tell(self, trace: Trace | None) -> None:
-        """Outside of the grip: what the listener raises goes through."""
-        if trace is not None:
-            self._listener.taken(trace)
+    def _tell(self, trace: Trace, optimizer: torch.optim.Optimizer) -> None:
+        """Outside of the grip: what a listener raises goes through."""
+        self._listener.taken(trace)
+        self._guests.taken(trace, optimizer)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if id(optimizer) in self._stepping:
@@ -172,6 +225,7 @@ class TrainingRecorder:
         self._journal.stepping = bool(self._stepping)
         if self._stepping:
             return
+        self._sessions.optimizer_is_done()
         trace = None
         if self.grip.held:
             with self.grip:
@@ -179,10 +233,12 @@ class TrainingRecorder:
         self._journal.step += 1
         with self.grip:
             self._listener.stepped(self._journal.step, self._instruments.loss)
-        self._tell(trace)
+        if trace is not None:
+            self._tell(trace, optimizer)
         if self._journal.step == self._limit:
             self.let_go()
             self._listener.enough()
+        self._guests.stepped(optimizer, self._instruments.loss)
 
     def _ended(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> Trace | None:
         """The Trace of a step whose backward ran inside of the optimizer's call, as a closure."""
@@ -199,6 +255,10 @@ class TrainingRecorder:
     @property
     def failure(self) -> DiagnosticError | None:
         """Why nothing can be said of the training: an instrument failed, or no step could be recorded."""
+        if self._host is not None and not self.has_recorded:
+            return self._host.failure or RecordingError(_NOT_OF_THE_GUEST)
+        if self._host is not None:
+            return self._host.failure
         lapse = self.grip.lapse or self._sessions.lapse
         if lapse is not None:
             return own_failure(lapse)
@@ -207,10 +267,27 @@ class TrainingRecorder:
     @property
     def has_recorded(self) -> bool:
         """Whether a step was recorded in full, to its end or not."""
+        if self._host is not None:
+            return self._host.has_recorded and self._host._has_recorded_of(self._models)
         return self._steps.num_traces > 0 or self._sessions.unfinished is not None
+
+    def _has_recorded_of(self, models: Models) -> bool:
+        """Whether a step that was recorded is one of ``models``; of all where none are given."""
+        if not self._models.hold(models):
+            return False
+        own = self._journal.known(p for _, model in models.named for p in model.parameters())
+        if not models.given or (own and self._sessions.unfinished is not None):
+            return True
+        rows = self._journal.optimizers()
+        return any(
+            own.intersection(rows[it].parameters) for it in self._steps.recorded_optimizers()
+        )
 
     def asked(self) -> None:
         """Somebody wants to know what was recorded so far: a step that has had its backward is not waited for."""
+        if self._host is not None:
+            self._host.asked()
+            return
         with self.grip:
             self._left_over()
 
@@ -222,6 +299,10 @@ class TrainingRecorder:
         setup: tuple[tuple[str, str], ...] = (),
     ) -> Training:
         """All that was recorded so far."""
+        if self._host is not None:
+            return self._host.training(ending, error, setup)
+        if ending == "ended" and recorder_in_place() is self:
+            ending = "stopped"  # somebody asks, and the training goes on
         journal, steps = self._journal, self._steps.rows()
         traces = [*(step.trace for step in steps), self._sessions.unfinished]
         first = next((trace for trace in traces if trace is not None), None)
@@ -244,3 +325,20 @@ class TrainingRecorder:
             error=("", "") if error is None else (type(error).__name__, str(error)),
             error_frame=where,
         )
+
+
+def _on_the_stack(optimizers: list[int], frame: FrameType | None) -> list[int]:
+    """Those of ``optimizers``, as ``id``, of which a method is running at ``frame`` or above it."""
+    running: set[int] = set()
+    while frame is not None:
+        running.add(id(frame.f_locals.get("self")))
+        frame = frame.f_back
+    return [it for it in optimizers if it in running]
+
+
+@contextmanager
+def stepping_aside() -> Iterator[None]:
+    """A training that is being recorded in this process records nothing in the body: a step is tried in it."""
+    host = recorder_in_place()
+    with host.aside() if isinstance(host, TrainingRecorder) else nullcontext():
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from types import FrameType
 
 import torch
 
@@ -16,6 +17,7 @@ from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.session import Session
 from gradcheck.recording.tensors import PlainAccess
 from gradcheck.recording.training.journal import Journal
+from gradcheck.recording.training.switched_before import who_switched_off
 from gradcheck.settings import Settings
 from gradcheck.subject import Subject
 from gradcheck.trace.trace import Trace
@@ -39,8 +41,10 @@ class Sessions:
         self._stepped: set[int] = set()
         """``id`` of the optimizers that have stepped in this round; each is to step once in it."""
         self._num_steps = 0
+        self._aside = ExitStack()
+        """What lets the instruments of the session back to work, while an optimizer works."""
         self.are_between_steps = False
-        """Whether an optimizer has stepped, and no module was called since."""
+        """Whether an optimizer has stepped, and no module was called and no backward run since."""
         self._open: list[tuple[Session, ExitStack]] = []
         """Those whose instruments are in place; more than one where another mode lay over those of the first."""
         self.num_taken = 0
@@ -54,8 +58,12 @@ class Sessions:
         self.problem: DiagnosticError | None = None
         """Why such a step could not be recorded."""
 
-    def begin(self, subject: Subject) -> None:
+    def begin(self, subject: Subject, frame: FrameType | None = None) -> None:
         """Begins to record a step, unless the instruments of an earlier one are still in place.
+
+        Args:
+            subject: what is trained.
+            frame: what calls it; where autograd is off, that is looked for there and above.
 
         Raises:
             RecordingError: where somebody else is recording.
@@ -72,9 +80,26 @@ class Sessions:
                 backward_raised=self.failed,
             )
         with ExitStack() as stack:
-            stack.enter_context(session.recording())
+            switched = None if torch.is_grad_enabled() else who_switched_off(frame)
+            if switched is None or torch.is_inference_mode_enabled():
+                stack.enter_context(session.recording())
+            else:
+                with torch.enable_grad():  # and off again at the line that did so
+                    stack.enter_context(session.recording())
+                    session.flow.switches.grad_mode_set(False, switched)
             self._open.append((session, stack.pop_all()))
         self.current, self._num_steps = session, 0
+
+    @property
+    def has_run_backward(self) -> bool:
+        """Whether a step is being recorded that has had a backward."""
+        return self.current is not None and self.current.backward_ran and not self.are_between_steps
+
+    def abandon(self) -> None:
+        """The step that is being recorded is recorded no further, and forgotten."""
+        if self.current is not None:
+            self.current.release()
+            self._finish(self.current)
 
     @property
     def are_closed(self) -> bool:
@@ -108,21 +133,36 @@ class Sessions:
             self._stepped.clear()
             session.release()
             self._finish(session)
-        else:
-            session.next_step()
+        else:  # the next one may apply gradients of the same backward
             self.are_between_steps = True
         return trace
 
+    def optimizer_works(self) -> None:
+        """An optimizer begins to work: of many parameters it makes more calls than the whole step did."""
+        if self.current is not None and self.current.grip.held:
+            self._aside.enter_context(self.current.grip.aside())
+
+    def optimizer_is_done(self) -> None:
+        """It has stepped, or raised."""
+        self._aside.close()
+
     def goes_on(self) -> None:
-        """A module is called: the first one after an optimizer has stepped shows whether the next step is alike.
+        """A module is called, or a backward begins: what ran backward before belongs to a step that is over.
 
         Where something was frozen or thawed for it, what trains is another thing, and another recording begins.
         """
+        if not self.are_between_steps:
+            return
         self.are_between_steps = False
+        self.optimizer_is_done()
         session = self.current
-        if session is not None and session.has_other_parameters:
+        if session is None:
+            return
+        if session.has_other_parameters:
             session.release()
             self._finish(session)
+        else:
+            session.next_step()
 
     def failed(self, error: Exception) -> None:
         """A step has raised ``error``, which somebody may handle; the last such step is kept."""
@@ -132,7 +172,12 @@ class Sessions:
         """The training is over, and what came after its last step is all that there is of another."""
         self._keep_unfinished(None)
 
+    def ended_by_listener(self, trace: Trace) -> None:
+        """Somebody who was told of ``trace`` has raised: its optimizer does not step."""
+        self.unfinished, self.unfinished_at = trace, self._journal.step
+
     def _keep_unfinished(self, error: Exception | None) -> None:
+        self.optimizer_is_done()
         session = self.current
         if session is None or not session.grip.held:
             return
@@ -157,6 +202,7 @@ class Sessions:
             self.left_over()
 
     def _finish(self, session: Session) -> None:
+        self.optimizer_is_done()
         session.grip.let_go()
         self.current = None
         self.close()

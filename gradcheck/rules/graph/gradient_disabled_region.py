@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 
 from gradcheck.core.location import Location
-from gradcheck.findings.evidence import break_finding, finding, loss_of_gradient
+from gradcheck.findings.evidence import break_finding, finding, library_of, loss_of_gradient
 from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import module_text, raised_text, tensor_text
 from gradcheck.judging.chain import ChainBreak
 from gradcheck.judging.judge import chain_of
+from gradcheck.reading.ancestry import reaching
 from gradcheck.reading.failures import failure_kind
 from gradcheck.reading.lines import location, user_frame
+from gradcheck.reading.parameters import trainable
 from gradcheck.reading.sampling import is_scored
 from gradcheck.trace.events import Failure
 from gradcheck.trace.rows import NONE
@@ -48,6 +50,8 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
     Reports a stretch of the step under `torch.no_grad()`, `torch.inference_mode()` or `set_grad_enabled(False)` in
     which something that carries a gradient was read and whose results reach the loss; the location is the line that
     switched autograd off. Also a step that failed because a tensor made under `inference_mode` was used by autograd.
+    Where something else still brings these parameters a gradient, it is a warning; none where a library's own line
+    switched it off, as a trainer's does for its reference, or where the results are detached all the same.
 
     ## Why this breaks training
 
@@ -79,11 +83,39 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
     - LLaVA issue 1537, `@torch.no_grad()` on the vision tower: https://github.com/haotian-liu/LLaVA/issues/1537
     """
     for broken in chain_of(trace).breaks:
-        if broken.cause == "gradient-disabled":
-            sampled = broken.switch != NONE and trace.switches[broken.switch].sampled
-            yield _sampled(trace, broken, sampled) if sampled else _disabled(trace, broken)
+        if broken.cause != "gradient-disabled":
+            continue
+        sampled = broken.switch != NONE and trace.switches[broken.switch].sampled
+        if sampled:
+            yield _sampled(trace, broken, sampled)
+        elif not _is_meant(trace, broken):
+            yield _disabled(trace, broken)
     if trace.failure is not None and failure_kind(trace) == "inference-tensor":
         yield _refused(trace, trace.failure)
+
+
+def _is_meant(trace: Trace, broken: ChainBreak) -> bool:
+    """Whether a part of the ways alone is cut, by a library's line or with results that are detached all the same."""
+    if broken.starved:
+        return False
+    return bool(library_of(trace, broken)) or _is_detached_later(trace, broken)
+
+
+def _is_detached_later(trace: Trace, broken: ChainBreak) -> bool:
+    """Whether all that is made under the switch of something that trains is detached before the loss."""
+    if trace.loss is None or broken.switch == NONE:
+        return False
+    off, training = trace.switches[broken.switch], trainable(trace)
+    counting = reaching(trace, trace.loss.value)
+    from_parameters = {i for i, value in enumerate(trace.values) if value.parameter in training}
+    for call in trace.calls:
+        if from_parameters.isdisjoint(call.inputs):
+            continue
+        from_parameters.update(call.outputs)
+        under = call.switch != NONE and trace.switches[call.switch] == off
+        if under and not counting.isdisjoint(call.outputs):
+            return False
+    return True
 
 
 def _disabled(trace: Trace, broken: ChainBreak) -> Finding:
@@ -105,7 +137,7 @@ def _disabled(trace: Trace, broken: ChainBreak) -> Finding:
     )
 
 
-def _sampled(trace: Trace, broken: "ChainBreak", distribution: str) -> Finding:
+def _sampled(trace: Trace, broken: ChainBreak, distribution: str) -> Finding:
     """A distribution that trains was sampled without a gradient, though it could be sampled with one."""
     scored = not broken.starved and is_scored(trace, broken.switch)
     switch = trace.switches[broken.switch]

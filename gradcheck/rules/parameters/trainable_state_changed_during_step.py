@@ -9,8 +9,15 @@ from gradcheck.findings.finding import Finding
 from gradcheck.findings.repair import Repair
 from gradcheck.findings.rule import rule
 from gradcheck.findings.wording import cost_text, place_text
+from gradcheck.reading.adapters import frozen_active_adapters
 from gradcheck.reading.lines import location, user_frame
-from gradcheck.reading.parameters import Parameters, first_owner, frozen_meanwhile, owners
+from gradcheck.reading.parameters import (
+    Parameters,
+    first_owner,
+    frozen_meanwhile,
+    owners,
+    trainable,
+)
 from gradcheck.trace.rows import NONE
 from gradcheck.trace.trace import Trace
 
@@ -29,7 +36,8 @@ def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
 
     Compares `requires_grad` of every parameter before and after the step. Parameters that became trainable are an
     error, parameters that became frozen a warning. An error too are parameters that the step froze, ran, and thawed
-    again, so that they got no gradient. The location is the line of your code that set it off.
+    again, so that they got no gradient. The location is the line of your code that set it off. An adapter that should
+    train and begins the step frozen is another finding (GC501, GC507), of which this is a consequence.
 
     ## Why this breaks training
 
@@ -55,7 +63,7 @@ def trainable_state_changed_during_step(trace: Trace) -> Iterator[Finding]:
 
     - PEFT issue 3447, disable_adapter() unfreezes adapters loaded for inference: https://github.com/huggingface/peft/issues/3447
     """
-    unfrozen = _changed(trace, to=True)
+    unfrozen = _changed(trace, to=True) - _should_have_trained(trace)
     frozen = _changed(trace, to=False)
     if unfrozen:
         yield _finding(trace, unfrozen, "error")
@@ -92,6 +100,17 @@ def _changed(trace: Trace, *, to: bool) -> Parameters:
         for i, p in enumerate(trace.parameters)
         if p.requires_grad != p.requires_grad_after and p.requires_grad_after == to
     )
+
+
+def _should_have_trained(trace: Trace) -> Parameters:
+    """Adapters that are the only thing that could learn: that they were frozen before is what is wrong."""
+    if trainable(trace):
+        return frozenset()
+    frozen = [
+        *frozen_active_adapters(trace, inference_mode=True).values(),
+        *frozen_active_adapters(trace, inference_mode=False).values(),
+    ]
+    return frozenset[int]().union(*frozen)
 
 
 def _finding(trace: Trace, parameters: Parameters, severity: Severity) -> Finding:
