@@ -7,7 +7,8 @@ by central differences, as torch.autograd.gradcheck takes them of single entries
 
 Many functions differ from their forward on purpose. Those are left alone: one whose results do not move with an input
 that gets a gradient (straight-through estimators, surrogate gradients), in part or as a whole; one that gives an
-argument back (it is there for its backward: gradient reversal, scaling, clipping); one that draws or is not smooth.
+argument back (it is there for its backward: gradient reversal, scaling, clipping); one that is not smooth. What it
+draws it draws again, from the state that the generator had.
 """
 
 from __future__ import annotations

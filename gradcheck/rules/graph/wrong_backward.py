@@ -21,8 +21,9 @@ def wrong_backward(trace: Trace) -> Iterator[Finding]:
     how its results change along random directions with the gradient that its backward gave, weighed as in the step.
     Left alone is what differs on purpose: straight-through estimators and surrogate gradients (results that do not
     move with an input), functions that give an argument back (gradient reversal, scaling, clipping), and those that
-    draw or are not smooth. Functions of torch, bitsandbytes, peft, transformers and accelerate are not run again, nor
-    those on more than two million elements; nothing is in a process group or without weights.
+    are not smooth. Functions of torch, bitsandbytes, peft, transformers and accelerate are not run again, nor those on
+    more than two million elements, nor any in a process group; and one whose `apply` was taken before the recording
+    (`kernel = Kernel.apply`) is left to `--audit`.
 
     ## Why this breaks training
 
