@@ -57,7 +57,6 @@ def inspect(
     *,
     optimizer: torch.optim.Optimizer | None = None,
     settings: Settings | None = None,
-    audit: bool = False,
 ) -> Report:
     """Records one training step and says what breaks its autograd chain; leaves everything as it was.
 
@@ -66,16 +65,13 @@ def inspect(
         batch: passed as ``model(**batch)`` where there is no ``loss_fn``.
         loss_fn: ``loss_fn(model, batch) -> scalar tensor``, where the loss is not ``output.loss``.
         optimizer: where given, the rules about optimization run as well.
-        audit: compares the gradient with directional derivatives of the loss too, in up to 40 more forward passes.
+        settings: ``Settings(audit=True)`` compares the gradient with the loss itself too, by up to 40 more forwards.
 
     Raises:
         BatchError: where the step gives nothing that could be a loss.
         RecordingError: where another recording is running, or memory ran out.
     """
-    chosen = settings or Settings()
-    if audit:
-        chosen = replace(chosen, audit=True)
-    return inspect_subject(_subject(model, batch, loss_fn, optimizer), chosen)[1]
+    return inspect_subject(_subject(model, batch, loss_fn, optimizer), settings or Settings())[1]
 
 
 @told_as_own

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcheck.core.codec import Number
 from gradcheck.trace.rows import NONE
 
 Rerunner = Literal["checkpoint", "function", "second-pass"]
@@ -81,7 +82,7 @@ class WrongBackward:
     """The backward of a custom function that is not the derivative of its forward."""
 
     region: int
-    off: float
+    off: Number
     """Norm of the difference along random directions, over that of the larger of the two: 0 is right, 1 all wrong."""
 
 
@@ -92,9 +93,9 @@ class Audit:
     skipped: str = ""
     """Why there is no answer; empty where there is one."""
     is_wrong: bool = False
-    off: float = 0.0
+    off: Number = 0.0
     """Norm of the difference over that of the larger of the two, along random directions in all parameters."""
-    noise: float = 0.0
+    noise: Number = 0.0
     """What of that may be rounding and curvature."""
     num_forwards: int = 0
     parameters: tuple[int, ...] = ()

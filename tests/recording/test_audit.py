@@ -99,11 +99,11 @@ def test_without_the_audit_nothing_is_said() -> None:
     assert not [it for it in report.findings if it.code == "GC405"]
 
 
-def test_the_library_asks_for_it_by_a_keyword() -> None:
+def test_the_library_asks_for_it_by_its_settings() -> None:
     torch.manual_seed(0)
     model, inputs = Deep(Noisy.apply), batch()
     assert gradcheck.inspect(model, inputs).healthy
-    assert not gradcheck.inspect(model, inputs, audit=True).healthy
+    assert not gradcheck.inspect(model, inputs, settings=Settings(audit=True)).healthy
 
 
 def test_a_step_that_differs_each_time_is_not_judged_by_it() -> None:

@@ -63,7 +63,7 @@ def inspected(module: ModuleType) -> Report:
         built["batch"],
         built.get("loss_fn"),
         optimizer=built.get("optimizer"),
-        audit=audit,
+        settings=Settings(audit=audit),
     )
 
 

@@ -11,6 +11,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import torch
+
 from gradcheck.internals.sharding import sharded
 from gradcheck.reading.parameters import owner, trainable
 from gradcheck.recording.audit.trials import Trials
@@ -20,16 +22,20 @@ from gradcheck.trace.numbers import Audit
 from gradcheck.trace.trace import Trace
 
 MAX_FORWARDS = 40
-_STEP = 0.02
-"""Size of the first step, against the size of each parameter. Between 0.01 and 0.1 a language model of 135 million
-parameters gave the derivative within a percent; the step is made smaller or larger where the noise says so."""
-_DIRECTIONS = 3
-OFF = 0.05
+_STEPS = {torch.float64: (1e-6, 1e-3, 1e-2), torch.float32: (0.02, 0.004, 0.04)}
+"""Sizes of a step, against the size of each parameter, in the order in which they are tried. In float32 a language
+model of 135 million parameters gave the derivative within a percent between 0.01 and 0.1. In float64 a step is so small
+that no element passes a kink (ReLU) on its way; the others are for models that compute a part in float32."""
+_DIRECTIONS = 2
+"""Random directions in all parameters; each is measured at two steps, of which the curvature is known."""
+OFF = {torch.float64: 0.01, torch.float32: 0.05}
 """Share of the gradient from which it is called wrong, where the noise is a fifth of that at most."""
 _CERTAIN = 5.0
 """By how many times its noise a difference has to be larger."""
-_ROUNDING = 3e-7
-"""Of the loss: what float32 leaves of a sum over a network, where two runs agree to the bit."""
+_ROUNDINGS = 3
+"""Roundings of the loss that two runs may differ by, where they agree to the bit."""
+_TOO_MUCH = 0.05
+"""Noise of a derivative, relative to it, from which nothing is said."""
 _GOOD_ENOUGH = 0.02
 """Noise of a derivative, relative to it, from which no better step is looked for."""
 _WINDOW = 7
@@ -44,10 +50,12 @@ class _Answer:
 
     off: float
     noise: float
+    least: float
+    """What it has to be off to be wrong."""
 
     @property
     def is_wrong(self) -> bool:
-        return self.off > max(OFF, _CERTAIN * self.noise)
+        return self.off > max(self.least, _CERTAIN * self.noise)
 
 
 def with_audit(subject: Subject, seed: int, trace: Trace) -> Trace:
@@ -60,13 +68,20 @@ def with_audit(subject: Subject, seed: int, trace: Trace) -> Trace:
         )
     groups = _in_order_of_use(trace)
     chosen = [index for group in groups for index in group]
-    try:
-        with sharded(subject.model), Trials(subject, seed, chosen).at_hand() as trials:
-            audit = _Auditor(trials, groups).audit()
-    except Exception as error:  # the step is the user's, and may not bear other parameters
-        forget_frames(error)
-        said = str(error).partition("\n")[0] or type(error).__name__
-        audit = Audit(skipped=f"the step cannot be run beside its parameters: {said}")
+    audit = Audit()
+    quantized = any(module.quantized for module in trace.modules)
+    for precision in (torch.float32,) if quantized else (torch.float64, torch.float32):
+        try:
+            trials = Trials(subject, seed, chosen, precision)
+            with sharded(subject.model), trials.at_hand():
+                audit = _Auditor(trials, groups, precision).audit()
+            break
+        except (
+            Exception
+        ) as error:  # the step is the user's, and may not bear other parameters or dtypes
+            forget_frames(error)
+            said = str(error).partition("\n")[0] or type(error).__name__
+            audit = Audit(skipped=f"the step cannot be run beside its parameters: {said}")
     return dataclasses.replace(trace, audit=audit, setup=(*trace.setup, ("audit", _said(audit))))
 
 
@@ -109,24 +124,26 @@ def _in_order_of_use(trace: Trace) -> list[list[int]]:
 class _Auditor:
     """Asks the trials."""
 
-    def __init__(self, trials: Trials, groups: Sequence[list[int]]) -> None:
+    def __init__(self, trials: Trials, groups: Sequence[list[int]], precision: torch.dtype) -> None:
         self._trials = trials
         self._groups = groups
-        self._step = _STEP
+        self._steps, self._off = _STEPS[precision], OFF[precision]
+        self._step = self._steps[0]
         self._floor = 0.0
         self._bend = 0.0
-        """What the curvature of the loss makes of a derivative, at the step that was chosen."""
+        """What the curvature of the loss makes of a derivative, relative to it, at the step that was chosen."""
 
     def audit(self) -> Audit:
         """What they say of all parameters; where that is wrong, which are the last to be wrong."""
         trials = self._trials
-        self._floor = max(abs(trials.again() - trials.loss), _ROUNDING * abs(trials.loss))
+        rounding = _ROUNDINGS * trials.rounding * abs(trials.loss)
+        self._floor = max(abs(trials.again() - trials.loss), rounding)
         if not math.isfinite(trials.loss):
             return Audit(skipped="the loss is no finite number")
         if self._floor > _UNSTEADY * max(1.0, abs(trials.loss)):
             return Audit(skipped="the step gives another loss each time that it is run")
         answer = self._ask_everything()
-        if answer.noise > OFF:
+        if answer.noise > _TOO_MUCH:
             return Audit(
                 skipped=f"the noise is too high: {answer.noise:.0%} of the derivative",
                 num_forwards=trials.num_forwards,
@@ -142,38 +159,36 @@ class _Auditor:
 
     def _ask_everything(self) -> _Answer:
         """The answer for all parameters, at a step where rounding and curvature are both small, or the best of some."""
-        everything = range(len(self._groups))
-        found: list[tuple[_Answer, float, float]] = []
-        for step in (_STEP, _STEP / 4, _STEP * 3):
-            near, far = (self._measured(everything, 0, at) for at in (step, 2 * step))
-            self._step, self._bend = step, abs(far - near) / 3
-            answer = self._ask(everything, range(_DIRECTIONS))
-            found.append((answer, self._step, self._bend))
-            if answer.noise < _GOOD_ENOUGH:
+        everything = self._members(range(len(self._groups)))
+        found = []
+        for step in self._steps:
+            near, far = (
+                [self._trials.measured(everything, it, at) for it in range(_DIRECTIONS)]
+                for at in (step, 2 * step)
+            )
+            expected = [self._trials.expected(everything, it) for it in range(_DIRECTIONS)]
+            size = _size((*near, *expected))
+            # of a smooth loss a third of this is the error, of one with kinks (ReLU) all of it
+            bend = _rms([b - a for a, b in zip(near, far, strict=True)]) / size
+            off = _rms([a - b for a, b in zip(near, expected, strict=True)]) / size
+            noise = math.hypot(self._floor / step / size, bend)
+            found.append((noise, step, bend, _Answer(off, noise, self._off)))
+            if noise < _GOOD_ENOUGH:
                 break
-        answer, self._step, self._bend = min(found, key=lambda it: it[0].noise)
+        _, self._step, self._bend, answer = min(found, key=lambda it: it[0])
         return answer
-
-    def _measured(self, some: Sequence[int], direction: int, step: float) -> float:
-        return self._trials.measured(self._members(some), direction, step)
 
     def _members(self, some: Sequence[int]) -> list[int]:
         return [index for group in some for index in self._groups[group]]
 
     def _ask(self, some: Sequence[int], directions: Sequence[int]) -> _Answer:
+        """The answer for some groups, at one step."""
         members = self._members(some)
-        pairs = [
-            (
-                self._trials.measured(members, direction, self._step),
-                self._trials.expected(members, direction),
-            )
-            for direction in directions
-        ]
-        size = math.sqrt(sum(max(a * a, b * b) for a, b in pairs) / len(pairs)) or 1e-30
-        off = math.sqrt(sum((a - b) ** 2 for a, b in pairs) / len(pairs)) / size
-        share = len(members) / max(1, sum(map(len, self._groups)))
-        noise = math.hypot(self._floor / self._step, self._bend * share) / size
-        return _Answer(off, noise)
+        measured = [self._trials.measured(members, it, self._step) for it in directions]
+        expected = [self._trials.expected(members, it) for it in directions]
+        size = _size((*measured, *expected))
+        off = _rms([a - b for a, b in zip(measured, expected, strict=True)]) / size
+        return _Answer(off, math.hypot(self._floor / self._step / size, self._bend), self._off)
 
     def _is_wrong(self, low: int, high: int) -> bool:
         """Whether the groups from ``low`` to before ``high`` have a wrong gradient; asked twice where it is close."""
@@ -184,7 +199,7 @@ class _Auditor:
         answer = self._ask(some, (0,))
         if (
             not answer.is_wrong
-            and answer.off > OFF / 5
+            and answer.off > self._off / 5
             and self._trials.num_forwards < MAX_FORWARDS
         ):
             answer = self._ask(some, (0, 1))
@@ -211,3 +226,12 @@ class _Auditor:
             else:
                 high = middle
         return low
+
+
+def _rms(numbers: Sequence[float]) -> float:
+    return math.sqrt(sum(it * it for it in numbers) / len(numbers))
+
+
+def _size(derivatives: Sequence[float]) -> float:
+    """The size of derivatives that are measured and expected, against which a difference is large or small."""
+    return max(_rms(derivatives), 1e-30)

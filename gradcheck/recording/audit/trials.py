@@ -19,16 +19,22 @@ from gradcheck.subject import Subject
 _ZERO_PARTNER = 0.02
 """Standard deviation of what a zero-initialized parameter is set to: with LoRA's B at zero nothing reaches A. It is
 that of the initialization of most language models (transformers: ``initializer_range``)."""
-MAX_RAISED_ELEMENTS = 300_000_000
-"""Of a model in half precision that is computed in float32 for the audit."""
+MAX_ELEMENTS = {torch.float64: 20_000_000, torch.float32: 300_000_000}
+"""Of what is held in another precision for the audit."""
 _HALVES = (torch.bfloat16, torch.float16)
 
 
 class Trials:
     """Losses and gradients of one step, at its parameters and beside them; only inside ``at_hand``."""
 
-    def __init__(self, subject: Subject, seed: int, chosen: Iterable[int]) -> None:
-        """``chosen``: indices of the parameters that may be moved, as ``named_parameters`` gives them."""
+    def __init__(
+        self, subject: Subject, seed: int, chosen: Iterable[int], precision: torch.dtype
+    ) -> None:
+        """``chosen``: indices of the parameters that may be moved, as ``named_parameters`` gives them.
+
+        ``precision``: float32 or float64; what the model and its batch hold in less is raised to it.
+        """
+        self._precision = precision
         self._subject = subject
         self._seed = seed
         self._chosen = tuple(chosen)
@@ -39,6 +45,8 @@ class Trials:
         self._measured: dict[tuple[tuple[int, ...], int, float], float] = {}
         self.loss = 0.0
         """The loss at home."""
+        self.rounding = 0.0
+        """What the dtype of the loss leaves of a number of the size of one."""
         self.num_forwards = 0
 
     @contextmanager
@@ -53,11 +61,11 @@ class Trials:
         with ExitStack() as stack:
             stack.enter_context(preserved.kept())
             stack.enter_context(settled(self._subject.model))
-            for tensor in _raised(inventory):
+            for tensor in _below(inventory, self._precision):
                 preserved.before_write(tensor)
-                tensor.data = tensor.data.float()
+                tensor.data = tensor.data.to(self._precision)
             self._subject = dataclasses.replace(
-                self._subject, batch=_in_single_precision(self._subject.batch), observer=None
+                self._subject, batch=_raised(self._subject.batch, self._precision), observer=None
             )
             for _, module in inventory.modules:
                 if getattr(module, "compute_dtype", None) in _HALVES:
@@ -133,26 +141,33 @@ class Trials:
                 loss = step_loss(self._subject)
             if not isinstance(loss, torch.Tensor):
                 return float(loss)
+            self.rounding = torch.finfo(loss.dtype).eps
             then(loss)
             return float(loss.detach().double())
 
 
-def _raised(inventory: Inventory) -> list[torch.Tensor]:
-    """The tensors of the model that are computed with in half precision, and can be in single precision.
+def _below(inventory: Inventory, precision: torch.dtype) -> list[torch.Tensor]:
+    """The tensors of the model that are held in less than ``precision``.
 
     Raises:
         ValueError: where they are too many.
     """
     tensors = [*(p for _, p in inventory.parameters), *inventory.buffers]
-    halves = [it for it in tensors if it.dtype in _HALVES]
-    if sum(it.numel() for it in halves) > MAX_RAISED_ELEMENTS:
-        raise ValueError("it computes in half precision, and is too large to be held in float32")
-    return halves
+    found = [it for it in tensors if _is_below(it, precision)]
+    if sum(it.numel() for it in found) > MAX_ELEMENTS[precision]:
+        raise ValueError(f"it is too large to be held in {str(precision).removeprefix('torch.')}")
+    return found
 
 
-def _in_single_precision(batch: Mapping[str, Any]) -> dict[str, Any]:
+def _is_below(tensor: torch.Tensor, precision: torch.dtype) -> bool:
+    return tensor.is_floating_point() and tensor.dtype.itemsize < precision.itemsize
+
+
+def _raised(batch: Mapping[str, Any], precision: torch.dtype) -> dict[str, Any]:
     return {
-        key: value.float() if isinstance(value, torch.Tensor) and value.dtype in _HALVES else value
+        key: value.to(precision)
+        if isinstance(value, torch.Tensor) and _is_below(value, precision)
+        else value
         for key, value in batch.items()
     }
 

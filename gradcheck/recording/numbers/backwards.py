@@ -63,8 +63,8 @@ class Backwards:
 
     def __init__(self, *, wanted: bool) -> None:
         """``wanted``: whether functions may be run again, their state being put back afterwards."""
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self._wanted = wanted and not together
+        group = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self._wanted = wanted and not (group and torch.distributed.get_world_size() > 1)
         self._calls: dict[int, _Call] = {}
         """By their region."""
         self._seen: Counter[type] = Counter()

@@ -20,8 +20,8 @@ def gradient_disagrees_with_loss(trace: Trace) -> Iterator[Finding]:
 
     ## What it does
 
-    With `--audit` (`audit=True`) the step is run again beside its parameters: along random directions in all that
-    trains, each scaled by its own size, the difference of two losses is compared with what the gradient says. The
+    With `--audit` (`Settings(audit=True)`) the step is run again beside its parameters: along random directions in all
+    that trains, each scaled by its own size, the difference of two losses is compared with what the gradient says. The
     noise is measured as well, of the loss when it is run twice and of its curvature, and a gradient is called wrong
     where it is off by more than a twentieth and by five times the noise. Half precision is raised to float32 for
     the audit. Then the parameters are halved in the order of the forward until the last layer with a wrong gradient is
