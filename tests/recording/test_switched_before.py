@@ -124,3 +124,19 @@ def test_a_part_that_a_library_cuts_is_meant() -> None:
 
         found_by[file] = len(found(step))
     assert found_by == {"site-packages/lib.py": 0, "own.py": 1}
+
+
+def test_a_part_that_a_library_cuts_is_no_second_error_where_the_script_cuts_the_rest() -> None:
+    lines = "def target(model, x):\n    with torch.no_grad():\n        return model(x)\n"
+    scope: dict[str, Any] = {"torch": torch}
+    exec(compile(lines, "/x/site-packages/lib.py", "exec"), scope)
+    cut = True
+
+    def step(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        own = model(x).detach().requires_grad_() if cut else 1.0
+        return (scope["target"](model, x) * own).mean()  # type: ignore[no-any-return]
+
+    assert found(step) == ()
+    cut = False
+    (finding,) = found(step)
+    assert finding.severity == "error"

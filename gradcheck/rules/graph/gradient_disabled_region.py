@@ -95,10 +95,17 @@ def gradient_disabled_region(trace: Trace) -> Iterator[Finding]:
 
 
 def _is_meant(trace: Trace, broken: ChainBreak) -> bool:
-    """Whether a part of the ways alone is cut, by a library's line or with results that are detached all the same."""
-    if broken.starved:
-        return False
-    return bool(library_of(trace, broken)) or _is_detached_later(trace, broken)
+    """Whether a part of the ways alone is cut, by a library's line or with results that are detached all the same.
+
+    Where the script cuts the others itself, a library's part of them is the last that is left, and still meant.
+    """
+    by_library = bool(library_of(trace, broken))
+    if not broken.starved:
+        return by_library or _is_detached_later(trace, broken)
+    return by_library and any(
+        broken.starved <= other.starved and not library_of(trace, other)
+        for other in chain_of(trace).breaks
+    )
 
 
 def _is_detached_later(trace: Trace, broken: ChainBreak) -> bool:
