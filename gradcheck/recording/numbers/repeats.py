@@ -19,7 +19,7 @@ from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.numbers.samples import FEW, is_another, sample
 from gradcheck.trace.numbers import Repeat, Rerunner
 
-_ALL_OF = 8
+_ALL_OF = 24
 """Saved tensors of a block of which each is looked at; of those that follow one in four: what differs early in a block
 differs in all that is computed from it."""
 _ONE_IN = 4
