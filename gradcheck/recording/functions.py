@@ -94,7 +94,7 @@ class Functions:
             with self._grip:
                 mark(result, self._recomputation.region_ended(cls.__name__, result))
             return result
-        index, uncounted = NONE, list[tuple[torch.Tensor, torch.Tensor]]()
+        index, uncounted = NONE, list[tuple[torch.Tensor, torch.Tensor, int]]()
         with self._grip:
             index = self._open(cls, args)
             uncounted = self._flow.numbers.overwrites.about_to_run(cls, args)

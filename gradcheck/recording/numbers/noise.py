@@ -23,8 +23,10 @@ FAR_BELOW = 1e-4
 """Of the median gradient (root mean square) of all parameters: below, the step is run again. It decides nothing else;
 float32 rounds at 6e-8, and a branch scaled by 1e-5 or 1e-6 (CaiT's LayerScale) is small and right."""
 ANOTHER = 0.05
-"""Relative difference from which two gradients are not the same. Rounding of float32 and bfloat16 over a network stays
-a good deal below; of two that consist of rounding it is around one."""
+"""Relative difference from which two gradients are not the same; of two that consist of rounding it is around one."""
+_COARSER = 100
+"""By how many times that difference has to be larger than the usual one of the step: float32 rounds at 1e-7, LLM.int8
+to 127 steps, where nothing is said."""
 _SCALE = 3.0
 """No power of two, by which nothing would be rounded otherwise."""
 _ELEMENTS = 4096
@@ -47,10 +49,13 @@ def with_noise(subject: Subject, seed: int, trace: Trace) -> Trace:
             if step.run(seed, samples.scale) is not None:
                 return trace
     trainable = [i for i, row in enumerate(trace.parameters) if row.requires_grad]
-    noise = {i for number, i in enumerate(trainable) if step.watched.state(number) == "noise"}
+    off = {i: again.off[number] for number, i in enumerate(trainable) if number in again.off}
+    usual = statistics.median([it for i, it in off.items() if i not in suspects] or [0.0])
+    limit = max(ANOTHER, _COARSER * usual)
+    noise = {i for i, it in off.items() if it > limit}
     others = len(trainable) - len(suspects)
-    if len(noise - suspects) > _REPEATED * others:
-        return trace  # the step is another one each time
+    if not noise & suspects or len(noise - suspects) > _REPEATED * others:
+        return trace  # small and right; or the step is another one each time
     return step.with_origins(dataclasses.replace(trace, rounding=tuple(sorted(noise & suspects))))
 
 
@@ -58,6 +63,10 @@ def _suspects(trace: Trace) -> frozenset[int]:
     """Parameters of modules with a matrix whose gradients all arrive, far below those of the others."""
     if trace.weightless or not trace.backward_ran or trace.failure is not None:
         return frozenset()
+    if any(module.quantized == "8bit" for module in trace.modules):
+        return (
+            frozenset()
+        )  # LLM.int8 passes gradients through float16, in which small ones are rounded away
     sizes = {
         index: row.grad_norm / max(1, row.num_elements) ** 0.5
         for index, row in enumerate(trace.parameters)
@@ -81,6 +90,8 @@ class _Samples:
         self.scale = scale
         self._than = than
         self._of: dict[int, torch.Tensor] = {}
+        self.off: dict[int, float] = {}
+        """By how much each differs from that of the other run, relative to it."""
 
     def state(self, number: int, gradient: torch.Tensor) -> State:
         """What ``gradient`` is, of the tensor with this number."""
@@ -93,6 +104,8 @@ class _Samples:
             before = self._than._of.get(number)
             if before is None or before.shape != sample.shape:
                 return state
-            if bool((before - sample).norm() > ANOTHER * before.norm()):
+            off = float((before - sample).norm() / before.norm()) if bool(before.any()) else 0.0
+            self.off[number] = off
+            if off > ANOTHER:
                 return "noise"
         return state

@@ -33,8 +33,8 @@ _VIEWS = frozenset({"numpy", "__array__", "__dlpack__"})
 """Calls that hand out a tensor's memory to whoever writes without telling."""
 
 
-Pending = list[tuple[torch.Tensor, torch.Tensor]]
-"""(tensor that may be written, elements of it as they were)."""
+Pending = list[tuple[torch.Tensor, torch.Tensor, int]]
+"""(tensor that may be written, elements of it as they were, how often it had been written as autograd counts)."""
 
 
 class _Suspect(NamedTuple):
@@ -68,6 +68,7 @@ class _Lent(NamedTuple):
     tensor: torch.Tensor
     """Not weakly: NumPy holds the memory, and the tensor goes."""
     before: torch.Tensor
+    version: int
     suspect: _Suspect
 
 
@@ -107,7 +108,7 @@ class Overwrites:
         regions: Sequence[int],
     ) -> None:
         """``writer`` has written into the tensors of ``pending``, at ``frame``."""
-        for tensor, before in pending:
+        for tensor, before, _ in pending:
             if was_written(tensor, before, WHOLE):
                 where = self._ledger.lines.nearest(frame)
                 self._suspects.append(self._suspect(tensor, writer, where, regions))
@@ -122,7 +123,7 @@ class Overwrites:
             suspect = self._suspect(
                 tensor, f"what was done to the result of {name}()", where, regions
             )
-            self._lent.append(_Lent(tensor, before, suspect))
+            self._lent.append(_Lent(tensor, before, counted_version(tensor), suspect))
 
     # writes inside of custom functions
 
@@ -135,7 +136,9 @@ class Overwrites:
     def has_run(self, pending: Pending, region: int, result: Any) -> None:
         """The custom function of ``region`` has given ``result``."""
         row = self._ledger.regions[region]
-        for tensor, before in pending:
+        for tensor, before, version in pending:
+            if counted_version(tensor) != version:
+                continue  # mark_dirty: autograd has been told
             known = any(
                 s.memory == storage_key(tensor) and region in s.regions for s in self._suspects
             )
@@ -187,7 +190,8 @@ class Overwrites:
     def backward_begins(self, roots: Iterable[torch.Tensor]) -> None:
         """Looks, where there are suspects, for nodes that saved what was written since."""
         for lent in self._lent:
-            if was_written(lent.tensor, lent.before, WHOLE):
+            uncounted = counted_version(lent.tensor) == lent.version
+            if uncounted and was_written(lent.tensor, lent.before, WHOLE):
                 self._suspects.append(lent.suspect)
         self._lent.clear()
         if not self._suspects:
@@ -265,7 +269,9 @@ def _kept_by(node: Any) -> Iterator[_Held]:
 def _sampled(tensors: Iterable[torch.Tensor]) -> Pending:
     """Those that can be read, with what they hold."""
     pairs = ((tensor, sample(tensor, WHOLE)) for tensor in tensors)
-    return [(tensor, before) for tensor, before in pairs if before is not None]
+    return [
+        (tensor, before, counted_version(tensor)) for tensor, before in pairs if before is not None
+    ]
 
 
 def _span(tensor: torch.Tensor) -> tuple[int, int]:

@@ -21,7 +21,8 @@ def gradient_of_rounding(trace: Trace) -> Iterator[Finding]:
     Where all gradients of a module with a matrix are far below those of the other parameters, the step is run again
     with three times the loss. A gradient that is small and right is then three times as large; one that consists of
     rounding errors is another one. The call is named at which it becomes so. A bias alone is left out: in front of a
-    softmax or a normalization the loss does not depend on it by construction, and the weight beside it learns.
+    softmax or a normalization the loss does not depend on it by construction, and the weight beside it learns. Models
+    in 8-bit are left out: LLM.int8 passes gradients through float16, which rounds small ones away by itself.
 
     ## Why this breaks training
 
