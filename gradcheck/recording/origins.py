@@ -28,6 +28,7 @@ from gradcheck.recording.loss import step_loss
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.observers import Observers
 from gradcheck.recording.operations import NO_CALLS, Operation, Operations
+from gradcheck.recording.precision import in_precision
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.raising import forget_frames
 from gradcheck.recording.shapes import shape_of
@@ -160,9 +161,9 @@ class Origins(TorchFunctionMode):
         readers = Counter(given for inputs in self._inputs.values() for given in inputs)
         for kind in _BAD:
             spoiled = list(self._spoiled(kind))
-            sure = [number for number, given in spoiled if readers[given] == 1]
-            for number in sure or [number for number, _ in spoiled]:
-                self._add(kind, "backward", number)
+            sure = [pair for pair in spoiled if readers[pair[1]] == 1]
+            for number, given in sure or spoiled:
+                self._add(kind, "backward", number, readers[given])
 
     def _spoiled(self, kind: Bad) -> Iterator[tuple[int, int]]:
         """(a call's result with a fine gradient, an input of that call whose gradient is of ``kind``)."""
@@ -175,6 +176,7 @@ class Origins(TorchFunctionMode):
         kind: Bad,
         stage: Literal["forward", "backward"],
         number: int,
+        num_readers: int = 1,
     ) -> None:
         site = self._sites[number]
         if any(known.kind == kind and known.frame == site.frame for known in self.found):
@@ -188,6 +190,7 @@ class Origins(TorchFunctionMode):
                 module=site.module,
                 shape=site.shape,
                 dtype=site.dtype,
+                num_readers=num_readers,
             )
         )
 
@@ -220,16 +223,23 @@ class WatchedStep:
         modules = ModuleStack(self._inventory, self._grip, Observers())
         self.watched = Origins(self._lines, modules, look)
 
-    def run(self, seed: int, scale: float = 1.0) -> str | None:
+    def run(
+        self, seed: int, scale: float = 1.0, precision: torch.dtype | None = None
+    ) -> str | None:
         """Runs it, with ``scale`` times the loss; the type of what it raised, for it may not bear being run twice.
+
+        ``precision``: to which what the model holds in less is raised for it.
 
         Raises:
             OwnFailure: where an instrument failed.
         """
         subject = self._subject
-        with Preserved(self._inventory, subject).kept(), settled(subject.model):
+        preserved = Preserved(self._inventory, subject)
+        with preserved.kept(), settled(subject.model):
             seed_everything(seed)
             try:
+                if precision is not None:
+                    subject = in_precision(subject, self._inventory, preserved, precision)
                 with self.watched.watching(subject.model.parameters()):
                     loss = step_loss(subject)
                     if isinstance(loss, torch.Tensor) and loss.requires_grad:

@@ -118,3 +118,5 @@ class Origin:
     shape: tuple[int, ...]
     dtype: str
     parameters: tuple[int, ...] = ()
+    num_readers: int = 1
+    """How many calls read the tensor whose gradient turned bad in backward: that is the sum of their shares."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 
 from gradcheck.internals.sharding import settled
 from gradcheck.recording.inventory import Inventory
 from gradcheck.recording.loss import step_loss
+from gradcheck.recording.precision import in_precision
 from gradcheck.recording.preserve import Preserved, seed_everything
 from gradcheck.recording.stance import eager
 from gradcheck.subject import Subject
@@ -19,9 +18,6 @@ from gradcheck.subject import Subject
 _ZERO_PARTNER = 0.02
 """Standard deviation of what a zero-initialized parameter is set to: with LoRA's B at zero nothing reaches A. It is
 that of the initialization of most language models (transformers: ``initializer_range``)."""
-MAX_ELEMENTS = {torch.float64: 20_000_000, torch.float32: 300_000_000}
-"""Of what is held in another precision for the audit."""
-_HALVES = (torch.bfloat16, torch.float16)
 
 
 class Trials:
@@ -61,15 +57,7 @@ class Trials:
         with ExitStack() as stack:
             stack.enter_context(preserved.kept())
             stack.enter_context(settled(self._subject.model))
-            for tensor in _below(inventory, self._precision):
-                preserved.before_write(tensor)
-                tensor.data = tensor.data.to(self._precision)
-            self._subject = dataclasses.replace(
-                self._subject, batch=_raised(self._subject.batch, self._precision), observer=None
-            )
-            for _, module in inventory.modules:
-                if getattr(module, "compute_dtype", None) in _HALVES:
-                    vars(module)["compute_dtype"] = torch.float32  # bitsandbytes' 4-bit layers
+            self._subject = in_precision(self._subject, inventory, preserved, self._precision)
             self._settle(inventory, preserved)
             yield self
 
@@ -144,32 +132,6 @@ class Trials:
             self.rounding = torch.finfo(loss.dtype).eps
             then(loss)
             return float(loss.detach().double())
-
-
-def _below(inventory: Inventory, precision: torch.dtype) -> list[torch.Tensor]:
-    """The tensors of the model that are held in less than ``precision``.
-
-    Raises:
-        ValueError: where they are too many.
-    """
-    tensors = [*(p for _, p in inventory.parameters), *inventory.buffers]
-    found = [it for it in tensors if _is_below(it, precision)]
-    if sum(it.numel() for it in found) > MAX_ELEMENTS[precision]:
-        raise ValueError(f"it is too large to be held in {str(precision).removeprefix('torch.')}")
-    return found
-
-
-def _is_below(tensor: torch.Tensor, precision: torch.dtype) -> bool:
-    return tensor.is_floating_point() and tensor.dtype.itemsize < precision.itemsize
-
-
-def _raised(batch: Mapping[str, Any], precision: torch.dtype) -> dict[str, Any]:
-    return {
-        key: value.to(precision)
-        if isinstance(value, torch.Tensor) and _is_below(value, precision)
-        else value
-        for key, value in batch.items()
-    }
 
 
 def _noise(tensor: torch.Tensor, index: int, direction: int) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 A parameter that the loss does not depend on, mathematically, seldom gets a gradient of exactly zero. It gets the
 rounding errors of its shares. These are told from a gradient that is small and right by asking twice: the gradient of
-three times the loss is three times the gradient, while rounding errors are others each time. Only where some module's
-gradients are far below all others is the step run again for that.
+three times the loss is three times the gradient, while rounding errors are others each time. In double precision they
+vanish, while a gradient that was only rounded away comes to light. Where some module's gradients are far below all
+others, and only there, the step is run again for that.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ FAR_BELOW = 1e-4
 float32 rounds at 6e-8, and a branch scaled by 1e-5 or 1e-6 (CaiT's LayerScale) is small and right."""
 ANOTHER = 0.05
 """Relative difference from which two gradients are not the same; of two that consist of rounding it is around one."""
-_COARSER = 100
-"""By how many times that difference has to be larger than the usual one of the step: float32 rounds at 1e-7, LLM.int8
-to 127 steps, where nothing is said."""
+_VANISHED = 1e-3
+"""Of its size in the precision of the user, below which a gradient is one of shares that cancel out: rounding is
+smaller by nine orders of magnitude in double precision."""
 _SCALE = 3.0
 """No power of two, by which nothing would be rounded otherwise."""
 _ELEMENTS = 4096
@@ -41,32 +42,57 @@ def with_noise(subject: Subject, seed: int, trace: Trace) -> Trace:
     suspects = _suspects(trace)
     if not suspects:
         return trace
+    with sharded(subject.model):
+        asked = _asked(subject, seed, trace)
+        if asked is None:
+            return trace
+        noise = asked.noise
+        others = len(asked.off) - len(suspects)
+        if not noise & suspects or len(noise - suspects) > _REPEATED * others:
+            return trace  # small and right; or the step is another one each time
+        double = _asked(subject, seed, trace, torch.float64)
+    if double is None:
+        return trace  # it may only be too small for the precision
+    vanished = {i for i in noise & suspects if double.sizes[i] <= _VANISHED * asked.sizes[i]}
+    if not vanished:
+        return trace
+    return asked.step.with_origins(dataclasses.replace(trace, rounding=tuple(sorted(vanished))))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Asked:
+    """What two runs of the step said, by the index of the parameter."""
+
+    step: WatchedStep
+    sizes: dict[int, float]
+    off: dict[int, float]
+
+    @property
+    def noise(self) -> frozenset[int]:
+        """Those with another gradient each time."""
+        return frozenset(index for index, off in self.off.items() if off > ANOTHER)
+
+
+def _asked(
+    subject: Subject, seed: int, trace: Trace, precision: torch.dtype | None = None
+) -> _Asked | None:
+    """Two runs, the second with three times the loss; None where the step does not bear them."""
     once = _Samples(1.0)
     again = _Samples(_SCALE, than=once)
-    with sharded(subject.model):
-        for samples in (once, again):
-            step = WatchedStep(subject, samples.state)
-            if step.run(seed, samples.scale) is not None:
-                return trace
-    trainable = [i for i, row in enumerate(trace.parameters) if row.requires_grad]
+    for samples in (once, again):
+        step = WatchedStep(subject, samples.state)
+        if step.run(seed, samples.scale, precision) is not None:
+            return None
+    trainable = [index for index, row in enumerate(trace.parameters) if row.requires_grad]
+    sizes = {i: once.size(number) for number, i in enumerate(trainable)}
     off = {i: again.off[number] for number, i in enumerate(trainable) if number in again.off}
-    usual = statistics.median([it for i, it in off.items() if i not in suspects] or [0.0])
-    limit = max(ANOTHER, _COARSER * usual)
-    noise = {i for i, it in off.items() if it > limit}
-    others = len(trainable) - len(suspects)
-    if not noise & suspects or len(noise - suspects) > _REPEATED * others:
-        return trace  # small and right; or the step is another one each time
-    return step.with_origins(dataclasses.replace(trace, rounding=tuple(sorted(noise & suspects))))
+    return _Asked(step, sizes, off)
 
 
 def _suspects(trace: Trace) -> frozenset[int]:
     """Parameters of modules with a matrix whose gradients all arrive, far below those of the others."""
     if trace.weightless or not trace.backward_ran or trace.failure is not None:
         return frozenset()
-    if any(module.quantized == "8bit" for module in trace.modules):
-        return (
-            frozenset()
-        )  # LLM.int8 passes gradients through float16, in which small ones are rounded away
     sizes = {
         index: row.grad_norm / max(1, row.num_elements) ** 0.5
         for index, row in enumerate(trace.parameters)
@@ -92,6 +118,10 @@ class _Samples:
         self._of: dict[int, torch.Tensor] = {}
         self.off: dict[int, float] = {}
         """By how much each differs from that of the other run, relative to it."""
+
+    def size(self, number: int) -> float:
+        """Norm of the elements of this tensor's gradient."""
+        return float(self._of[number].norm()) if number in self._of else 0.0
 
     def state(self, number: int, gradient: torch.Tensor) -> State:
         """What ``gradient`` is, of the tensor with this number."""

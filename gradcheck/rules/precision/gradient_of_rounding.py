@@ -20,9 +20,11 @@ def gradient_of_rounding(trace: Trace) -> Iterator[Finding]:
 
     Where all gradients of a module with a matrix are far below those of the other parameters, the step is run again
     with three times the loss. A gradient that is small and right is then three times as large; one that consists of
-    rounding errors is another one. The call is named at which it becomes so. A bias alone is left out: in front of a
-    softmax or a normalization the loss does not depend on it by construction, and the weight beside it learns. Models
-    in 8-bit are left out: LLM.int8 passes gradients through float16, which rounds small ones away by itself.
+    rounding errors is another one. In double precision it has to vanish, or it was only too small for the precision;
+    and it has to be the shares of several calls that cancel out, at the call that is named. Nothing is said where a
+    single call gives no more than noise, as an attention does over keys that are all alike: another batch may change
+    that. A bias alone is left out: in front of a softmax or a normalization the loss does not depend on it by
+    construction, and the weight beside it learns.
 
     ## Why this breaks training
 
@@ -44,22 +46,20 @@ def gradient_of_rounding(trace: Trace) -> Iterator[Finding]:
     - A router without a gradient: https://github.com/jingyaogong/minimind/issues/858
     """
     noise = frozenset(trace.rounding)
-    if not noise:
-        return
     origin = next((it for it in trace.origins if it.kind == "noise"), None)
+    if not noise or origin is None or origin.num_readers == 1:
+        return
     names = listed(owners(trace, noise))
-    where = (
-        f" It cancels out in {module_text(trace, origin.module)} ({origin.op})." if origin else ""
-    )
+    where = f"{module_text(trace, origin.module)} ({origin.op})"
     yield finding(
         trace,
         "GC406",
         "error",
-        what=f"The gradient of {cost_text(trace, noise)} is rounding noise ({names}).{where}",
-        why="Their shares cancel out, so the loss does not depend on them, and they learn nothing but chance.",
+        what=f"The gradient of {cost_text(trace, noise)} is rounding noise ({names}). It cancels out in {where}.",
+        why="The loss does not depend on them, and they learn nothing but chance.",
         remedy="Look at that call: a normalization over a single element, or a term subtracted from itself.",
         module=first_owner(trace, noise),
-        at=location(trace, origin.frame) if origin else None,
+        at=location(trace, origin.frame),
         parameters=noise,
         evidence=(("modules", names), ("becomes noise in", origin_text(trace, origin))),
     )
