@@ -232,6 +232,7 @@ class DataFlow(TorchFunctionMode):
         """What ran backward so far belongs to a step that is over."""
         self.num_backwards, self.first_backward = 0, NONE
         self.backward_of.clear()
+        self.numbers.overwrites.next_step()
 
     def _backward(
         self,
@@ -246,7 +247,7 @@ class DataFlow(TorchFunctionMode):
             self.num_backwards += 1
             self.backward_roots = tensors_in(args[0] if args else kwargs.get("tensors"))
             self.backward_of += [self.identities.value_of(root) for root in self.backward_roots]
-            self.numbers.overwrites.backward_begins(self.backward_roots)
+            self.numbers.backward_begins(self.backward_roots)
         try:
             result = func(*args, **kwargs)
         except Exception as error:
@@ -278,7 +279,7 @@ class DataFlow(TorchFunctionMode):
             read = [] if operation.shape_only else self._read(args, kwargs, operation.first_only)
             writes = operation.in_place or (kwargs and not kwargs.keys().isdisjoint(_WRITING))
             targets = self._targets(operation, args, kwargs) if writes else []
-            before = self.numbers.before(operation, args, kwargs, targets, frame, self._open)
+            before = self.numbers.before(operation, args, kwargs, targets, frame)
         if not self.grip.held:
             return func(*args, **kwargs)
         try:
@@ -288,7 +289,7 @@ class DataFlow(TorchFunctionMode):
                 self._raised(operation, read, region, frame)
             raise
         with self.grip, self._turn:
-            self.numbers.after(before, operation, args, kwargs, result, frame, self._open)
+            self.numbers.after(before, result, self._open)
             targets = [bare_tensor(target) for target in targets]
             made = _written_through(targets)
             if not targets or operation.writes:

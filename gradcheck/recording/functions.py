@@ -214,12 +214,12 @@ class Functions:
 
     def _recomputed(self, index: int, ctx: Any, original: Any, grads: tuple[Any, ...]) -> Any:
         outer, modules = self._recomputation, self._flow.modules
-        repeats = self._flow.numbers.draws.repeats
+        repeats = self._flow.numbers.reruns.repeats
         recomputation = Recomputation(self._ledger, modules, index, self._grip, repeats)
         self._recomputation = recomputation
         region = self._ledger.regions[index]
         by: Rerunner = "checkpoint" if region.name == CheckpointFunction.__name__ else "function"
-        run = self._flow.numbers.draws.again(
+        run = self._flow.numbers.reruns.begin(
             by=by, at=region.frame, first=region.first_draw, block=region.module
         )
         watched = functools.partial(run.goes_on, recomputation.goes_on)

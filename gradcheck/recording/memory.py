@@ -20,6 +20,21 @@ def storage_key(tensor: torch.Tensor) -> int:
         return id(tensor)
 
 
+def span_of(tensor: torch.Tensor) -> tuple[int, int]:
+    """Addresses (from, until) of the elements of ``tensor``; (0, 0) where it has no memory of its own."""
+    try:
+        first = tensor.data_ptr()
+        extent = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+        return first, first + extent * tensor.element_size()
+    except (RuntimeError, NotImplementedError):
+        return 0, 0
+
+
+def overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two spans of addresses have one in common."""
+    return one[0] < other[1] and other[0] < one[1]
+
+
 class WrittenMemory:
     """Memory that was written in place -> the value of its last write.
 

@@ -392,7 +392,7 @@ class Session:
             parameter_reads=tuple(flow.noted.reads),
             wrappers=tuple(self._wrappers),
             redraws=self._numbers.draws.rows(),
-            repeats=self._numbers.draws.repeats.rows(),
+            repeats=self._numbers.reruns.repeats.rows(),
             wrong_backwards=self._numbers.backwards.found,
             overwrites=tuple(self._numbers.overwrites.found),
             padding_rows=tuple(self._numbers.padding.found),

@@ -10,6 +10,7 @@ import os
 import site
 import sys
 import sysconfig
+from collections.abc import Iterator
 from itertools import islice
 from types import CodeType, FrameType, TracebackType
 
@@ -173,6 +174,13 @@ def is_plumbing(frame: FrameType) -> bool:
 def caller(depth: int = 1) -> FrameType | None:
     """The frame ``depth`` levels above the function that asks."""
     return sys._getframe(depth + 1)
+
+
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """``frame`` and all that called it."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _resolved(code: CodeType, where: int) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -101,16 +101,19 @@ def is_zero(tensor: torch.Tensor) -> bool:
     return readable and not bool(elements_of(own_part(tensor)).any())
 
 
+def nodes_behind(roots: Iterable[Node | None]) -> Iterator[Node]:
+    """All nodes of the autograd graph from ``roots`` on, each once."""
+    todo = [root for root in roots if root is not None]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        yield node
+        behind = [n for n, _ in node.next_functions if n is not None and n not in seen]
+        seen.update(behind)
+        todo += behind
+
+
 def leaves_behind(node: Node) -> list[torch.Tensor]:
     """The leaf tensors from which the autograd graph above ``node`` starts."""
-    leaves: list[torch.Tensor] = []
-    seen, todo = {node}, [node]
-    while todo:
-        at = todo.pop()
-        leaf = getattr(at, "variable", None)  # AccumulateGrad
-        if isinstance(leaf, torch.Tensor):
-            leaves.append(leaf)
-        above = [n for n, _ in at.next_functions if n is not None and n not in seen]
-        seen.update(above)
-        todo += above
-    return leaves
+    held = (getattr(it, "variable", None) for it in nodes_behind([node]))  # AccumulateGrad
+    return [leaf for leaf in held if isinstance(leaf, torch.Tensor)]

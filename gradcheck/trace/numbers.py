@@ -83,7 +83,7 @@ class WrongBackward:
 
     region: int
     off: Number
-    """Norm of the difference along random directions, over that of the larger of the two: 0 is right, 1 all wrong."""
+    """Norm of the difference along random directions, over that of the larger: 0 is right, 2 the opposite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

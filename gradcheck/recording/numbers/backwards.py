@@ -50,7 +50,8 @@ class _Call:
     """Its ``apply``, as torch wrote it."""
     args: tuple[Any, ...]
     """Copies of what it was given."""
-    random_state: torch.Tensor
+    random_states: list[torch.Tensor]
+    """Of the generators of the processor and of each accelerator."""
     arrived: tuple[torch.Tensor | None, ...] = ()
     """Gradients of its results."""
     given: tuple[torch.Tensor | None, ...] = ()
@@ -82,7 +83,7 @@ class Backwards:
             return
         self._seen[function] += 1
         copies = tuple(_copy(it) if isinstance(it, torch.Tensor) else it for it in args)
-        self._calls[region] = _Call(apply, copies, torch.get_rng_state())
+        self._calls[region] = _Call(apply, copies, _random_states())
 
     def went_back(self, region: int, ctx: Any, arrived: Sequence[Any], given: Any) -> None:
         """The backward of ``region`` was given ``arrived`` and gave ``given``."""
@@ -205,9 +206,17 @@ def _results(call: _Call, args: tuple[Any, ...], dtype: torch.dtype) -> list[tor
         for arg in args
     )
     with torch.no_grad():
-        torch.set_rng_state(call.random_state)
+        torch.set_rng_state(call.random_states[0])
+        if len(call.random_states) > 1:
+            torch.cuda.set_rng_state_all(call.random_states[1:])
         result = call.function(*given)
     return tensors_in(result if isinstance(result, (tuple, list)) else (result,))
+
+
+def _random_states() -> list[torch.Tensor]:
+    """Those of the processor and, where CUDA is in use, of its devices."""
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *on_devices]
 
 
 def _gives_back(argument: torch.Tensor, results: list[torch.Tensor]) -> bool:

@@ -19,11 +19,11 @@ from torch.autograd.graph import Node
 from gradcheck.internals.graph import saved_tensors_of, sequence_number
 from gradcheck.internals.tensors import base_of, counted_version, without_function_modes
 from gradcheck.recording.ledger import Ledger
-from gradcheck.recording.memory import storage_key
+from gradcheck.recording.memory import overlap, span_of, storage_key
 from gradcheck.recording.modules import ModuleStack
 from gradcheck.recording.numbers.samples import FEW, WHOLE, sample, was_written
 from gradcheck.recording.open_regions import marked
-from gradcheck.recording.tensors import tensors_in
+from gradcheck.recording.tensors import nodes_behind, tensors_in
 from gradcheck.trace.numbers import Overwrite, Overwriting
 from gradcheck.trace.rows import NONE
 
@@ -194,10 +194,12 @@ class Overwrites:
             if uncounted and was_written(lent.tensor, lent.before, WHOLE):
                 self._suspects.append(lent.suspect)
         self._lent.clear()
-        if not self._suspects:
-            return
-        for node in _nodes(root.grad_fn for root in roots):
-            self._look_at(node)
+        if self._suspects:
+            for node in nodes_behind(root.grad_fn for root in roots):
+                self._look_at(node)
+
+    def next_step(self) -> None:
+        """What was written belongs to a step that is over."""
         self._suspects.clear()
 
     def _look_at(self, node: Node) -> None:
@@ -207,11 +209,11 @@ class Overwrites:
             return
         region = marked(node) if isinstance(node, BackwardCFunction) else NONE
         for tensor in saved_tensors_of(node):
-            memory, span = storage_key(tensor), _span(tensor)
+            memory, span = storage_key(tensor), span_of(tensor)
             for suspect in later:
                 if (
                     memory == suspect.memory
-                    and _overlap(span, suspect.span)
+                    and overlap(span, suspect.span)
                     and not (isinstance(node, BackwardCFunction) and region in suspect.regions)
                 ):
                     self._add(
@@ -233,7 +235,7 @@ class Overwrites:
     ) -> _Suspect:
         return _Suspect(
             memory=storage_key(tensor),
-            span=_span(tensor),
+            span=span_of(tensor),
             made_before=_next_number(),
             writer=writer,
             frame=frame,
@@ -274,34 +276,9 @@ def _sampled(tensors: Iterable[torch.Tensor]) -> Pending:
     ]
 
 
-def _span(tensor: torch.Tensor) -> tuple[int, int]:
-    try:
-        first = tensor.data_ptr()
-        extent = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-        return first, first + extent * tensor.element_size()
-    except (RuntimeError, NotImplementedError):
-        return 0, 0
-
-
-def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
-
-
 def _next_number() -> int:
     """The number that the next node of the graph gets."""
     with without_function_modes(), torch.enable_grad():
         node = torch.zeros((), requires_grad=True).neg().grad_fn
     assert node is not None
     return sequence_number(node)
-
-
-def _nodes(roots: Iterable[Node | None]) -> Iterator[Node]:
-    """All nodes of the graph behind ``roots``."""
-    todo = [root for root in roots if root is not None]
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        yield node
-        behind = [n for n, _ in node.next_functions if n is not None and n not in seen]
-        seen.update(behind)
-        todo += behind

@@ -60,10 +60,12 @@ def _of(trace: Trace, row: WrongBackward) -> Finding:
         "GC215",
         "error",
         what=f"The backward of {region.name} (in {module_text(trace, region.module)}) is not the derivative of its "
-        f"forward: {row.off:.0%} of the gradient is off.",
+        f"forward: along random directions they differ by {row.off:.0%}.",
         why="What comes before it learns from a gradient that does not belong to the loss.",
         remedy="Check it with torch.autograd.gradcheck, and a gradient of its results that is not all ones.",
         module=region.module,
         at=location(trace, region.frame),
-        evidence=(("off", f"{row.off:.2f} of the gradient, along random directions"),),
+        evidence=(
+            ("difference", f"{row.off:.2f} of the larger, where 0 is right and 2 is the opposite"),
+        ),
     )
