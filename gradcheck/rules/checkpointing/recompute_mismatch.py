@@ -71,6 +71,7 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     yield from (_redrawn(trace, rows) for rows in _by_line(trace))
     drawn = {row.at for row in trace.redraws}
     yield from (_repeated(trace, row) for row in trace.repeats if row.at not in drawn)
+    told = drawn | {row.at for row in trace.repeats}
     broken = next((b for b in chain_of(trace).breaks if b.cause == "recompute-mismatch"), None)
     regions = [r for r in trace.regions if r.recomputation == "mismatch"]
     failure = trace.failure if failure_kind(trace) == "recompute-mismatch" else None
@@ -84,6 +85,8 @@ def recompute_mismatch(trace: Trace) -> Iterator[Finding]:
     else:
         assert failure is not None
         module, frame = failure.module, failure.frame
+    if frame in told and failure is None and not (broken and broken.starved):
+        return
     parameters = (broken.starved or broken.partial) if broken else frozenset()
     evidence = break_evidence(trace, broken) if broken else ()
     if failure:
@@ -128,6 +131,15 @@ _OWN_GENERATOR = (
 )
 
 
+def _block(trace: Trace, module: int) -> str:
+    """The FQN of what runs again, to begin a sentence with."""
+    return (
+        "The model"
+        if module == NONE or not trace.modules[module].fqn
+        else module_text(trace, module)
+    )
+
+
 def _by_line(trace: Trace) -> list[list[Redraw]]:
     """The draws that differ, of one line that runs blocks again each."""
     found: dict[int, list[Redraw]] = {}
@@ -143,7 +155,7 @@ def _redrawn(trace: Trace, rows: list[Redraw]) -> Finding:
     num_calls = sum(row.num_calls for row in rows)
     ops = listed(sorted({row.op for row in rows}))
     again = "the second pass" if first.by == "second-pass" else "its second run, for backward,"
-    what = f"{module_text(trace, module)} draws other random numbers in {again} than in the first"
+    what = f"{_block(trace, module)} draws other random numbers in {again} than in the first"
     own = first.generator == "own" and first.by == "checkpoint"
     return finding(
         trace,
@@ -169,7 +181,7 @@ def _repeated(trace: Trace, row: Repeat) -> Finding:
         trace,
         "GC304",
         "error",
-        what=f"{module_text(trace, row.block)}{more} computes other numbers when it is run again for backward.",
+        what=f"{_block(trace, row.block)}{more} computes other numbers when it is run again for backward.",
         why="Backward differentiates the second run, so the gradients are not those of the loss that was computed.",
         remedy=_SAME_NUMBERS,
         module=row.block,
