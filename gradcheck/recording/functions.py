@@ -187,7 +187,7 @@ class Functions:
             return original(ctx, *grads)
         region = self._ledger.regions[index]
         with self._grip:
-            self._flow.numbers.overwrites.backward_of(index)
+            self._flow.numbers.overwrites.backward_of(index, self._flow.identities.written)
         if region.kind == "checkpoint":
             return self._recomputed(index, ctx, original, grads)
         result = original(ctx, *grads)

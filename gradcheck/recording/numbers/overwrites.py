@@ -19,9 +19,9 @@ from torch.autograd.graph import Node
 from gradcheck.internals.graph import saved_tensors_of, sequence_number
 from gradcheck.internals.tensors import base_of, counted_version, without_function_modes
 from gradcheck.recording.ledger import Ledger
-from gradcheck.recording.memory import overlap, span_of, storage_key
+from gradcheck.recording.memory import WrittenMemory, overlap, span_of, storage_key
 from gradcheck.recording.modules import ModuleStack
-from gradcheck.recording.numbers.samples import FEW, WHOLE, sample, was_written
+from gradcheck.recording.numbers.samples import WHOLE, sample, was_written
 from gradcheck.recording.open_regions import marked
 from gradcheck.recording.tensors import nodes_behind, tensors_in
 from gradcheck.trace.numbers import Overwrite, Overwriting
@@ -58,8 +58,7 @@ class _Held(NamedTuple):
     tensor: weakref.ref[torch.Tensor]
     version: int
     before: torch.Tensor | None
-    most: int
-    """How many elements ``before`` is of."""
+    """Elements of it as they were; None where only its writes are followed."""
 
 
 class _Lent(NamedTuple):
@@ -148,41 +147,36 @@ class Overwrites:
         if self._readable and isinstance(node, BackwardCFunction):
             self._held[region] = list(_kept_by(node))
 
-    def backward_of(self, region: int) -> None:
-        """The backward of ``region`` begins: what its context keeps should be what it was."""
+    def backward_of(self, region: int, written: WrittenMemory) -> None:
+        """The backward of ``region`` begins: what its context keeps should be what it was.
+
+        ``written``: what the calls of the step wrote last, by memory.
+        """
+        end = max(self._ledger.regions[region].ends, default=NONE)
         for held in self._held.pop(region, ()):
             tensor = held.tensor()
             if tensor is None:
                 continue
-            before = held.before
+            makers = map(self._ledger.maker, written.under([tensor]))
+            writer = next((call for call in makers if call > end), NONE)
             if (
-                counted_version(tensor) != held.version
-                if before is None
-                else was_written(tensor, before, held.most)
+                writer != NONE or counted_version(tensor) != held.version
+                if held.before is None
+                else was_written(tensor, held.before, WHOLE)
             ):
-                self._recycled(tensor, region)
+                self._recycled(region, writer)
 
-    def _recycled(self, tensor: torch.Tensor, region: int) -> None:
-        ledger, row = self._ledger, self._ledger.regions[region]
-        call = self._last_write(storage_key(tensor))
-        seen = call > max(row.ends, default=NONE)
+    def _recycled(self, region: int, writer: int) -> None:
+        """What the context of ``region`` keeps was overwritten by the call ``writer``; NONE: nobody saw by what."""
+        row = self._ledger.regions[region]
+        call = None if writer == NONE else self._ledger.calls[writer]
         self._add(
             "recycled",
-            writer=ledger.calls[call].op if seen else "",
-            frame=ledger.calls[call].frame if seen else row.frame,
-            module=ledger.calls[call].module if seen else row.running,
+            writer="" if call is None else call.op,
+            frame=row.frame if call is None else call.frame,
+            module=row.running if call is None else call.module,
             reader=row.name,
             reader_frame=row.frame,
-        )
-
-    def _last_write(self, memory: int) -> int:
-        """The last call in place into this memory, or NONE."""
-        held = ((kept(), value) for kept, value in self._ledger.entries.values())
-        values = (v for tensor, v in held if tensor is not None and storage_key(tensor) == memory)
-        makers = map(self._ledger.maker, values)
-        calls = self._ledger.calls
-        return max(
-            (at for at in makers if at != NONE and calls[at].kind == "in-place"), default=NONE
         )
 
     # who reads it
@@ -260,12 +254,15 @@ def is_tested_elsewhere(function: type) -> bool:
 
 
 def _kept_by(node: Any) -> Iterator[_Held]:
-    """The tensors among the attributes of a context, which nobody counts the writes of."""
-    most = FEW if is_tested_elsewhere(type(node)) else WHOLE
+    """The tensors among the attributes of a context, which nobody counts the writes of.
+
+    Of functions that run by the hundred only what the calls of the step write is seen, and no kernel.
+    """
+    looked_into = not is_tested_elsewhere(type(node))
     for value in vars(node).values():
         for tensor in tensors_in(value):
-            version = counted_version(tensor)
-            yield _Held(weakref.ref(tensor), version, sample(tensor, most), most)
+            before = sample(tensor, WHOLE) if looked_into else None
+            yield _Held(weakref.ref(tensor), counted_version(tensor), before)
 
 
 def _sampled(tensors: Iterable[torch.Tensor]) -> Pending:
